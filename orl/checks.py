@@ -1,0 +1,103 @@
+"""What arrays from outside must satisfy before they become a `Dataset`; each refusal names the value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+CLIP_TOLERANCE = 1e-3  # in units of the half range: rounding, not another action space
+
+
+def matrix(key: str, values: ArrayLike, name: str) -> Floats:
+    """(N, features) float32."""
+    array = np.ascontiguousarray(values, np.float32)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: {key} has shape {array.shape}; give (transitions, features)")
+    return array
+
+
+def column(key: str, values: ArrayLike, name: str) -> Floats:
+    """(N,) float32 from (N,) or (N, 1)."""
+    return np.ascontiguousarray(_flat(key, values, name), np.float32)
+
+
+def flags(key: str, values: ArrayLike, name: str) -> Flags:
+    """(N,) bool from zeros and ones."""
+    array = _flat(key, values, name)
+    if not ((array == 0) | (array == 1)).all():
+        raise ValueError(f"{name}: {key} holds values other than 0 and 1")
+    return np.ascontiguousarray(array, np.bool_)
+
+
+def _flat(key: str, values: ArrayLike, name: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{name}: {key} has shape {array.shape}; give (transitions,)")
+    return array
+
+
+def lengths(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """Every array has the same number of rows, at least one, and both observation arrays the same features."""
+    sizes = {key: len(array) for key, array in arrays.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"{name}: arrays differ in length: " + ", ".join(f"{k} {n}" for k, n in sizes.items()))
+    if sizes["rewards"] == 0:
+        raise ValueError(f"{name}: holds no transition")
+    features = arrays["observations"].shape[1], arrays["next_observations"].shape[1]
+    if features[0] != features[1]:
+        raise ValueError(f"{name}: observations have {features[0]} features, next_observations {features[1]}")
+
+
+def finite(features: Mapping[str, Floats], rewards: Floats, name: str) -> None:
+    """No NaN and no infinity; rewards may be NaN (unlabelled)."""
+    for key, array in features.items():
+        rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
+        if len(rows):
+            raise ValueError(f"{name}: {key} has NaN or infinity in {len(rows)} rows, the first is row {rows[0]}")
+    rows = np.flatnonzero(np.isinf(rewards))
+    if len(rows):
+        raise ValueError(f"{name}: rewards has infinity in {len(rows)} rows, the first is row {rows[0]}")
+
+
+def bound(side: str, values: ArrayLike, size: int, name: str) -> Floats:
+    """One finite action bound per dimension, (A,)."""
+    array = np.asarray(values, np.float32)
+    if array.shape not in ((), (size,)):
+        raise ValueError(f"{name}: actions have {size} dimensions, the bound action_{side} has shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: action_{side} is {array.tolist()}; actions need finite bounds")
+    return np.broadcast_to(array, (size,)).copy()
+
+
+def rescale_actions(actions: Floats, low: Floats, high: Floats, clip: bool, name: str) -> Floats:
+    """From [low, high] to [-1, 1]; what lies beyond by more than rounding is refused unless `clip`."""
+    if not (low < high).all():
+        raise ValueError(f"{name}: action bounds low {low.tolist()} and high {high.tolist()} leave no room")
+    scaled = to_unit(actions, low, high)
+    if float(np.abs(scaled).max()) > 1.0 + CLIP_TOLERANCE and not clip:
+        row, dimension = np.unravel_index(int(np.abs(scaled).argmax()), scaled.shape)
+        raise ValueError(
+            f"{name}: action {actions[row, dimension]:g} in row {row} is outside "
+            f"[{low[dimension]:g}, {high[dimension]:g}]; give clip_actions=True to clip it"
+        )
+    return np.clip(scaled, -1.0, 1.0).astype(np.float32)
+
+
+def to_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
+    """Actions from the environment's unit to [-1, 1]; exactly unchanged where the bounds are -1 and 1."""
+    half = np.float32(0.5)
+    return (actions - (high + low) * half) / ((high - low) * half)
+
+
+def from_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
+    """Actions from [-1, 1] to the environment's unit, never beyond its bounds."""
+    half = np.float32(0.5)
+    return np.clip(actions * ((high - low) * half) + (high + low) * half, low, high)
