@@ -1,0 +1,127 @@
+"""Whole episodes, the form in which data are recorded and stored; flat transitions are made from them.
+
+Shape key: T decisions of an episode, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orl.dataset import Dataset
+
+Array = NDArray[Any]
+CONTINUITY_TOLERANCE = 1e-4  # relative: float32 files of float64 simulators
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One recorded stretch of consecutive decisions, with the observation that follows the last of them."""
+
+    observations: Array  # (T + 1, O)
+    actions: Array  # (T, A), in the environment's own unit, as executed
+    rewards: Array  # (T,), NaN where unlabelled
+    terminations: Array  # (T,), bool: the environment ended
+    truncations: Array  # (T,), bool: the recording stopped
+    seed: int | None = None  # that the environment was reset with
+
+    def __post_init__(self) -> None:
+        steps = len(self.rewards)
+        lengths = [len(self.observations) - 1, len(self.actions), len(self.terminations), len(self.truncations)]
+        if steps == 0 or any(length != steps for length in lengths):
+            raise ValueError(
+                f"an episode of {steps} rewards has {lengths[0] + 1} observations, {lengths[1]} actions, "
+                f"{lengths[2]} terminations, {lengths[3]} truncations; give T + 1 observations and T of the rest, T > 0"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+
+def to_dataset(
+    episodes: Sequence[Episode],
+    *,
+    action_low: ArrayLike = -1.0,
+    action_high: ArrayLike = 1.0,
+    clip_actions: bool = False,
+    name: str = "arrays",
+    environment_id: str | None = None,
+) -> Dataset:
+    """Flatten episodes into transitions, losing nothing: every next observation is the recorded one.
+
+    Args:
+        episodes: at least one.
+        action_low: scalar or (A,), the environment's lower action bound.
+        action_high: scalar or (A,), the environment's upper action bound.
+        clip_actions: clip actions beyond the bounds instead of refusing them.
+        name: what tables and messages call the data.
+        environment_id: Gymnasium id of the environment.
+
+    Raises:
+        ValueError: no episode, or what `Dataset.from_arrays` refuses.
+    """
+    if not episodes:
+        raise ValueError(f"{name}: holds no episode")
+    truncated = np.concatenate([episode.truncations for episode in episodes]).astype(np.bool_)
+    # An episode's last row ends it in any case: rows of the next one must not be taken for its continuation.
+    truncated[np.cumsum([len(episode) for episode in episodes]) - 1] = True
+    return Dataset.from_arrays(
+        np.concatenate([episode.observations[:-1] for episode in episodes]),
+        np.concatenate([episode.actions for episode in episodes]),
+        np.concatenate([episode.rewards for episode in episodes]),
+        np.concatenate([episode.observations[1:] for episode in episodes]),
+        np.concatenate([episode.terminations for episode in episodes]),
+        truncated,
+        action_low=action_low,
+        action_high=action_high,
+        clip_actions=clip_actions,
+        name=name,
+        environment_id=environment_id,
+    )
+
+
+def to_episodes(data: Dataset) -> list[Episode]:
+    """Cut flat transitions at their flags, actions in the environment's unit; the inverse of `to_dataset`.
+
+    Raises:
+        ValueError: rows that are not consecutive, so that there are no episodes to cut out.
+    """
+    slices = data.episode_slices
+    broken = np.flatnonzero(gaps(data.observations, data.next_observations, data.terminated | data.truncated))
+    if len(broken):
+        raise ValueError(
+            f"{data.name}: row {broken[0]} does not lead to row {broken[0] + 1} ({len(broken)} such rows); episodes "
+            "need consecutive rows, so keep these data as .hdf5 or .npz"
+        )
+    actions = actions_in_unit(data)
+    return [
+        Episode(
+            np.concatenate([data.observations[rows], data.next_observations[rows.stop - 1 : rows.stop]]),
+            actions[rows],
+            data.rewards[rows],
+            data.terminated[rows],
+            data.truncated[rows],
+        )
+        for rows in slices
+    ]
+
+
+def actions_in_unit(data: Dataset) -> Array:
+    """(N, A) float32: the actions in the environment's own unit again."""
+    low, high = data.action_low, data.action_high
+    if (low == -1.0).all() and (high == 1.0).all():
+        return data.actions
+    return np.clip(low + (data.actions + 1.0) * ((high - low) / 2), low, high)
+
+
+def gaps(observations: Array, next_observations: Array, ends: Array) -> NDArray[np.bool_]:
+    """(N,) bool: rows that are no end, yet whose next observation is not the observation of the next row."""
+    broken = np.zeros(len(observations), np.bool_)
+    following = observations[1:]
+    margin = CONTINUITY_TOLERANCE * (1.0 + np.abs(following))
+    broken[:-1] = (np.abs(next_observations[:-1] - following) > margin).any(axis=1) & ~ends[:-1]
+    return broken

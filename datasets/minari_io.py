@@ -1,0 +1,244 @@
+"""Write and read Minari data sets, locally; another machine is asked only with `download=True`.
+
+Ids follow Minari's grammar `(namespace/)(environment/)name-vN`, such as `orl/racing/expert-v0`. The store is
+`MINARI_DATASETS_PATH`, or `~/.minari/datasets`. Writing goes through ready episode buffers, since Minari's
+`DataCollector` needs jax.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+from gymnasium.spaces import Box, Space
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.namespace import create_namespace, list_local_namespaces
+
+from orl.dataset import Dataset
+from orl.datasets.episodes import Episode, to_dataset
+from orl.datasets.recording import require_boxes
+
+AUTHOR = "the orl contributors"
+REQUIREMENTS = ("gymnasium", "mujoco", "numpy", "orl")
+# Minari recommends these; each is None here for want of something true to say.
+UNSTATED = re.compile(r"`(author_email|code_permalink|eval_env)` is set to None|env_spec is None")
+
+
+def write(
+    episodes: Sequence[Episode],
+    dataset_id: str,
+    *,
+    environment_id: str | None = None,
+    action_space: Box | None = None,
+    algorithm_name: str,
+    description: str,
+    ref_min_score: float | None = None,
+    ref_max_score: float | None = None,
+    author: str = AUTHOR,
+    code_permalink: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write episodes as a Minari data set, which appears only once it is whole.
+
+    Args:
+        episodes: at least one, actions in the environment's unit.
+        dataset_id: such as `orl/hopper/random-v0`.
+        environment_id: Gymnasium id that the episodes came from; without it, `action_space` must be given.
+        action_space: bounds of the actions, where there is no environment to take them from.
+        algorithm_name: what chose the actions.
+        description: one or two sentences for people who find the set.
+        ref_min_score: return of the random policy; with `ref_max_score`, enables Minari's normalized score.
+        ref_max_score: return of the reference policy.
+        author: who made it.
+        code_permalink: address of the code that made it.
+        overwrite: replace a set of this id.
+
+    Raises:
+        ValueError: a malformed id, an id that exists, no episode, or neither environment nor action space.
+    """
+    require_id(dataset_id)
+    if not episodes:
+        raise ValueError(f"{dataset_id}: no episode to write")
+    if exists(dataset_id) and not overwrite:
+        raise ValueError(f"{dataset_id} exists already; give overwrite=True (--overwrite) or another id")
+    observation_space, action_space = _spaces(environment_id, action_space, episodes[0])
+    buffers = [_buffer(episode, observation_space, action_space) for episode in episodes]
+    finished = [episode.rewards.sum(dtype=np.float64) for episode in episodes]
+    with _staged(dataset_id), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=UNSTATED.pattern, category=UserWarning)
+        made = minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            env=environment_id,
+            eval_env=environment_id,
+            observation_space=observation_space,
+            action_space=action_space,
+            algorithm_name=algorithm_name,
+            author=author,
+            code_permalink=code_permalink,
+            ref_min_score=ref_min_score,
+            ref_max_score=ref_max_score,
+            description=description,
+            requirements=requirements(),
+            jpeg_encoding=False,
+        )
+        mean_return = float(np.mean(finished))
+        if np.isfinite(mean_return):  # JSON has no NaN
+            made.storage.update_metadata({"mean_return": mean_return})
+
+
+def read(dataset_id: str, *, download: bool = False, clip_actions: bool = False) -> Dataset:
+    """Read a Minari data set and flatten it; `orl.datasets.load` does so once and caches the result.
+
+    Args:
+        dataset_id: of a set in the local store.
+        download: fetch it with Minari if it is not there.
+        clip_actions: clip actions beyond the bounds instead of refusing them.
+
+    Raises:
+        ValueError: a malformed id, a set that is not there or is damaged, spaces that are not flat Boxes.
+    """
+    data = open_dataset(dataset_id, download=download)
+    box = require_boxes(data.observation_space, data.action_space, dataset_id)
+    try:
+        episodes = [
+            Episode(episode.observations, episode.actions, episode.rewards, episode.terminations, episode.truncations)
+            for episode in data.iterate_episodes()
+        ]
+    except (OSError, KeyError, AssertionError) as error:
+        raise ValueError(damaged(dataset_id, error)) from error
+    return to_dataset(
+        episodes,
+        action_low=box.low,
+        action_high=box.high,
+        clip_actions=clip_actions,
+        name=dataset_id,
+        environment_id=data.env_spec.id if data.env_spec is not None else None,
+    )
+
+
+def open_dataset(dataset_id: str, *, download: bool = False) -> minari.MinariDataset:
+    """Minari's own object for a set, or a ValueError that says how to get it."""
+    require_id(dataset_id)
+    if not exists(dataset_id) and not download:
+        remedy = f"orl dataset make {dataset_id}" if dataset_id.startswith("orl/") else "download=True fetches it"
+        raise ValueError(f"{dataset_id} is not in {minari_root()}; {remedy}")
+    try:
+        return minari.load_dataset(dataset_id, download=download)
+    except Exception as error:  # JSON, HDF5, hosting and version errors have no common class
+        if download and not exists(dataset_id):
+            raise ValueError(f"{dataset_id} cannot be downloaded: {' '.join(str(error).split())}") from error
+        raise ValueError(damaged(dataset_id, error)) from error
+
+
+def metadata(dataset_id: str) -> dict[str, Any]:
+    """What Minari keeps about a local set: `algorithm_name`, `description`, `requirements`, `ref_min_score`, ..."""
+    return dict(open_dataset(dataset_id).storage.metadata)
+
+
+def local_ids() -> dict[str, dict[str, Any]]:
+    """Metadata of each readable set in the local store, by id."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Misconfigured dataset named", category=UserWarning)
+        return dict(minari.list_local_datasets())
+
+
+def exists(dataset_id: str) -> bool:
+    """Whether a set of this id is in the local store."""
+    return (minari_root() / dataset_id / "data").is_dir()
+
+
+def minari_root() -> Path:
+    """Folder of the local store; not created."""
+    root = os.environ.get("MINARI_DATASETS_PATH")
+    return Path(root) if root is not None else Path.home() / ".minari" / "datasets"
+
+
+def require_id(dataset_id: str) -> None:
+    """Refuse an id that Minari's grammar refuses, or that has no version."""
+    try:
+        parse_dataset_id(dataset_id)
+    except (ValueError, TypeError) as error:  # TypeError: Minari's int(None) where the version lacks
+        raise ValueError(
+            f"{dataset_id!r} is no data set id; write (namespace/)(environment/)name-vN, such as orl/hopper/random-v0"
+        ) from error
+
+
+def requirements() -> list[str]:
+    """Installed versions that the data depend on, as pip writes them."""
+    installed = {item.metadata["Name"].lower() for item in importlib.metadata.distributions() if item.metadata["Name"]}
+    return [f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS if name in installed]
+
+
+def damaged(dataset_id: str, error: Exception) -> str:
+    """One line about a set that is there but cannot be read."""
+    ours = dataset_id.startswith("orl/")
+    remedy = f"orl dataset make {dataset_id} --overwrite" if ours else "delete its folder and make or download it again"
+    return f"{dataset_id} in {minari_root()} cannot be read ({' '.join(str(error).split())}); {remedy}"
+
+
+def _spaces(environment_id: str | None, action_space: Box | None, episode: Episode) -> tuple[Box, Box]:
+    if environment_id is not None:
+        environment: gymnasium.Env[Any, Any] = gymnasium.make(environment_id)
+        box = require_boxes(environment.observation_space, environment.action_space, environment_id)
+        observation_space: Space[Any] = environment.observation_space
+        environment.close()
+        assert isinstance(observation_space, Box)
+        return observation_space, box
+    if action_space is None:
+        raise ValueError("give environment_id, or action_space where there is no environment")
+    return Box(-np.inf, np.inf, (episode.observations.shape[1],), np.float32), action_space
+
+
+def _buffer(episode: Episode, observation_space: Box, action_space: Box) -> EpisodeBuffer:
+    sizes = episode.observations.shape[1:], episode.actions.shape[1:]
+    if sizes != (observation_space.shape, action_space.shape):
+        raise ValueError(
+            f"episodes have observations {sizes[0]} and actions {sizes[1]}, "
+            f"their spaces {observation_space.shape} and {action_space.shape}"
+        )
+    return EpisodeBuffer(
+        seed=episode.seed,
+        observations=np.asarray(episode.observations, observation_space.dtype),  # type: ignore[arg-type]
+        actions=np.asarray(episode.actions, action_space.dtype),  # type: ignore[arg-type]
+        rewards=np.asarray(episode.rewards, np.float64),  # type: ignore[arg-type]
+        terminations=np.asarray(episode.terminations, np.bool_),  # type: ignore[arg-type]
+        truncations=np.asarray(episode.truncations, np.bool_),  # type: ignore[arg-type]
+    )
+
+
+@contextmanager
+def _staged(dataset_id: str) -> Iterator[None]:
+    """Let Minari write into a hidden folder of the store, and move the set to its place if the block succeeds."""
+    root = minari_root()
+    root.mkdir(parents=True, exist_ok=True)
+    previous = os.environ.get("MINARI_DATASETS_PATH")
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=root) as stage:  # Minari skips hidden folders
+        os.environ["MINARI_DATASETS_PATH"] = stage
+        try:
+            yield
+        finally:
+            if previous is None:
+                del os.environ["MINARI_DATASETS_PATH"]
+            else:
+                os.environ["MINARI_DATASETS_PATH"] = previous
+        namespace = parse_dataset_id(dataset_id)[0]
+        if namespace is not None and namespace not in list_local_namespaces():
+            create_namespace(namespace)
+        target = root / dataset_id
+        if target.exists():
+            shutil.move(target, Path(stage) / "replaced")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(Path(stage) / dataset_id, target)
