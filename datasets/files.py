@@ -56,7 +56,8 @@ def read_hdf5(path: str | Path, environment: Environment = None, *, clip_actions
 
 def read_npz(path: str | Path, environment: Environment = None, *, clip_actions: bool = False) -> Dataset:
     """Read a flat `.npz` file; arguments and errors as for `read_hdf5`."""
-    with _readable(path), np.load(path, allow_pickle=False) as file:
+    # numpy leaves a path that it cannot read open
+    with _readable(path), Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
         arrays = {key: file[key] for key in (*REQUIRED, *OPTIONAL) if key in file}
         held = sorted(file)
     return _to_dataset(arrays, held, path, environment, clip_actions)

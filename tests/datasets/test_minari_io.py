@@ -1,0 +1,186 @@
+"""Minari: what is written is read, by us and by Minari; the flat cache; what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import minari
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from minari.data_collector import EpisodeBuffer
+
+from orl.datasets import Episode, load, read, record, to_dataset, to_episodes, write
+from orl.datasets.cache import cache_path
+
+from .conftest import make_episodes
+
+UNIT = Box(-1.0, 1.0, (2,), np.float32)
+ABOUT: dict[str, Any] = {"algorithm_name": "dice", "description": "Random numbers.", "action_space": UNIT}
+
+
+def same_episodes(left: list[Episode], right: list[Episode]) -> None:
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        for field in ("observations", "actions", "rewards", "terminations", "truncations"):
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), terminated=st.booleans(), seed=st.integers(0, 99))
+def test_round_trip(lengths: list[int], terminated: bool, seed: int) -> None:
+    episodes = make_episodes(lengths, seed=seed, terminated=terminated)
+    write(episodes, "orl/dice/random-v0", **ABOUT, overwrite=True)
+    for data in (read("orl/dice/random-v0"), load("orl/dice/random-v0"), load("orl/dice/random-v0")):
+        same_episodes(to_episodes(data), episodes)
+
+
+def test_an_environment_gives_spaces_bounds_and_versions(store: Path) -> None:
+    environment = gymnasium.make("Pendulum-v1")
+    environment.action_space.seed(0)
+    episodes = record(lambda _: environment.action_space.sample(), environment, episodes=2, seed=0)
+    environment.close()
+    write(
+        episodes,
+        "orl/pendulum/random-v0",
+        environment_id="Pendulum-v1",
+        algorithm_name="uniform",
+        description="Two.",
+        ref_min_score=-1200.0,
+        ref_max_score=-150.0,
+    )
+    data = load("orl/pendulum/random-v0", "Pendulum-v1")
+    assert data.environment_id == "Pendulum-v1"
+    assert data.action_high.tolist() == [2.0]
+    np.testing.assert_allclose(data.actions[:200, 0] * 2.0, episodes[0].actions[:, 0], atol=1e-6)
+    assert data.truncated.sum() == 2
+    theirs = minari.load_dataset("orl/pendulum/random-v0")
+    assert theirs.total_steps == 400
+    assert [about["seed"] for about in theirs.storage.get_episode_metadata([0, 1])] == [e.seed for e in episodes]
+    np.testing.assert_array_equal(theirs[1].observations, episodes[1].observations)
+    assert theirs.storage.metadata["author"] == {"the orl contributors"}
+    assert any(line.startswith("gymnasium==") for line in theirs.storage.metadata["requirements"])
+    assert theirs.recover_environment().action_space.high == 2.0
+    np.testing.assert_allclose(minari.get_normalized_score(theirs, np.array([-1200.0, -150.0])), [0, 1])
+    assert list(minari.list_local_datasets()) == ["orl/pendulum/random-v0"]
+
+
+def test_nan_rewards_survive(episodes: list[Episode]) -> None:
+    episodes[0].rewards[:2] = np.nan
+    write(episodes, "dice/random-v0", **ABOUT)
+    assert load("dice/random-v0").is_labelled.sum() == 10
+    assert load("dice/random-v0").is_labelled.sum() == 10  # from the cache
+
+
+def test_an_existing_set_is_replaced_only_on_request(episodes: list[Episode]) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    with pytest.raises(ValueError, match=r"exists already.*overwrite"):
+        write(episodes[:1], "orl/dice/random-v0", **ABOUT)
+    assert len(load("orl/dice/random-v0")) == 12
+    write(episodes[:1], "orl/dice/random-v0", **ABOUT, overwrite=True)
+    assert len(load("orl/dice/random-v0")) == 4  # and not the cached 12
+
+
+def test_a_failed_write_leaves_what_was_there(
+    episodes: list[Episode], monkeypatch: pytest.MonkeyPatch, store: Path
+) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("minari.dataset._storages.hdf5_storage.HDF5Storage.update_episodes", fail)
+    for identifier in ("orl/dice/random-v0", "orl/dice/other-v0"):
+        with pytest.raises(OSError, match="disk full"):
+            write(episodes[:1], identifier, **ABOUT, overwrite=True)
+    assert list(minari.list_local_datasets()) == ["orl/dice/random-v0"]
+    assert len(load("orl/dice/random-v0")) == 12
+    assert [path.name for path in store.iterdir()] == ["orl"]
+
+
+def test_the_cache_is_used_and_follows_the_data(episodes: list[Episode], monkeypatch: pytest.MonkeyPatch) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    first = load("orl/dice/random-v0")
+    with monkeypatch.context() as patch:
+        patch.setattr("orl.datasets.cache.minari_io.read", lambda *_, **__: pytest.fail("read again"))
+        again = load("orl/dice/random-v0")
+    same_episodes(to_episodes(again), to_episodes(first))
+    assert list(minari.list_local_datasets()) == ["orl/dice/random-v0"]
+    cache_path("orl/dice/random-v0").write_bytes(b"broken")
+    same_episodes(to_episodes(load("orl/dice/random-v0")), to_episodes(first))
+    assert cache_path("orl/dice/random-v0").stat().st_size > 100  # made anew
+
+
+def test_a_million_transitions_load_from_the_cache_in_two_seconds() -> None:
+    write(make_episodes([1000] * 1000, observation_size=11, action_size=2), "orl/dice/large-v0", **ABOUT)
+    assert len(load("orl/dice/large-v0")) == 1_000_000
+    start = time.perf_counter()
+    assert len(load("orl/dice/large-v0")) == 1_000_000
+    assert time.perf_counter() - start < 2.0
+
+
+def test_absent_malformed_and_damaged_sets(episodes: list[Episode], store: Path) -> None:
+    with pytest.raises(ValueError, match="orl dataset make orl/racing/expert-v0"):
+        load("orl/racing/expert-v0")
+    with pytest.raises(ValueError, match="download=True"):
+        load("mujoco/hopper/expert-v0")
+    for identifier in ("orl/hopper", "orl//x-v0", "random v0", "../x-v0", ""):
+        with pytest.raises(ValueError, match="is no data set id"):
+            load(identifier)
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    with pytest.raises(ValueError, match="actions have size 2, those of Pendulum-v1 have 1"):
+        load("orl/dice/random-v0", "Pendulum-v1")
+    data = store / "orl/dice/random-v0/data"
+    cache_path("orl/dice/random-v0").unlink()
+    (data / "main_data.hdf5").write_bytes((data / "main_data.hdf5").read_bytes()[:3000])
+    with pytest.raises(ValueError, match=r"cannot be read.*orl dataset make orl/dice/random-v0 --overwrite"):
+        load("orl/dice/random-v0")
+    (data / "metadata.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load("orl/dice/random-v0")
+
+
+def test_what_cannot_be_written_is_refused(episodes: list[Episode]) -> None:
+    with pytest.raises(ValueError, match="is no data set id"):
+        write(episodes, "orl/dice", **ABOUT)
+    with pytest.raises(ValueError, match="no episode"):
+        write([], "orl/dice/random-v0", **ABOUT)
+    with pytest.raises(ValueError, match="environment_id"):
+        write(episodes, "orl/dice/random-v0", algorithm_name="dice", description="")
+    with pytest.raises(ValueError, match="their spaces"):
+        write(episodes, "orl/dice/random-v0", environment_id="Pendulum-v1", algorithm_name="dice", description="")
+
+
+def test_discrete_and_dictionary_spaces_are_refused() -> None:
+    buffer = EpisodeBuffer(
+        observations=np.zeros((3, 2)), actions=np.zeros(2, int), rewards=[0.0, 0.0], terminations=[False, False],
+        truncations=[False, True],
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="is set to None|env_spec is None"):
+        minari.create_dataset_from_buffers(
+            "discrete-v0", [buffer], action_space=gymnasium.spaces.Discrete(2), observation_space=Box(-1, 1, (2,))
+        )
+    with pytest.raises(ValueError, match="discrete-v0: actions are Discrete"):
+        load("discrete-v0")
+
+
+def test_shuffled_rows_are_no_episodes(episodes: list[Episode]) -> None:
+    data = to_dataset(episodes)
+    with pytest.raises(ValueError, match="picked out"):
+        to_episodes(data.pick([3, 1, 0]))
+    with pytest.raises(ValueError, match="does not lead to row"):
+        to_episodes(replace(data, next_observations=data.next_observations[::-1]))
+
+
+def test_metadata_is_json_without_nan(episodes: list[Episode], store: Path) -> None:
+    episodes[0].rewards[0] = np.nan
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    text = (store / "orl/dice/random-v0/data/metadata.json").read_text()
+    json.loads(text, parse_constant=lambda value: pytest.fail(value))
