@@ -12,12 +12,13 @@ from orl.datasets.files import read_hdf5, read_npz, write_hdf5, write_npz
 from orl.datasets.loading import load
 from orl.datasets.minari_io import read, write
 from orl.datasets.mixing import mix, pieces, shares
-from orl.datasets.recording import record
+from orl.datasets.recording import RandomPolicy, record
 from orl.datasets.references import REFERENCES, Reference, normalized_score, reference
 
 __all__ = [
     "REFERENCES",
     "Episode",
+    "RandomPolicy",
     "Reference",
     "Report",
     "card",

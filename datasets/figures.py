@@ -42,11 +42,11 @@ def draw_actions(data: Dataset, path: Path) -> Path:
     shown = min(data.action_size, PANELS)
     figure, axes = _panels(shown, COLUMNS)
     for i, axis in enumerate(axes):
-        share = np.full(len(data), 1.0 / len(data))
+        share = np.full(len(data), 100.0 / len(data))
         axis.hist(data.actions[:, i], bins=np.linspace(-1.0, 1.0, 42), weights=share, color=COLOUR)
         axis.set_xlim(-1.05, 1.05)
         axis.set_xlabel(f"action {i}")
-        axis.set_ylabel("share of rows")
+        axis.set_ylabel("rows (%)")
     return _save(figure, path)
 
 

@@ -74,6 +74,20 @@ def record(
     return recorded
 
 
+class RandomPolicy:
+    """Uniform actions inside the bounds of an environment, or of each copy of a vector environment."""
+
+    def __init__(self, environment: Env[Any, Any] | VectorEnv[Any, Any, Any], seed: int) -> None:
+        space = environment.action_space
+        if not (isinstance(space, Box) and space.is_bounded()):
+            raise ValueError(f"actions are {space}; random actions need a bounded Box")
+        self.low, self.high = space.low, space.high
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, observations: NDArray[Any]) -> NDArray[Any]:
+        return self.generator.uniform(self.low, self.high)
+
+
 def require_boxes(observation_space: Space[Any], action_space: Space[Any], name: str) -> Box:
     """The action space, if both spaces are of the kind that this package learns from; else a ValueError."""
     if not (isinstance(observation_space, Box) and len(observation_space.shape) == 1):

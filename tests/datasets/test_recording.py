@@ -10,7 +10,7 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from orl.datasets import record
+from orl.datasets import RandomPolicy, record
 
 
 class Walk(gymnasium.Env[Any, Any]):
@@ -98,6 +98,19 @@ def test_environments_that_reuse_their_arrays_and_processes() -> None:
         episodes = record(push, vector, episodes=6, seed=3)
         vector.close()
         assert all(same(left, right) for left, right in zip(episodes, expected, strict=True))
+
+
+def test_random_actions_fill_the_bounds_and_repeat() -> None:
+    vector = SyncVectorEnv([Walk] * 2)
+    policy, again = RandomPolicy(vector, seed=1), RandomPolicy(vector, seed=1)
+    vector.close()
+    drawn = np.stack([policy(np.zeros((2, 2))) for _ in range(500)])
+    assert drawn.shape == (500, 2, 1)
+    assert -2.0 <= drawn.min() < -1.9
+    assert 1.9 < drawn.max() <= 2.0
+    np.testing.assert_array_equal(drawn[0], again(np.zeros((2, 2))))
+    with pytest.raises(ValueError, match="bounded Box"):
+        RandomPolicy(gymnasium.make("CartPole-v1"), seed=0)
 
 
 def test_progress_counts_episodes_and_transitions() -> None:

@@ -1,0 +1,181 @@
+"""`orl dataset`: every verb, on small data in a store of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import minari
+import numpy as np
+import pytest
+import tyro
+
+from orl import datasets
+from orl.datasets import Episode
+from orl.scripts import racing_datasets
+from orl.scripts.dataset import DatasetVerbs
+from orl.scripts.racing_datasets import DECISIONS, RECIPES
+
+RANDOM = "orl/pendulum/random-v0"
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "store"
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    monkeypatch.setenv("COLUMNS", "120")
+    return root
+
+
+def orl(*words: str) -> None:
+    tyro.cli(DatasetVerbs, args=list(words)).run()  # type: ignore[call-overload]
+
+
+def make_random(episodes: int = 2) -> None:
+    orl("make", "--env", "Pendulum-v1", "--id", RANDOM, "--episodes", str(episodes))
+
+
+def test_make_a_random_set_once(capsys: pytest.CaptureFixture[str]) -> None:
+    make_random()
+    assert f"made {RANDOM}: 400 transitions, 2 episodes, mean return -" in capsys.readouterr().out
+    first = datasets.load(RANDOM)
+    assert np.abs(first.actions).max() > 0.9
+    make_random(episodes=3)
+    assert "exists; --overwrite" in capsys.readouterr().out
+    assert len(datasets.load(RANDOM)) == 400
+    orl("make", "--env", "Pendulum-v1", "--id", RANDOM, "--episodes", "2", "--overwrite")
+    np.testing.assert_array_equal(datasets.load(RANDOM).observations, first.observations)
+    assert minari.load_dataset(RANDOM).storage.metadata["algorithm_name"] == "uniform random actions"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "name data sets to make"),
+        (["orl/racing/expert-v7"], "none of ours: all, orl/racing/basic-v0"),
+        (["--env", "Pendulum-v1"], "--env and --id go together"),
+        (["--env", "Pendulum-v1", "--id", "no version"], "is no data set id"),
+        (["--env", "Pendulm-v1", "--id", RANDOM], "'Pendulm-v1' cannot be made"),
+        (["--env", "CartPole-v1", "--id", RANDOM], "bounded Box"),
+    ],
+)
+def test_make_refuses(words: list[str], message: str, store: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        orl("make", *words)
+    assert not store.exists()
+
+
+def test_list_shows_ours_and_others(capsys: pytest.CaptureFixture[str]) -> None:
+    make_random()
+    orl("list")
+    lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
+    assert list(lines) == [*RECIPES, RANDOM]
+    assert "200,000" in lines["orl/racing/mix-large-v0"]
+    assert lines["orl/racing/mix-large-v0"].split()[-2] == "no"
+    assert lines[RANDOM].split()[-2] == "yes"
+    assert "400" in lines[RANDOM]
+
+
+def test_card_of_a_set_and_of_a_file(tmp_path: Path) -> None:
+    make_random()
+    orl("card", RANDOM, "--out", str(tmp_path / "card"))
+    assert "| actions chosen by | uniform random actions |" in (tmp_path / "card" / "README.md").read_text()
+    datasets.write_npz(datasets.load(RANDOM), tmp_path / "data.npz")
+    orl("card", str(tmp_path / "data.npz"), "--env", "Pendulum-v1", "--out", str(tmp_path / "file"))
+    assert "| actions | 1, in [-2, 2] |" in (tmp_path / "file" / "README.md").read_text()
+    with pytest.raises(ValueError, match="no such file"):
+        orl("card", str(tmp_path / "none.npz"), "--out", str(tmp_path / "none"))
+
+
+def test_convert_goes_round(tmp_path: Path) -> None:
+    make_random()
+    flat, packed, back = str(tmp_path / "a.hdf5"), str(tmp_path / "b.npz"), "mine/pendulum/copy-v0"
+    orl("convert", RANDOM, flat)
+    orl("convert", flat, packed)
+    orl("convert", packed, back, "--env", "Pendulum-v1")
+    orl("convert", back, "mine/pendulum/again-v0")
+    first, last = datasets.load(RANDOM), datasets.load("mine/pendulum/again-v0")
+    np.testing.assert_array_equal(last.observations, first.observations)
+    np.testing.assert_array_equal(last.truncated, first.truncated)
+    np.testing.assert_allclose(last.actions, first.actions, atol=1e-6)
+    assert last.environment_id == "Pendulum-v1"
+    with pytest.raises(ValueError, match="exists already; give --overwrite"):
+        orl("convert", RANDOM, packed)
+    with pytest.raises(ValueError, match="exists already; give --overwrite"):
+        orl("convert", packed, back)
+    orl("convert", RANDOM, packed, "--overwrite")
+
+
+def test_recipes_have_the_sizes_and_ratios_of_the_original() -> None:
+    sizes = {identifier.split("/")[-1]: recipe.transitions for identifier, recipe in RECIPES.items()}
+    assert sizes == {
+        "basic-v0": 100_000,
+        "medium-v0": 100_000,
+        "expert-v0": 100_000,
+        "mix-large-v0": 200_000,
+        "mix-small-v0": 5_000,
+        "basic-small-v0": 5_000,
+    }
+    for name in ("large", "small"):
+        assert RECIPES[f"orl/racing/mix-{name}-v0"].counts == {"basic": 90, "medium": 7, "expert": 3}
+    assert len({recipe.seed for recipe in RECIPES.values()}) == 6
+
+
+def scripted(skill: str, episodes: int, *, seed: int, progress: Any = None, **_: Any) -> list[Episode]:
+    """Stand-in for the drivers: the skill is told by the reward."""
+    generator = np.random.default_rng(seed)
+    level = {"basic": 1.0, "medium": 2.0, "expert": 3.0}[skill]
+    end = np.arange(DECISIONS) == DECISIONS - 1
+    shape = (DECISIONS + 1, 33)
+    return [
+        Episode(
+            generator.normal(size=shape).astype(np.float32),
+            generator.uniform(-1, 1, (DECISIONS, 2)).astype(np.float32),
+            np.full(DECISIONS, level),
+            end & False,
+            end,
+            seed=k,
+        )
+        for k in range(episodes)
+    ]
+
+
+def test_small_sets_are_pieces_in_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(racing_datasets, "drive", scripted)
+    orl("make", "orl/racing/mix-small-v0")
+    data = datasets.load("orl/racing/mix-small-v0", "orl/Racing-v0")
+    slices = data.episode_slices
+    assert [rows.stop - rows.start for rows in slices] == [50] * 100
+    assert data.truncated.sum() == 100
+    assert not data.terminated.any()
+    levels = [int(data.rewards[rows.start]) for rows in slices]
+    assert [levels.count(level) for level in (1, 2, 3)] == [90, 7, 3]
+    assert levels != sorted(levels)
+
+
+@pytest.mark.slow
+def test_all_six_sets_are_made_on_this_machine() -> None:
+    orl("make", "all")
+    returns = {name: datasets.load(name).episode_returns() for name in RECIPES}
+    mean = {name.split("/")[-1]: float(values.mean()) for name, values in returns.items()}
+    assert mean["basic-v0"] < mean["medium-v0"] < mean["expert-v0"]
+    assert mean["basic-v0"] < mean["mix-large-v0"] < mean["medium-v0"]
+    for name, recipe in RECIPES.items():
+        assert len(datasets.load(name)) == recipe.transitions
+        assert minari.load_dataset(name).total_steps == recipe.transitions
+        score = minari.get_normalized_score(minari.load_dataset(name), returns["orl/racing/expert-v0"]).mean()
+        assert 0.5 < score < 1.1
+
+
+def test_a_racing_set_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = racing_datasets.Recipe({"expert": 0.5, "basic": 0.5}, 4, seed=7, in_pieces=True)
+    monkeypatch.setitem(racing_datasets.RECIPES, "orl/racing/expert-v0", few)
+    progress: list[tuple[int, int]] = []
+    racing_datasets.make("orl/racing/expert-v0", progress=lambda *counts: progress.append(counts))
+    first = datasets.load("orl/racing/expert-v0")
+    assert progress[-1] == (8_000, 8_000)
+    racing_datasets.make("orl/racing/expert-v0", overwrite=True)
+    again = datasets.load("orl/racing/expert-v0")
+    assert len(first) == 200
+    np.testing.assert_array_equal(again.observations, first.observations)
+    np.testing.assert_array_equal(again.actions, first.actions)
