@@ -1,1 +1,7 @@
-"""agents room."""
+"""One algorithm a file; the classes are re-exported here."""
+
+from orl.agents.bc import BC, BCConfig
+from orl.agents.iql import IQL, IQLConfig
+from orl.agents.td3bc import TD3BC, TD3BCConfig
+
+__all__ = ["BC", "IQL", "TD3BC", "BCConfig", "IQLConfig", "TD3BCConfig"]

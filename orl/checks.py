@@ -93,11 +93,9 @@ def rescale_actions(actions: Floats, low: Floats, high: Floats, clip: bool, name
 
 def to_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
     """Actions from the environment's unit to [-1, 1]; exactly unchanged where the bounds are -1 and 1."""
-    half = np.float32(0.5)
-    return (actions - (high + low) * half) / ((high - low) * half)
+    return np.asarray((actions - (high + low) / 2) / ((high - low) / 2), np.float32)
 
 
 def from_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
     """Actions from [-1, 1] to the environment's unit, never beyond its bounds."""
-    half = np.float32(0.5)
-    return np.clip(actions * ((high - low) * half) + (high + low) * half, low, high)
+    return np.asarray(np.clip(actions * ((high - low) / 2) + (high + low) / 2, low, high), np.float32)

@@ -1,0 +1,70 @@
+"""Behaviour cloning: regress the actions of the data.
+
+Paper: Pomerleau 1991, "Efficient Training of Artificial Neural Networks for Autonomous Navigation". The variant on the
+best tenth of the episodes is the 10 % BC of Chen et al. 2021 (Decision Transformer, arXiv 2106.01345, section 5).
+
+Deviations: the policy is deterministic and the loss is the mean squared error, as is usual in offline comparisons.
+
+Shape key: P population, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orl import losses
+from orl.actor import DeterministicActor
+from orl.agent import Agent
+from orl.batch import Batch, Metrics
+from orl.configuration import positive
+from orl.seeding import Draw
+from orl.updates import adam, gradient_step
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """Hyperparameters of behaviour cloning."""
+
+    # Actor
+    hidden_sizes: tuple[int, ...] = (256, 256)  # units of each hidden layer
+    learning_rate: float = 3e-4  # of Adam
+    # Data
+    batch_size: int = 256  # transitions per update and learner
+    normalize_observations: bool = True  # by the data's mean and std
+
+    def __post_init__(self) -> None:
+        positive(self, "learning_rate", "batch_size")
+
+
+class BC(Agent):
+    """Behaviour cloning. For the best 10 % of episodes give `data.best_episodes(0.1)`."""
+
+    Config = BCConfig
+    config: BCConfig
+    uses_rewards = False
+
+    def build(self, generators: list[torch.Generator]) -> None:
+        """One actor and its optimizer."""
+        sizes = self.spaces.observation_size, self.spaces.action_size
+        self.actor = DeterministicActor(generators, *sizes, self.config.hidden_sizes).to(self.device)
+        self.networks = {"actor": self.actor}
+        self.optimizers = {"actor": adam(self.actor.parameters(), self.config.learning_rate)}
+
+    def draws(self) -> dict[str, Draw]:
+        """Which transitions."""
+        return {"indices": Draw("uniform", (self.config.batch_size,))}
+
+    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """minimise mean (pi(s) - a)^2."""
+        actions = self.actor(batch.observations)
+        gradient_step(self.optimizers["actor"], losses.behaviour_cloning_loss(actions, batch.actions))
+        return {"actor_loss": (actions.detach() - batch.actions).square().mean((1, 2))}
+
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """The policy's action; it has no noise of its own."""
+        actions: Tensor = self.actor(observations)
+        return actions

@@ -1,0 +1,151 @@
+"""IQL: implicit Q-learning, values from expectile regression and a policy by advantage-weighted regression.
+
+Paper: Kostrikov, Nair & Levine 2021, "Offline Reinforcement Learning with Implicit Q-Learning", arXiv 2110.06169.
+Official code: github.com/ikostrikov/implicit_q_learning.
+
+Deviations from the paper:
+* observations are normalised, as CORL does and the official code does not (`normalize_observations`);
+* the actor's cosine schedule ends after `cosine_horizon` updates, however many are asked for, and stays at 0;
+* where episodes are not whole (labels picked out one by one), no range of returns exists and rewards are not scaled.
+
+Shape key: P population, C critics, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orl import losses
+from orl.actor import GaussianActor
+from orl.agent import Agent
+from orl.batch import Batch, Metrics
+from orl.configuration import positive, share
+from orl.critic import CriticEnsemble, Target, ValueFunction
+from orl.dataset import Dataset
+from orl.seeding import Draw
+from orl.updates import adam, critic_update, gradient_step
+
+
+@dataclass(frozen=True)
+class IQLConfig:
+    """Hyperparameters of IQL; defaults of the paper's locomotion experiments (appendix B)."""
+
+    # Values
+    hidden_sizes: tuple[int, ...] = (256, 256)  # units of each hidden layer, all networks
+    num_critics: int = 2  # C; the value regresses on the minimum of their targets
+    critic_learning_rate: float = 3e-4  # of Adam, critics and value function
+    expectile: float = 0.7  # tau in Eq. 5
+    # Actor
+    actor_learning_rate: float = 3e-4  # of Adam, at the start of the cosine
+    cosine_horizon: int | None = 1_000_000  # updates until the actor's learning rate is 0; None: constant
+    advantage_temperature: float = 3.0  # beta in Eq. 7: multiplies the advantage
+    maximum_weight: float = 100.0  # clip of exp(beta A)
+    # Targets
+    discount: float = 0.99  # gamma
+    tau: float = 0.005  # target <- (1 - tau) target + tau online; alpha in Algorithm 1
+    return_range: float | None = 1000.0  # rewards x this / (max - min episode return); None: rewards as they are
+    # Data
+    batch_size: int = 256  # transitions per update and learner
+    normalize_observations: bool = True  # by the data's mean and std
+
+    def __post_init__(self) -> None:
+        positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
+        share(self, "discount", "tau", "expectile")
+
+
+class IQL(Agent):
+    """Implicit Q-learning (Kostrikov et al. 2021)."""
+
+    Config = IQLConfig
+    config: IQLConfig
+
+    def build(self, generators: list[torch.Generator]) -> None:
+        """Twin critics with a target, a value function and a Gaussian actor."""
+        c, observation_size, action_size = self.config, self.spaces.observation_size, self.spaces.action_size
+        self.critic = CriticEnsemble(generators, observation_size, action_size, c.hidden_sizes, c.num_critics)
+        self.value = ValueFunction(generators, observation_size, c.hidden_sizes)
+        self.actor = GaussianActor(generators, observation_size, action_size, c.hidden_sizes)
+        self.critic_target = Target(self.critic)
+        self.networks = {
+            "critic": self.critic.to(self.device),
+            "value": self.value.to(self.device),
+            "actor": self.actor.to(self.device),
+            "critic_target": self.critic_target.to(self.device),
+        }
+        self.optimizers = {
+            "critic": adam(self.critic.parameters(), c.critic_learning_rate),
+            "value": adam(self.value.parameters(), c.critic_learning_rate),
+            "actor": adam(self.actor.parameters(), c.actor_learning_rate),
+        }
+        self.reward_scale = torch.ones(self.population, 1, device=self.device)
+        self.constants = {"reward_scale": self.reward_scale}
+
+    def prepare(self, datasets: Sequence[Dataset]) -> None:
+        """Scale rewards by the range of the returns that the learner can see (imputed ones, not true ones)."""
+        if self.config.return_range is None:
+            return
+        for learner, data in enumerate(datasets):
+            if data.whole_episodes:
+                returns = data.episode_returns()
+                spread = float(returns.max() - returns.min())
+                self.reward_scale[learner] = self.config.return_range / spread if spread > 0 else 1.0
+
+    def draws(self) -> dict[str, Draw]:
+        """Which transitions."""
+        return {"indices": Draw("uniform", (self.config.batch_size,))}
+
+    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
+        with torch.no_grad():
+            target_values = self.critic_target(batch.observations, batch.actions).amin(1)  # (P, B)
+        metrics = self.update_value(batch, target_values)
+        metrics |= self.update_actor(batch, target_values)
+        metrics |= self.update_critic(batch)
+        self.critic_target.polyak_update(self.critic, self.config.tau)
+        return metrics
+
+    def update_value(self, batch: Batch, target_values: Tensor) -> Metrics:
+        """Eq. 5: V(s) towards an upper expectile of Q(s, a) over the data's actions."""
+        values = self.value(batch.observations)
+        loss = losses.expectile_loss(values, target_values, self.config.expectile)
+        gradient_step(self.optimizers["value"], loss)
+        return {"value_mean": values.detach().mean(-1)}
+
+    def update_actor(self, batch: Batch, target_values: Tensor) -> Metrics:
+        """Eq. 7: maximise exp(beta (Q(s, a) - V(s))) log pi(a | s)."""
+        c = self.config
+        with torch.no_grad():
+            advantages = target_values - self.value(batch.observations)
+            weights = losses.advantage_weights(advantages, c.advantage_temperature, c.maximum_weight)
+        log_probs = self.actor.log_prob(batch.observations, batch.actions)
+        self.optimizers["actor"].param_groups[0]["lr"] = self.actor_learning_rate()
+        gradient_step(self.optimizers["actor"], losses.over_batch(-weights * log_probs))
+        return {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
+
+    def update_critic(self, batch: Batch) -> Metrics:
+        """Eq. 6: Q(s, a) towards r + gamma V(s')."""
+        with torch.no_grad():
+            next_values = self.value(batch.next_observations)
+            rewards = batch.rewards * self.reward_scale
+            targets = losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
+        return critic_update(self.critic, self.optimizers["critic"], batch.observations, batch.actions, targets)
+
+    def actor_learning_rate(self) -> float:
+        """The cosine schedule at the current update."""
+        c = self.config
+        if c.cosine_horizon is None:
+            return c.actor_learning_rate
+        progress = min(self.updates / c.cosine_horizon, 1.0)
+        return c.actor_learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """The mean, or a sample clipped to [-1, 1]."""
+        if noise is None:
+            mean: Tensor = self.actor(observations)[0]
+            return mean
+        return self.actor.sample(observations, noise)

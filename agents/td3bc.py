@@ -1,0 +1,119 @@
+"""TD3+BC: twin-delayed deterministic policy gradient with a behaviour-cloning term.
+
+Paper: Fujimoto & Gu 2021, "A Minimalist Approach to Offline Reinforcement Learning", arXiv 2106.06860.
+Official code: github.com/sfujim/TD3_BC.
+
+Deviations: none in the equations. All learners of a population share one delay counter.
+
+Shape key: P population, C critics, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orl import losses
+from orl.actor import DeterministicActor
+from orl.agent import Agent
+from orl.batch import Batch, Metrics
+from orl.configuration import positive, share
+from orl.critic import CriticEnsemble, Target
+from orl.seeding import Draw
+from orl.updates import adam, critic_update, gradient_step
+
+
+@dataclass(frozen=True)
+class TD3BCConfig:
+    """Hyperparameters of TD3+BC; defaults of the paper's table 5."""
+
+    # Critic
+    hidden_sizes: tuple[int, ...] = (256, 256)  # units of each hidden layer, critics and actor
+    num_critics: int = 2  # C; the target takes their minimum
+    critic_learning_rate: float = 3e-4  # of Adam
+    # Actor
+    actor_learning_rate: float = 3e-4  # of Adam
+    q_weight: float = 2.5  # alpha in Eq. 5: weight of the value against cloning
+    policy_delay: int = 2  # critic updates per actor update
+    # Targets
+    discount: float = 0.99  # gamma
+    tau: float = 0.005  # target <- (1 - tau) target + tau online
+    target_noise: float = 0.2  # std of the noise on the target action, in action units of [-1, 1]
+    target_noise_clip: float = 0.5  # bound of that noise
+    # Data
+    batch_size: int = 256  # transitions per update and learner
+    normalize_observations: bool = True  # by the data's mean and std, section 5
+
+    def __post_init__(self) -> None:
+        positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
+        share(self, "discount", "tau")
+
+
+class TD3BC(Agent):
+    """TD3+BC (Fujimoto & Gu 2021)."""
+
+    Config = TD3BCConfig
+    config: TD3BCConfig
+
+    def build(self, generators: list[torch.Generator]) -> None:
+        """Twin critics, an actor, and a target of each."""
+        c, observation_size, action_size = self.config, self.spaces.observation_size, self.spaces.action_size
+        self.critic = CriticEnsemble(generators, observation_size, action_size, c.hidden_sizes, c.num_critics)
+        self.actor = DeterministicActor(generators, observation_size, action_size, c.hidden_sizes)
+        self.critic_target, self.actor_target = Target(self.critic), Target(self.actor)
+        self.networks = {
+            "critic": self.critic.to(self.device),
+            "actor": self.actor.to(self.device),
+            "critic_target": self.critic_target.to(self.device),
+            "actor_target": self.actor_target.to(self.device),
+        }
+        self.optimizers = {
+            "critic": adam(self.critic.parameters(), c.critic_learning_rate),
+            "actor": adam(self.actor.parameters(), c.actor_learning_rate),
+        }
+
+    def draws(self) -> dict[str, Draw]:
+        """Which transitions, and the noise on target actions."""
+        batch_size = self.config.batch_size
+        return {
+            "indices": Draw("uniform", (batch_size,)),
+            "target_noise": Draw("normal", (batch_size, self.spaces.action_size)),
+        }
+
+    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """Critics; every `policy_delay` updates the actor and the targets."""
+        metrics = self.update_critic(batch, random["target_noise"])
+        if (self.updates + 1) % self.config.policy_delay == 0:
+            metrics |= self.update_actor(batch)
+            self.critic_target.polyak_update(self.critic, self.config.tau)
+            self.actor_target.polyak_update(self.actor, self.config.tau)
+        return metrics
+
+    def update_critic(self, batch: Batch, noise: Tensor) -> Metrics:
+        """Clipped double Q-learning with a smoothed target policy (Fujimoto et al. 2018, Eq. 10 and 14)."""
+        c = self.config
+        with torch.no_grad():
+            noise = (noise * c.target_noise).clamp(-c.target_noise_clip, c.target_noise_clip)
+            next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1.0, 1.0)
+            next_values = self.critic_target(batch.next_observations, next_actions).amin(1)  # min_i Q'_i(s', a')
+            targets = losses.td_target(batch.rewards, batch.terminated, next_values, c.discount)
+        return critic_update(self.critic, self.optimizers["critic"], batch.observations, batch.actions, targets)
+
+    def update_actor(self, batch: Batch) -> Metrics:
+        """Eq. 5: maximise lambda Q(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q|, per learner."""
+        actions = self.actor(batch.observations)
+        values = self.critic(batch.observations, actions)[:, 0]  # (P, B), the first critic, as in TD3
+        q_scale = self.config.q_weight / values.detach().abs().mean(-1, keepdim=True).clamp(min=1e-8)
+        cloning = losses.behaviour_cloning_loss(actions, batch.actions)
+        gradient_step(self.optimizers["actor"], cloning - losses.over_batch(q_scale * values))
+        with torch.no_grad():
+            error = (actions - batch.actions).square().mean((1, 2))
+            return {"actor_loss": error - (q_scale * values).mean(-1), "cloning_error": error}
+
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """The policy's action; it has no noise of its own."""
+        actions: Tensor = self.actor(observations)
+        return actions

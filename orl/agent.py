@@ -1,0 +1,287 @@
+"""The one abstract class: what every agent can do besides its own equations.
+
+Shape key: P population, B batch, O observation, A action.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from orl import checkpoint, loop, seeding
+from orl.batch import Batch, Metrics
+from orl.buffer import ReplayBuffer
+from orl.checks import Floats
+from orl.configuration import make_config
+from orl.dataset import Dataset
+from orl.normalize import Normalizer
+from orl.seeding import Draw, RandomBlocks
+from orl.spaces import Source, Spaces
+from orl.state import flatten_state, restore_state
+
+
+class Agent(ABC):
+    """A population of learners of one algorithm; one learner is the default.
+
+    Args:
+        source: environment id, environment, vector environment, dataset, or one dataset per learner.
+        config: the algorithm's frozen dataclass.
+        seed: one integer >= 0 per learner; a list makes a population.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
+        overrides: fields of the configuration, by name.
+
+    Raises:
+        ValueError: unknown overrides, spaces that the agent cannot handle, hidden rewards, datasets that do not
+            match the seeds.
+    """
+
+    Config: ClassVar[type]
+
+    def __init__(
+        self,
+        source: Source,
+        config: Any = None,
+        *,
+        seed: int | Sequence[int] = 0,
+        device: str = "auto",
+        **overrides: Any,
+    ) -> None:
+        self._create(
+            Spaces.of(source),
+            make_config(self.Config, config, overrides),
+            seeding.check_seeds(seed),
+            pick_device(device),
+        )
+        if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
+            self._attach(source)
+
+    def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
+        self.spaces, self.config, self.seeds, self.device = spaces, config, seeds, device
+        self.updates = 0  # gradient updates done; one update is one call of `update`
+        self.buffer: ReplayBuffer | None = None
+        self.fitted = False  # whether statistics were taken from data
+        self.normalizer = Normalizer(self.population, spaces.observation_size, device)
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, Adam] = {}
+        self.constants: dict[str, Tensor] = {}  # other state, each with the population as first axis
+        self.build([seeding.torch_generator(s, "initialisation") for s in seeds])
+        self.random = RandomBlocks(seeds, self.draws(), device)
+        self.action_generators = [seeding.torch_generator(s, "actions", device) for s in seeds]
+
+    # What an algorithm defines.
+
+    @abstractmethod
+    def build(self, generators: list[torch.Generator]) -> None:
+        """Fill `networks`, `optimizers` and `constants`; one generator per learner."""
+
+    @abstractmethod
+    def draws(self) -> dict[str, Draw]:
+        """Random numbers that one update consumes; `indices` (batch,) choose the transitions."""
+
+    @abstractmethod
+    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """One update of every learner on normalised observations."""
+
+    @abstractmethod
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """Actions (P, B, A) in [-1, 1] for normalised observations (P, B, O); deterministic without noise (P, B, A)."""
+
+    def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
+        """Take what else the algorithm needs from each learner's first data, such as reward scales."""
+
+    # What every agent can do.
+
+    @property
+    def population(self) -> int:
+        """Number of learners, P."""
+        return len(self.seeds)
+
+    def to_device(self, module: nn.Module) -> nn.Module:
+        """Move a network to the training device in the default dtype."""
+        return module.to(self.device)
+
+    def fit(self, updates: int, data: Dataset | Sequence[Dataset] | None = None, *, progress_bar: bool = False) -> Self:
+        """Train on recorded data.
+
+        Args:
+            updates: gradient updates of every learner.
+            data: replaces what the constructor got; statistics stay those of the first data.
+            progress_bar: show one.
+
+        Returns:
+            This agent.
+        """
+        if data is not None:
+            self._attach(data)
+        for _ in loop.offline(self, updates, progress_bar=progress_bar):
+            pass
+        return self
+
+    def step(self) -> Metrics:
+        """Sample a batch and do one update; metrics stay on the device."""
+        if self.buffer is None:
+            raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
+        random = self.random.next()
+        batch = self.buffer.sample(random["indices"])
+        normalised = batch._replace(
+            observations=self.normalizer(batch.observations), next_observations=self.normalizer(batch.next_observations)
+        )
+        metrics = self.update(normalised, random)
+        self.updates += 1
+        return metrics
+
+    def _attach(self, data: Dataset | Sequence[Dataset]) -> None:
+        datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
+        if len(datasets) != self.population:
+            raise ValueError(f"{len(datasets)} datasets for {self.population} seeds; give one dataset, or one per seed")
+        for each in datasets:
+            self.spaces.check(Spaces.of(each), each.name)
+        self.buffer = ReplayBuffer.from_datasets(datasets, self.device)
+        if not self.fitted:
+            if getattr(self.config, "normalize_observations", False):
+                self.normalizer.fit(datasets)
+            self.prepare(datasets)
+            self.fitted = True
+
+    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+        """Actions of every learner.
+
+        Args:
+            observations: (P, B, O), in the environment's unit.
+            deterministic: the policy's mode instead of a sample.
+
+        Returns:
+            (P, B, A) in the environment's unit.
+        """
+        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
+        noise = None
+        if not deterministic:
+            shape = (inputs.shape[1], self.spaces.action_size)
+            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.action_generators])
+        with torch.no_grad():
+            actions = self.actions(self.normalizer(inputs), noise)
+        return self.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
+
+    def predict(
+        self,
+        observation: Floats,
+        state: None = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Floats, None]:
+        """Stable-Baselines3's protocol: action and no state.
+
+        Args:
+            observation: (O,) or (n, O).
+            state: unused.
+            episode_start: unused.
+            deterministic: the policy's mode instead of a sample.
+
+        Returns:
+            Action (A,) or (n, A) in the environment's unit, and None.
+
+        Raises:
+            ValueError: the agent is a population, or the observation has another size.
+        """
+        if self.population > 1:
+            raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
+        array = np.asarray(observation)
+        if array.ndim not in (1, 2) or array.shape[-1] != self.spaces.observation_size:
+            raise ValueError(
+                f"observation has shape {array.shape}; give ({self.spaces.observation_size},) or a batch of them"
+            )
+        actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
+        return (actions if array.ndim == 2 else actions[0]), None
+
+    # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name and a JSON-able manifest; enough to continue exactly."""
+        block_start, position = self.random.state()
+        tensors = flatten_state(self.networks, self.optimizers, {**self.constants, **self._other_tensors()})
+        tensors["random/block_start"] = block_start
+        tensors["random/actions"] = torch.stack([g.get_state() for g in self.action_generators])
+        return tensors, {
+            "agent": type(self).__name__,
+            "config": dataclasses.asdict(self.config),
+            "seeds": self.seeds,
+            "updates": self.updates,
+            "random_position": position,
+            "fitted": self.fitted,
+            "spaces": self.spaces.to_json(),
+        }
+
+    def _other_tensors(self) -> dict[str, Tensor]:
+        return {f"normalizer/{name}": tensor for name, tensor in self.normalizer.tensors().items()}
+
+    @classmethod
+    def _restore(cls, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], device: torch.device) -> Self:
+        if manifest["agent"] != cls.__name__:
+            raise checkpoint.CheckpointError(
+                f"a checkpoint of {manifest['agent']}, not of {cls.__name__}; use {manifest['agent']}.load"
+            )
+        agent = cls.__new__(cls)
+        config = make_config(cls.Config, None, manifest["config"])
+        agent._create(Spaces.from_json(manifest["spaces"]), config, list(manifest["seeds"]), device)
+        restore_state(agent.networks, agent.optimizers, {**agent.constants, **agent._other_tensors()}, tensors)
+        agent.random.load(tensors["random/block_start"], manifest["random_position"])
+        for generator, state in zip(agent.action_generators, tensors["random/actions"], strict=True):
+            generator.set_state(state)
+        agent.updates, agent.fitted = manifest["updates"], manifest["fitted"]
+        return agent
+
+    def learner(self, k: int) -> Self:
+        """Learner k alone, a copy without data; it continues as it would have in the population."""
+        if not 0 <= k < self.population:
+            raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
+        tensors, manifest = self.state()
+        sliced = {name: tensor[k : k + 1] for name, tensor in tensors.items()}
+        return self._restore(sliced, {**manifest, "seeds": [self.seeds[k]]}, self.device)
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it."""
+        tensors, manifest = self.state()
+        if self.population == 1:
+            checkpoint.save(Path(path), self.updates, tensors, manifest)
+            return
+        for k, name in enumerate(learner_names(self.seeds)):
+            sliced = {key: tensor[k : k + 1] for key, tensor in tensors.items()}
+            described = {**manifest, "seeds": [self.seeds[k]], "learner": k, "population": self.population}
+            checkpoint.save(Path(path) / name, self.updates, sliced, described)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+        """Read the newest readable checkpoint of one learner or of a population.
+
+        Raises:
+            CheckpointError: nothing readable, another agent, another format.
+        """
+        tensors, manifest = checkpoint.load_population(Path(path))
+        return cls._restore(tensors, manifest, pick_device(device))
+
+
+def learner_names(seeds: Sequence[int]) -> list[str]:
+    """Folder names `seed-K`, with the learner's position added where seeds repeat."""
+    return [f"seed-{s}" if list(seeds).count(s) == 1 else f"seed-{s}-learner-{k}" for k, s in enumerate(seeds)]
+
+
+def pick_device(device: str) -> torch.device:
+    """A torch device from "auto" or a name.
+
+    Raises:
+        ValueError: CUDA is asked for and there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: this machine has no CUDA device; use 'auto' or 'cpu'")
+    return chosen

@@ -1,0 +1,19 @@
+"""What an update receives. Shape key: P population, B batch, O observation, A action."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+Metrics = dict[str, Tensor]  # each (P,), on the training device
+
+
+class Batch(NamedTuple):
+    """One batch per learner; actions in [-1, 1]."""
+
+    observations: Tensor  # (P, B, O)
+    actions: Tensor  # (P, B, A)
+    rewards: Tensor  # (P, B)
+    next_observations: Tensor  # (P, B, O), the true successor also where the episode was truncated
+    terminated: Tensor  # (P, B), 1.0 where the environment ended; truncation bootstraps and has no flag here

@@ -1,0 +1,156 @@
+"""Transitions on the training device: filled once from datasets, or step by step from environments.
+
+Transitions lie in one row-major table, so that a batch is one gather. A learner owns a stretch of its rows and a
+stretch of the rewards; learners that differ in their rewards alone share the rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orl.batch import Batch
+from orl.dataset import Dataset, require_rewards
+
+
+class ReplayBuffer:
+    """Preallocated storage of `capacity` transitions per learner, overwritten from the oldest when full.
+
+    Args:
+        capacity: transitions per learner.
+        observation_size: O.
+        action_size: A.
+        population: number of learners, each with a stretch of its own.
+        device: where batches are needed.
+
+    Raises:
+        ValueError: capacity below 1.
+        MemoryError: the size, computed first, is more than the device has free.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        observation_size: int,
+        action_size: int,
+        *,
+        population: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity}: a buffer holds at least one transition")
+        starts = [learner * capacity for learner in range(population)]
+        self._allocate(population * capacity, population * capacity, observation_size, action_size, device)
+        self._set_stretches(starts, starts, [0] * population)
+        self.capacity = capacity
+        self.position = 0
+
+    @classmethod
+    def from_datasets(cls, datasets: Sequence[Dataset], device: torch.device | str = "cpu") -> ReplayBuffer:
+        """A full buffer with one dataset per learner; arrays that datasets share are stored once.
+
+        Raises:
+            ValueError: hidden rewards, or feature sizes that differ.
+        """
+        for data in datasets:
+            require_rewards(data)
+        sizes = {(data.observation_size, data.action_size) for data in datasets}
+        if len(sizes) > 1:
+            raise ValueError(f"datasets of one population differ in (observation, action) size: {sorted(sizes)}")
+        tables = {id(data.observations): data for data in datasets}
+        rewards = {id(data.rewards): data for data in datasets}
+        buffer = cls.__new__(cls)
+        buffer._allocate(sum(map(len, tables.values())), sum(map(len, rewards.values())), *sizes.pop(), device)
+        table_starts, reward_starts, row = {}, {}, 0
+        for key, data in tables.items():
+            table_starts[key] = row
+            buffer._write(slice(row, row := row + len(data)), data)
+        row = 0
+        for key, data in rewards.items():
+            reward_starts[key] = row
+            buffer.rewards[row : (row := row + len(data))] = torch.from_numpy(data.rewards)
+        buffer._set_stretches(
+            [table_starts[id(data.observations)] for data in datasets],
+            [reward_starts[id(data.rewards)] for data in datasets],
+            [len(data) for data in datasets],
+        )
+        buffer.capacity = buffer.position = 0  # nothing can be added to shared rows
+        return buffer
+
+    def _allocate(self, rows: int, rewards: int, observations: int, actions: int, device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.widths = [observations, actions, observations, 1]
+        refuse_memory((rows * sum(self.widths) + rewards) * torch.get_default_dtype().itemsize, self.device)
+        self.table = torch.zeros(rows, sum(self.widths), device=self.device)
+        self.rewards = torch.zeros(rewards, device=self.device)
+
+    def _set_stretches(self, starts: Sequence[int], reward_starts: Sequence[int], sizes: Sequence[int]) -> None:
+        self.starts, self.reward_starts, self.sizes = (
+            torch.tensor(values, device=self.device).unsqueeze(1) for values in (starts, reward_starts, sizes)
+        )  # each (P, 1)
+
+    def _write(self, rows: slice, data: Dataset) -> None:
+        columns = (data.observations, data.actions, data.next_observations, data.terminated[:, None])
+        for place, values in zip(torch.split(self.table[rows], self.widths, dim=1), columns, strict=True):
+            place.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+    def __len__(self) -> int:
+        """Transitions of the learner that has most."""
+        return int(self.sizes.max())
+
+    def add(
+        self, observations: Tensor, actions: Tensor, rewards: Tensor, next_observations: Tensor, terminated: Tensor
+    ) -> None:
+        """Append n transitions to each learner's stretch: (P, n, features), rewards and terminated (P, n)."""
+        if not self.capacity:
+            raise ValueError("this buffer was filled from a dataset; make one with a capacity to add to it")
+        count = rewards.shape[1]
+        if rewards.shape[0] != len(self.starts) or count > self.capacity:
+            raise ValueError(
+                f"rewards of shape {tuple(rewards.shape)}: give ({len(self.starts)}, n <= {self.capacity})"
+            )
+        columns = torch.cat([observations, actions, next_observations, terminated.unsqueeze(-1)], dim=-1)
+        rows = self.starts + (torch.arange(count, device=self.device) + self.position) % self.capacity
+        self.table[rows] = columns.to(self.table)
+        self.rewards[rows] = rewards.to(self.rewards)
+        self.position = (self.position + count) % self.capacity
+        self.sizes = (self.sizes + count).clamp(max=self.capacity)
+
+    def sample(self, uniform: Tensor) -> Batch:
+        """The batch that uniform numbers in [0, 1), (P, B) float64, point at; drawn with replacement."""
+        indices = (uniform * self.sizes).long()
+        rows = self.table.index_select(0, (self.starts + indices).flatten())
+        observations, actions, next_observations, terminated = torch.split(
+            rows.view(*indices.shape, -1), self.widths, dim=-1
+        )
+        rewards = self.rewards.take(self.reward_starts + indices)
+        return Batch(observations, actions, rewards, next_observations, terminated.squeeze(-1))
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Free bytes on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in fields:
+            return int(fields["MemAvailable"].split()[0]) * 1024
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def refuse_memory(size: int, device: torch.device) -> None:
+    """Raise MemoryError, naming both numbers, when `size` bytes do not fit on the device."""
+    free = available_memory(device)
+    if free is not None and size > free:
+        raise MemoryError(
+            f"the buffer needs {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "
+            "lower the capacity or the population"
+        )

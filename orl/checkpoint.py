@@ -1,0 +1,138 @@
+"""Checkpoints: `FOLDER/checkpoint-N/{manifest.json,state.safetensors}`; N counts updates.
+
+A checkpoint is written under a temporary name and renamed when it is whole; the newest readable one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import orl
+
+FORMAT = 1
+KEPT = 2  # checkpoints kept in a folder
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, cut short, of another version or of another agent."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {
+        "orl": orl.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
+    }
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
+    """Write `checkpoint-number` atomically and delete all but the newest ones.
+
+    Args:
+        folder: created if needed.
+        number: updates done.
+        tensors: state by name.
+        manifest: JSON-able description; format and versions are added.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"checkpoint-{number}"
+    temporary = folder / f".checkpoint-{number}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_file(
+        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary / "state.safetensors"
+    )
+    described = {"format": FORMAT, "versions": versions(), **manifest}
+    (temporary / "manifest.json").write_text(json.dumps(described, indent=1, allow_nan=False))
+    if target.exists():  # the same state again, from a repeated stretch of a resumed run
+        shutil.rmtree(target)
+    temporary.rename(target)
+    for old in sorted(folder.glob("checkpoint-*"), key=_number)[:-KEPT]:
+        shutil.rmtree(old)
+    for stray in folder.glob(".checkpoint-*"):
+        shutil.rmtree(stray)
+    return target
+
+
+def _number(path: Path) -> int:
+    suffix = path.name.removeprefix("checkpoint-")
+    return int(suffix) if suffix.isdigit() else -1
+
+
+def numbers(folder: Path) -> list[int]:
+    """Numbers of the checkpoints in a folder that can be read, newest first."""
+    found = sorted((n for path in folder.glob("checkpoint-*") if (n := _number(path)) >= 0), reverse=True)
+    return [number for number in found if _readable(folder / f"checkpoint-{number}")]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        load_file(path / "state.safetensors")
+        json.loads((path / "manifest.json").read_text())
+    except (OSError, SafetensorError, json.JSONDecodeError):
+        return False
+    return True
+
+
+def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and manifest of checkpoint `number`, by default the newest readable one.
+
+    Raises:
+        CheckpointError: none is there, none can be read, or it was written by another format.
+    """
+    if number is None:
+        readable = numbers(folder)
+        if not readable:
+            present = [path.name for path in folder.glob("checkpoint-*")] if folder.exists() else []
+            state = f"{', '.join(present)} cannot be read (cut short?)" if present else "no checkpoint is there"
+            raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to")
+        number = readable[0]
+    path = folder / f"checkpoint-{number}"
+    manifest = json.loads((path / "manifest.json").read_text())
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {manifest.get('format')}, this version of orl reads format {FORMAT}")
+    return load_file(path / "state.safetensors"), manifest
+
+
+def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The newest state that one learner, or every learner of a population saved in `seed-K` folders, can be read at.
+
+    Raises:
+        CheckpointError: nothing readable, learners that are missing, or another format.
+    """
+    parts = [path for path in folder.glob("seed-*") if path.is_dir()]
+    if not parts:
+        return load(folder)
+    common = set.intersection(*(set(numbers(part)) for part in parts))
+    if not common:
+        raise CheckpointError(f"{folder}: the learners have no readable checkpoint in common")
+    loaded = sorted((load(part, max(common)) for part in parts), key=lambda state: state[1].get("learner", 0))
+    manifest = loaded[0][1]
+    if len(loaded) != manifest.get("population", 1):
+        raise CheckpointError(f"{folder}: holds {len(loaded)} of {manifest.get('population', 1)} learners")
+    tensors = {name: torch.cat([state[0][name] for state in loaded]) for name in loaded[0][0]}
+    return tensors, {**manifest, "seeds": [seed for state in loaded for seed in state[1]["seeds"]]}

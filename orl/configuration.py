@@ -1,0 +1,45 @@
+"""Configurations: frozen dataclasses, with overrides checked against their fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+
+def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:
+    """`config`, or the defaults of `kind`, with fields replaced by name.
+
+    Raises:
+        ValueError: an override that is no field, or a configuration of another kind.
+    """
+    if config is None:
+        config = kind()
+    if not isinstance(config, kind):
+        raise ValueError(f"config is a {type(config).__name__}; give a {kind.__name__}")
+    names = [field.name for field in dataclasses.fields(kind)]
+    for name in overrides:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names)}"
+            raise ValueError(f"{name!r} is not a field of {kind.__name__}; {hint}")
+    return dataclasses.replace(config, **{name: _frozen(value) for name, value in overrides.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def positive(config: Any, *names: str) -> None:
+    """Refuse fields that are not above zero."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)}: must be above 0")
+
+
+def share(config: Any, *names: str) -> None:
+    """Refuse fields that are outside [0, 1]."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)}: must lie in [0, 1]")

@@ -1,0 +1,76 @@
+"""Action values and state values. Shape key: P population, C critics, B batch, O observation, A action."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from orl.networks import StackedMLP
+
+
+class CriticEnsemble(nn.Module):
+    """C independent action-value networks per learner."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+        num_critics: int,
+    ) -> None:
+        super().__init__()
+        self.num_critics = num_critics
+        sizes = (observation_size + action_size, *hidden_sizes, 1)
+        self.network = StackedMLP(generators, sizes, members=(num_critics,))
+
+    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A)."""
+        inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1)
+        values: Tensor = self.network(inputs.expand(-1, self.num_critics, -1, -1))
+        return values.squeeze(-1)
+
+
+class ValueFunction(nn.Module):
+    """One state-value network per learner."""
+
+    def __init__(
+        self, generators: Sequence[torch.Generator], observation_size: int, hidden_sizes: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, 1))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Values (P, B) of observations (P, B, O)."""
+        values: Tensor = self.network(observations)
+        return values.squeeze(-1)
+
+
+class Target(nn.Module):
+    """A frozen copy of a network that follows it slowly."""
+
+    def __init__(self, online: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(online).requires_grad_(False)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the copy returns."""
+        outputs: Tensor = self.network(*inputs)
+        return outputs
+
+    @torch.no_grad()
+    def polyak_update(self, online: nn.Module, tau: float) -> None:
+        """target <- (1 - tau) target + tau online."""
+        torch._foreach_lerp_(list(self.network.parameters()), list(online.parameters()), tau)
+
+
+def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:
+    """`size` critics per learner, without replacement: (P, C, B) to (P, size, B), chosen by uniform numbers (P, C).
+
+    Source: Chen et al. 2021 (REDQ, arXiv 2101.05982), Algorithm 1, line 6.
+    """
+    chosen = uniform.argsort(dim=1)[:, :size]  # (P, size)
+    return values.gather(1, chosen.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

@@ -1,0 +1,46 @@
+"""Pure functions of tensors, each with its equation.
+
+A loss is averaged over the batch, the last axis, and summed over all leading axes: members never weigh each other.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def over_batch(values: Tensor) -> Tensor:
+    """Mean over the last axis, sum over the others: (*L, B) to a scalar."""
+    return values.mean(-1).sum()
+
+
+def td_target(rewards: Tensor, terminated: Tensor, next_values: Tensor, discount: float) -> Tensor:
+    """y = r + discount (1 - terminated) V(s'), all (P, B): truncation bootstraps, termination does not."""
+    return rewards + discount * (1.0 - terminated) * next_values
+
+
+def squared_error(values: Tensor, targets: Tensor) -> Tensor:
+    """Sum over members of mean_B (Q(s, a) - y)^2; values (P, C, B), targets (P, B)."""
+    return over_batch((values - targets.unsqueeze(1)).square())
+
+
+def expectile_loss(values: Tensor, targets: Tensor, expectile: float) -> Tensor:
+    """Sum over learners of mean_B |expectile - 1(u < 0)| u^2 with u = target - value, all (P, B).
+
+    Source: Kostrikov et al. 2021 (IQL, arXiv 2110.06169), Eq. 5.
+    """
+    difference = targets - values
+    weight = (expectile - (difference < 0).to(difference)).abs()
+    return over_batch(weight * difference.square())
+
+
+def advantage_weights(advantages: Tensor, inverse_temperature: float, maximum: float) -> Tensor:
+    """min(exp(inverse_temperature * A), maximum), (P, B).
+
+    Source: Kostrikov et al. 2021 (IQL), Eq. 7, with the clip of its released code.
+    """
+    return (inverse_temperature * advantages).exp().clamp(max=maximum)
+
+
+def behaviour_cloning_loss(actions: Tensor, data_actions: Tensor) -> Tensor:
+    """Sum over learners of the mean over batch and action dimensions of (pi(s) - a)^2; both (P, B, A)."""
+    return over_batch((actions - data_actions).square().mean(-1))

@@ -1,0 +1,102 @@
+"""Every random number comes from one `SeedSequence` per seed, split into named streams that never touch each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Stream = Literal["initialisation", "updates", "actions", "evaluation", "split", "bootstrap"]
+STREAMS: tuple[Stream, ...] = ("initialisation", "updates", "actions", "evaluation", "split", "bootstrap")
+
+
+def sequence(seed: int, stream: Stream) -> np.random.SeedSequence:
+    """The stream's own child of `SeedSequence(seed)`."""
+    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))
+
+
+def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
+    """A NumPy generator for one stream of one seed."""
+    return np.random.default_rng(sequence(seed, stream))
+
+
+def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator for one stream of one seed."""
+    state = sequence(seed, stream).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def check_seeds(seed: int | Sequence[int]) -> list[int]:
+    """One seed per learner, from `seed=0` or `seed=[0, 1, 2]`.
+
+    Raises:
+        ValueError: no seed, or one that is not an integer >= 0.
+    """
+    seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
+    if not seeds or not all(isinstance(s, int | np.integer) and s >= 0 for s in seeds):
+        raise ValueError(f"seed={seed!r}: give an integer >= 0, or a non-empty list of them")
+    return [int(s) for s in seeds]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One kind of random number that an update consumes."""
+
+    kind: Literal["uniform", "normal"]  # uniform in [0, 1), float64 (indices); normal: standard, default dtype
+    shape: tuple[int, ...]  # per learner
+
+
+class RandomBlocks:
+    """Random numbers for updates, drawn many updates ahead from one generator per learner.
+
+    They enter an update as tensors of shape (population, *shape), so that an update is a function of its inputs and
+    learner k of a population sees the numbers that it would see alone.
+    """
+
+    BLOCK = 64  # updates a block
+
+    def __init__(self, seeds: Sequence[int], draws: Mapping[str, Draw], device: torch.device) -> None:
+        self.draws = dict(draws)
+        self.device = device
+        self.generators = [torch_generator(seed, "updates", device) for seed in seeds]
+        self.block_start = torch.stack([generator.get_state() for generator in self.generators])  # (P, bytes)
+        self.position = self.BLOCK  # updates of the block that were handed out
+        self.block: dict[str, Tensor] = {}
+
+    def next(self) -> dict[str, Tensor]:
+        """The numbers of one update: a tensor (population, *shape) for each draw."""
+        if self.position == self.BLOCK:
+            self.block_start = torch.stack([generator.get_state() for generator in self.generators])
+            self._draw()
+            self.position = 0
+        numbers = {name: values[self.position] for name, values in self.block.items()}
+        self.position += 1
+        return numbers
+
+    def _draw(self) -> None:
+        columns: dict[str, list[Tensor]] = {name: [] for name in self.draws}
+        for generator in self.generators:
+            for name, draw in self.draws.items():
+                shape = (self.BLOCK, *draw.shape)
+                if draw.kind == "uniform":
+                    values = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.device)
+                else:
+                    values = torch.randn(shape, generator=generator, device=self.device)
+                columns[name].append(values)
+        self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
+
+    def state(self) -> tuple[Tensor, int]:
+        """Generator states at the start of the current block (population, bytes), and the position in it."""
+        return self.block_start, self.position
+
+    def load(self, block_start: Tensor, position: int) -> None:
+        """Continue exactly where `state` was taken."""
+        for generator, state in zip(self.generators, block_start, strict=True):
+            generator.set_state(state.cpu())
+        self.block_start, self.position = block_start.cpu().clone(), position
+        if position < self.BLOCK:
+            self._draw()
