@@ -94,7 +94,7 @@ def _without_next_observations(
     unknown[-1] |= not terminated[-1]
     following = np.where(terminated, np.arange(rows), np.arange(1, rows + 1))  # own observation at a terminal
     before = np.zeros(rows, np.bool_)  # the row ends what is left of its episode
-    before[:-1] = unknown[1:] & ~terminated[:-1] & ~unknown[:-1]
+    before[:-1] = unknown[1:] & ~terminated[:-1]
     keep = np.flatnonzero(~unknown)
     if len(keep) == 0:
         raise ValueError(

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from orl.dataset import Dataset
-from orl.datasets import minari_io
+from orl.datasets import minari_io, store
 from orl.datasets.episodes import actions_in_unit
 
 LAYOUT = 1  # of the cache file; another number makes older files unread
@@ -25,7 +25,7 @@ def read_cached(dataset_id: str, *, download: bool = False, clip_actions: bool =
 
     Arguments and errors as for `orl.datasets.minari_io.read`.
     """
-    if minari_io.exists(dataset_id):
+    if store.exists(dataset_id):
         cached = _read(dataset_id, clip_actions)
         if cached is not None:
             return cached
@@ -37,12 +37,12 @@ def read_cached(dataset_id: str, *, download: bool = False, clip_actions: bool =
 
 def cache_path(dataset_id: str) -> Path:
     """Where the flat copy of a set lies."""
-    return minari_io.minari_root() / dataset_id / ".flat.safetensors"
+    return store.minari_root() / dataset_id / ".flat.safetensors"
 
 
 def _key(dataset_id: str) -> str:
     """Changes whenever the set's files do."""
-    folder = minari_io.minari_root() / dataset_id / "data"
+    folder = store.minari_root() / dataset_id / "data"
     files = [path.stat() for name in ("metadata.json", "main_data.hdf5") if (path := folder / name).is_file()]
     return json.dumps([LAYOUT, dataset_id, [[stat.st_size, stat.st_mtime_ns] for stat in files]])
 

@@ -33,6 +33,7 @@ Environment = gymnasium.Env[Any, Any] | str | None
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations", "action_low", "action_high")
 SUFFIXES = (".hdf5", ".h5", ".npz")
+SHOWN = 12  # at most this many names in a message
 
 
 def read_hdf5(path: str | Path, environment: Environment = None, *, clip_actions: bool = False) -> Dataset:
@@ -117,8 +118,9 @@ def _to_dataset(
     if "next_observations" not in arrays and "timeouts" not in arrays:
         missing.append("timeouts")  # without either, where an episode ends cannot be told
     if missing:
+        listed = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
         raise ValueError(
-            f"{name}: lacks {', '.join(missing)}; it holds {', '.join(held) or 'nothing'} "
+            f"{name}: lacks {', '.join(missing)}; it holds {listed or 'nothing'} "
             "(rewards may be NaN where unlabelled, timeouts all 0)"
         )
     flat = transitions({key: arrays[key] for key in arrays if not key.startswith("action_")}, name)

@@ -1,21 +1,14 @@
 """Write and read Minari data sets, locally; another machine is asked only with `download=True`.
 
-Ids follow Minari's grammar `(namespace/)(environment/)name-vN`, such as `orl/racing/expert-v0`. The store is
-`MINARI_DATASETS_PATH`, or `~/.minari/datasets`. Writing goes through ready episode buffers, since Minari's
-`DataCollector` needs jax.
+Writing goes through ready episode buffers, since Minari's `DataCollector` needs jax.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import re
-import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -23,12 +16,11 @@ import minari
 import numpy as np
 from gymnasium.spaces import Box, Space
 from minari.data_collector import EpisodeBuffer
-from minari.dataset.minari_dataset import parse_dataset_id
-from minari.namespace import create_namespace, list_local_namespaces
 
 from orl.dataset import Dataset
 from orl.datasets.episodes import Episode, to_dataset
 from orl.datasets.recording import require_boxes
+from orl.datasets.store import exists, minari_root, require_id, require_place, staged
 
 AUTHOR = "the orl contributors"
 REQUIREMENTS = ("gymnasium", "mujoco", "numpy", "orl")
@@ -66,17 +58,19 @@ def write(
         overwrite: replace a set of this id.
 
     Raises:
-        ValueError: a malformed id, an id that exists, no episode, or neither environment nor action space.
+        ValueError: a malformed id, one that exists or is the name of a folder of others, no episode, or neither
+            environment nor action space.
     """
     require_id(dataset_id)
     if not episodes:
         raise ValueError(f"{dataset_id}: no episode to write")
     if exists(dataset_id) and not overwrite:
         raise ValueError(f"{dataset_id} exists already; give overwrite=True (--overwrite) or another id")
+    require_place(dataset_id)
     observation_space, action_space = _spaces(environment_id, action_space, episodes[0])
     buffers = [_buffer(episode, observation_space, action_space) for episode in episodes]
     finished = [episode.rewards.sum(dtype=np.float64) for episode in episodes]
-    with _staged(dataset_id), warnings.catch_warnings():
+    with staged(dataset_id), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=UNSTATED.pattern, category=UserWarning)
         made = minari.create_dataset_from_buffers(
             dataset_id,
@@ -148,34 +142,6 @@ def metadata(dataset_id: str) -> dict[str, Any]:
     return dict(open_dataset(dataset_id).storage.metadata)
 
 
-def local_ids() -> dict[str, dict[str, Any]]:
-    """Metadata of each readable set in the local store, by id."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Misconfigured dataset named", category=UserWarning)
-        return dict(minari.list_local_datasets())
-
-
-def exists(dataset_id: str) -> bool:
-    """Whether a set of this id is in the local store."""
-    return (minari_root() / dataset_id / "data").is_dir()
-
-
-def minari_root() -> Path:
-    """Folder of the local store; not created."""
-    root = os.environ.get("MINARI_DATASETS_PATH")
-    return Path(root) if root is not None else Path.home() / ".minari" / "datasets"
-
-
-def require_id(dataset_id: str) -> None:
-    """Refuse an id that Minari's grammar refuses, or that has no version."""
-    try:
-        parse_dataset_id(dataset_id)
-    except (ValueError, TypeError) as error:  # TypeError: Minari's int(None) where the version lacks
-        raise ValueError(
-            f"{dataset_id!r} is no data set id; write (namespace/)(environment/)name-vN, such as orl/hopper/random-v0"
-        ) from error
-
-
 def requirements() -> list[str]:
     """Installed versions that the data depend on, as pip writes them."""
     installed = {item.metadata["Name"].lower() for item in importlib.metadata.distributions() if item.metadata["Name"]}
@@ -217,28 +183,3 @@ def _buffer(episode: Episode, observation_space: Box, action_space: Box) -> Epis
         terminations=np.asarray(episode.terminations, np.bool_),  # type: ignore[arg-type]
         truncations=np.asarray(episode.truncations, np.bool_),  # type: ignore[arg-type]
     )
-
-
-@contextmanager
-def _staged(dataset_id: str) -> Iterator[None]:
-    """Let Minari write into a hidden folder of the store, and move the set to its place if the block succeeds."""
-    root = minari_root()
-    root.mkdir(parents=True, exist_ok=True)
-    previous = os.environ.get("MINARI_DATASETS_PATH")
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=root) as stage:  # Minari skips hidden folders
-        os.environ["MINARI_DATASETS_PATH"] = stage
-        try:
-            yield
-        finally:
-            if previous is None:
-                del os.environ["MINARI_DATASETS_PATH"]
-            else:
-                os.environ["MINARI_DATASETS_PATH"] = previous
-        namespace = parse_dataset_id(dataset_id)[0]
-        if namespace is not None and namespace not in list_local_namespaces():
-            create_namespace(namespace)
-        target = root / dataset_id
-        if target.exists():
-            shutil.move(target, Path(stage) / "replaced")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(Path(stage) / dataset_id, target)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from orl import datasets
-from orl.datasets import minari_io
+from orl.datasets import minari_io, store
 from orl.datasets.files import SUFFIXES
 from orl.scripts import racing_datasets
 
@@ -61,7 +61,7 @@ class Make:
                 known = ", ".join(("all", *racing_datasets.RECIPES))
                 raise ValueError(f"{identifier!r} is none of ours: {known}; --env and --id make others")
         if self.id is not None:
-            minari_io.require_id(self.id)
+            store.require_id(self.id)
         racing_datasets.register_environments()
         for identifier in ids:
             self._make(identifier)
@@ -70,7 +70,7 @@ class Make:
 
     def _make(self, identifier: str) -> None:
         console = Console()
-        if minari_io.exists(identifier) and not self.overwrite:
+        if store.exists(identifier) and not self.overwrite:
             console.print(f"{identifier} exists; --overwrite makes it anew", soft_wrap=True)
             return
         if identifier == self.id:
@@ -114,8 +114,8 @@ class List:
 
     def run(self) -> None:
         """Print a table."""
-        local = minari_io.local_ids()
-        table = Table(title=f"data sets in {minari_io.minari_root()}", title_justify="left")
+        local = store.local_ids()
+        table = Table(title=f"data sets in {store.minari_root()}", title_justify="left")
         for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
             table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("mean return", justify="right")
@@ -176,8 +176,8 @@ class Convert:
         racing_datasets.register_environments()
         to_file = self.target.endswith(SUFFIXES)
         if not to_file:
-            minari_io.require_id(self.target)
-        there = Path(self.target).exists() if to_file else minari_io.exists(self.target)
+            store.require_id(self.target)
+        there = Path(self.target).exists() if to_file else store.exists(self.target)
         if there and not self.overwrite:
             raise ValueError(f"{self.target} exists already; give --overwrite or another target")
         data = datasets.load(self.source, self.env)

@@ -109,6 +109,19 @@ def test_a_terminal_wins_where_both_flags_are_set(path: Path) -> None:
     assert data.truncated.tolist() == [False, False, True, False, False, False]
 
 
+def test_a_terminal_at_a_time_limit_is_kept_without_next_observations(path: Path) -> None:
+    data = load(write_flat(path, timeouts=np.array([0, 0, 1, 0, 0, 1])))
+    assert data.observations[:, 0].tolist() == [0, 1, 3, 4, 5]
+    assert data.terminated.tolist() == [False] * 4 + [True]
+
+
+def test_names_of_a_large_file_are_cut(path: Path) -> None:
+    many = {f"episode_{i}": np.zeros(1) for i in range(20)}
+    with pytest.raises(ValueError, match=r"lacks rewards; it holds actions, .* and 12 more") as caught:
+        load(write_flat(path, rewards=None, **many))
+    assert len(str(caught.value)) < 400
+
+
 def test_nan_rewards_are_unlabelled(path: Path) -> None:
     rewards = np.array([0, np.nan, 2, 3, np.nan, 5])
     assert load(write_flat(path, rewards=rewards)).is_labelled.tolist() == [True, False, True, False, True]

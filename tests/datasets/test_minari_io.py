@@ -61,6 +61,9 @@ def test_an_environment_gives_spaces_bounds_and_versions(store: Path) -> None:
     assert data.action_high.tolist() == [2.0]
     np.testing.assert_allclose(data.actions[:200, 0] * 2.0, episodes[0].actions[:, 0], atol=1e-6)
     assert data.truncated.sum() == 2
+    cached = load("orl/pendulum/random-v0")
+    np.testing.assert_allclose(cached.actions, data.actions, atol=1e-6)
+    assert (cached.environment_id, cached.action_low.tolist()) == ("Pendulum-v1", [-2.0])
     theirs = minari.load_dataset("orl/pendulum/random-v0")
     assert theirs.total_steps == 400
     assert [about["seed"] for about in theirs.storage.get_episode_metadata([0, 1])] == [e.seed for e in episodes]
@@ -94,6 +97,8 @@ def test_a_failed_write_leaves_what_was_there(
     write(episodes, "orl/dice/random-v0", **ABOUT)
 
     def fail(*_: Any, **__: Any) -> None:
+        visible = {path.name for path in store.iterdir() if not path.name.startswith(".")}
+        assert visible == {"orl"}  # nothing half written, not even for a moment
         raise OSError("disk full")
 
     monkeypatch.setattr("minari.dataset._storages.hdf5_storage.HDF5Storage.update_episodes", fail)
@@ -116,6 +121,26 @@ def test_the_cache_is_used_and_follows_the_data(episodes: list[Episode], monkeyp
     cache_path("orl/dice/random-v0").write_bytes(b"broken")
     same_episodes(to_episodes(load("orl/dice/random-v0")), to_episodes(first))
     assert cache_path("orl/dice/random-v0").stat().st_size > 100  # made anew
+
+
+def test_the_cache_is_made_anew_for_data_that_were_changed_in_place(episodes: list[Episode], store: Path) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    load("orl/dice/random-v0")
+    minari.load_dataset("orl/dice/random-v0").storage.update_episodes(
+        [EpisodeBuffer(observations=np.zeros((3, 3)), actions=np.zeros((2, 2)), rewards=[0, 0],
+                       terminations=[False, False], truncations=[False, False])]
+    )  # fmt: skip
+    data = load("orl/dice/random-v0")
+    assert len(data) == 14
+    assert data.truncated[-1]  # an episode that nothing ended was cut
+
+
+def test_an_environment_is_taken_for_a_set_that_states_none() -> None:
+    write(
+        make_episodes([3], action_size=1), "dice/one-v0", **ABOUT | {"action_space": Box(-2.0, 2.0, (1,), np.float32)}
+    )
+    assert load("dice/one-v0").environment_id is None
+    assert load("dice/one-v0", "Pendulum-v1").environment_id == "Pendulum-v1"
 
 
 def test_a_million_transitions_load_from_the_cache_in_two_seconds() -> None:
@@ -156,6 +181,15 @@ def test_what_cannot_be_written_is_refused(episodes: list[Episode]) -> None:
         write(episodes, "orl/dice/random-v0", algorithm_name="dice", description="")
     with pytest.raises(ValueError, match="their spaces"):
         write(episodes, "orl/dice/random-v0", environment_id="Pendulum-v1", algorithm_name="dice", description="")
+
+
+def test_sets_are_not_written_over_or_into_others(episodes: list[Episode]) -> None:
+    write(episodes, "orl/dice-v0/random-v0", **ABOUT)
+    with pytest.raises(ValueError, match="is a folder, but no data set"):
+        write(episodes, "orl/dice-v0", **ABOUT, overwrite=True)
+    with pytest.raises(ValueError, match="inside the data set orl/dice-v0/random-v0"):
+        write(episodes, "orl/dice-v0/random-v0/other-v0", **ABOUT)
+    assert len(load("orl/dice-v0/random-v0")) == 12
 
 
 def test_discrete_and_dictionary_spaces_are_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orl.datasets import Episode, mix, pieces, shares
+from orl.datasets import Episode, mix, pieces, shares, to_dataset
 
 from .conftest import make_episodes
 
@@ -67,6 +67,12 @@ def test_pieces_are_consecutive_do_not_overlap_and_end_truncated(terminated: boo
     assert not episodes[1].truncations[:-1].any()  # the sources are as before
     with pytest.raises(ValueError, match="6 stretches of 5 decisions, 7 are wanted"):
         pieces(episodes, 5, 7, seed=0)
+
+
+def test_an_episode_without_an_end_is_cut_off_from_the_next() -> None:
+    episodes = make_episodes([3, 2])
+    episodes[0].truncations[:] = False
+    assert to_dataset(episodes).truncated.tolist() == [False, False, True, False, True]
 
 
 def test_an_episode_checks_its_lengths() -> None:

@@ -86,9 +86,11 @@ def test_an_episode_is_replayed_from_its_seed() -> None:
 def test_a_vector_environment_gives_the_episodes_of_a_single_one(mode: AutoresetMode, copies: int) -> None:
     vector = SyncVectorEnv([Walk] * copies, autoreset_mode=mode)
     expected = record(push, Walk(), episodes=7, seed=3)
-    episodes = record(push, vector, episodes=7, seed=3)
+    steps: list[int] = []
+    episodes = record(push, vector, episodes=7, seed=3, progress=lambda _, count: steps.append(count))
     vector.close()
     assert len(episodes) == 7
+    assert steps[-1] == sum(map(len, episodes))  # no copy plays what another one plays
     assert all(same(left, right) for left, right in zip(episodes, expected, strict=True))
 
 
