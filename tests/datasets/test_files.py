@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from orl.dataset import Dataset
 from orl.datasets import load, read_hdf5, read_npz, to_dataset, write_hdf5, write_npz
+from orl.datasets.boundaries import transitions
 
 from .conftest import make_episodes
 
@@ -252,3 +253,36 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
                 write(data, path)
         assert path.read_bytes() == before
         assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    episodes=st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=6), unfinished=st.integers(0, 3)
+)
+def test_no_next_observation_crosses_a_boundary(episodes: list[tuple[int, bool]], unfinished: int) -> None:
+    parts = [e for i, (n, ended) in enumerate(episodes) for e in make_episodes([n], seed=i, terminated=ended)]
+    whole = to_dataset(parts)
+    arrays = {
+        "observations": whole.observations,
+        "actions": whole.actions,
+        "rewards": np.arange(len(whole), dtype=np.float32),  # names the row
+        "terminals": whole.terminated,
+        "timeouts": whole.truncated,
+    }
+    if unfinished and not whole.terminated[-1]:
+        arrays["timeouts"] = whole.truncated & (np.arange(len(whole)) < len(whole) - 1)
+    if (arrays["terminals"] == arrays["timeouts"]).all() or not (whole.terminated | ~ends(whole)).any():
+        return  # time limits alone, or nothing but rows whose next observation is unknown
+    flat = transitions(arrays, "flat")
+    rows = flat.rewards.astype(int)
+    assert set(rows) == set(np.flatnonzero(whole.terminated | ~ends(whole)))
+    inside = ~flat.terminated
+    np.testing.assert_array_equal(flat.next_observations[inside], whole.next_observations[rows[inside]])
+    np.testing.assert_array_equal(flat.terminated, whole.terminated[rows])
+    # a row ends its episode exactly if the row after it is not its successor
+    successor = np.append(np.diff(rows) == 1, False)
+    np.testing.assert_array_equal((flat.terminated | flat.truncated)[inside], ~successor[inside])
+
+
+def ends(data: Dataset) -> Any:
+    return data.terminated | data.truncated
