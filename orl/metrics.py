@@ -1,0 +1,88 @@
+"""The sink: the only place where metrics leave the device and become floats."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from orl.checkpoint import write_text
+
+KEYS = ("time/total_updates", "seed")
+
+
+class Sink:
+    """TensorBoard events (one run per learner) and `progress.csv` (one row per record and learner) in a folder.
+
+    Names follow Stable-Baselines3: `train/critic_loss`, `eval/mean_reward`.
+
+    Args:
+        folder: created if needed.
+        names: one per learner.
+        resumed_at: updates done by the checkpoint that a run continues from; what was recorded later is dropped.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str], resumed_at: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "progress.csv"
+        self.names = list(names)
+        self.rows = self._read(resumed_at)
+        self.writers = [
+            SummaryWriter(str(folder / "tensorboard" / name), purge_step=resumed_at + 1 if resumed_at else None)  # type: ignore[no-untyped-call]
+            for name in names
+        ]
+
+    def _read(self, resumed_at: int) -> list[dict[str, str]]:
+        if not resumed_at or not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if int(row[KEYS[0]]) <= resumed_at]
+
+    def write(self, updates: int, metrics: Mapping[str, Tensor], prefix: str = "train/") -> list[dict[str, float]]:
+        """Record one value per learner of each metric, (P,) tensors, at a number of updates; returns them as floats."""
+        if not metrics:
+            return []
+        values = torch.stack([metric.detach().to(torch.float64) for metric in metrics.values()], dim=1).cpu().tolist()
+        records = [dict(zip((prefix + name for name in metrics), learner, strict=True)) for learner in values]
+        for name, writer, record in zip(self.names, self.writers, records, strict=True):
+            for key, value in record.items():
+                writer.add_scalar(key, value, updates)  # type: ignore[no-untyped-call]
+            texts = {key: repr(value) for key, value in record.items()}
+            self._row(str(updates), name).update(texts)
+        return records
+
+    def _row(self, updates: str, name: str) -> dict[str, str]:
+        """The row of this learner at this number of updates; training and evaluation share it."""
+        for row in reversed(self.rows[-len(self.names) :]):
+            if row[KEYS[0]] == updates and row[KEYS[1]] == name:
+                return row
+        self.rows.append({KEYS[0]: updates, KEYS[1]: name})
+        return self.rows[-1]
+
+    def flush(self) -> None:
+        """Bring the files up to date."""
+        columns = list(KEYS) + sorted({key for row in self.rows for key in row} - set(KEYS))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+        for events in self.writers:
+            events.flush()  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()
+        for events in self.writers:
+            events.close()  # type: ignore[no-untyped-call]
