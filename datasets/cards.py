@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from orl.datasets.checking import Report, check
 from orl.datasets.references import REFERENCES, normalized_score
 
 Facts = Mapping[str, Any]
+PIECES = "episodes are cut short of the environment's time limit: their returns are not comparable, and give no score"
 
 
 def card(
@@ -45,8 +47,9 @@ def card(
     if facts and facts.get("description"):
         lines += [str(facts["description"]), ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _rows(data, report, facts or {})), ""]
-    if report.remarks:
-        lines += ["## Worth knowing", "", *(f"* {remark}" for remark in report.remarks), ""]
+    remarks = [*report.remarks, *([PIECES] if _is_in_pieces(data) else [])]
+    if remarks:
+        lines += ["## Worth knowing", "", *(f"* {remark}" for remark in remarks), ""]
     lines += ["## Figures", ""]
     for caption, path in shown.items():
         lines += [f"![{caption}]({path.name})", "", f"*{caption}.*", ""]
@@ -57,6 +60,7 @@ def card(
 
 def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     returns = finished_returns(data)
+    is_scored = data.environment_id in REFERENCES and not _is_in_pieces(data)
     rows = [
         ("transitions", f"{report.transitions:,}"),
         ("episodes", "undefined, rows are scattered" if report.episodes is None else f"{report.episodes:,}"),
@@ -67,10 +71,11 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     if len(returns):
         spread = f"{returns.mean():.1f} ± {returns.std():.1f} ({returns.min():.1f} to {returns.max():.1f})"
         rows.append(("return, mean ± standard deviation (range)", spread))
-        if data.environment_id in REFERENCES:
+        if is_scored:
+            assert data.environment_id is not None
             scores = normalized_score(data.environment_id, returns)
             rows.append(("normalized score, mean ± standard deviation", f"{scores.mean():.1f} ± {scores.std():.1f}"))
-    if data.environment_id in REFERENCES:
+    if data.environment_id is not None and data.environment_id in REFERENCES:
         low, high = REFERENCES[data.environment_id]
         rows.append(("reference returns (score 0, score 100)", f"{low:.1f}, {high:.1f}"))
     rows += [
@@ -93,6 +98,15 @@ def finished_returns(data: Dataset) -> NDArray[np.float64]:
     ended = np.array([data.terminated[rows.stop - 1] or data.truncated[rows.stop - 1] for rows in data.episode_slices])
     returns = data.episode_returns()
     return returns[ended & np.isfinite(returns)]
+
+
+def _is_in_pieces(data: Dataset) -> bool:
+    """Whether most truncated episodes stop before the time limit, by more than the row that D4RL files lose."""
+    if data.environment_id not in gymnasium.registry or not data.whole_episodes:
+        return False
+    limit = gymnasium.registry[data.environment_id].max_episode_steps
+    lengths = [rows.stop - rows.start for rows in data.episode_slices if data.truncated[rows.stop - 1]]
+    return limit is not None and len(lengths) > 0 and float(np.median(lengths)) < limit - 1
 
 
 def _bounds(data: Dataset) -> str:

@@ -23,7 +23,7 @@ from orl.datasets.recording import require_boxes
 from orl.datasets.store import exists, minari_root, require_id, require_place, staged
 
 AUTHOR = "the orl contributors"
-REQUIREMENTS = ("gymnasium", "mujoco", "numpy", "orl")
+REQUIREMENTS = ("gymnasium", "numpy", "orl")
 # Minari recommends these; each is None here for want of something true to say.
 UNSTATED = re.compile(r"`(author_email|code_permalink|eval_env)` is set to None|env_spec is None")
 
@@ -85,7 +85,7 @@ def write(
             ref_min_score=ref_min_score,
             ref_max_score=ref_max_score,
             description=description,
-            requirements=requirements(),
+            requirements=requirements(environment_id),
             jpeg_encoding=False,
         )
         mean_return = float(np.mean(finished))
@@ -142,10 +142,12 @@ def metadata(dataset_id: str) -> dict[str, Any]:
     return dict(open_dataset(dataset_id).storage.metadata)
 
 
-def requirements() -> list[str]:
+def requirements(environment_id: str | None = None) -> list[str]:
     """Installed versions that the data depend on, as pip writes them."""
-    installed = {item.metadata["Name"].lower() for item in importlib.metadata.distributions() if item.metadata["Name"]}
-    return [f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS if name in installed]
+    simulators = []
+    if environment_id is not None and "mujoco" in str(gymnasium.spec(environment_id).entry_point):
+        simulators = ["mujoco"]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in (*REQUIREMENTS, *simulators)]
 
 
 def damaged(dataset_id: str, error: Exception) -> str:

@@ -154,7 +154,10 @@ class Card:
         racing_datasets.register_environments()
         data = datasets.load(self.source, self.env)
         facts = None if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
-        path = datasets.card(data, self.out, facts=facts)
+        self.out.mkdir(parents=True, exist_ok=True)
+        visits = racing_datasets.draw_visits(self.source, self.out / "visits.png")
+        pictures = {} if visits is None else {"Where the cars were, and how fast": visits}
+        path = datasets.card(data, self.out, facts=facts, pictures=pictures)
         Console().print(f"{path}: {_summary(data)}", soft_wrap=True)
 
 

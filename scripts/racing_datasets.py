@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from orl import datasets
-from orl.datasets import Episode, Reference
+from orl.datasets import Episode, Reference, minari_io
 
 ENVIRONMENT = "orl/Racing-v0"
 DECISIONS = 2_000  # of an episode
@@ -86,8 +88,8 @@ def make(dataset_id: str, *, overwrite: bool = False, progress: Progress | None 
     total = sum(recipe.rollouts.values()) * DECISIONS
     seeds = np.random.SeedSequence(recipe.seed).generate_state(2 * len(recipe.drivers) + 1)
     driven: list[list[Episode]] = []
+    before = 0
     for i, (skill, count) in enumerate(recipe.rollouts.items()):
-        before = sum(len(episode) for episodes in driven for episode in episodes)
 
         def report(_: int, steps: int, before: int = before) -> None:
             if progress is not None:
@@ -98,6 +100,7 @@ def make(dataset_id: str, *, overwrite: bool = False, progress: Progress | None 
             driven.append(datasets.pieces(episodes, PIECE, recipe.counts[skill], seed=int(seeds[2 * i + 1])))
         else:
             driven.append(episodes)
+        before += count * DECISIONS
     reference = datasets.REFERENCES.get(ENVIRONMENT)
     datasets.write(
         datasets.mix(driven, list(recipe.counts.values()), recipe.count, seed=int(seeds[-1])),
@@ -137,6 +140,62 @@ def measure(environment_id: str = ENVIRONMENT, *, episodes: int = 100, seed: int
     environment.close()
     reference = drive("reference", episodes, seed=seed, environment_id=environment_id)
     return Reference(_mean_return(random), _mean_return(reference))
+
+
+def replay(dataset_id: str) -> dict[str, NDArray[Any]] | None:
+    """Drive the episodes of a set again, from their seeds and actions, for what observations do not tell.
+
+    Returns:
+        `x` and `y` in m, `speed` in m/s, each (decisions, episodes); None for pieces, whose starts are not stored, and
+        for sets that another version of the environment made.
+    """
+    if dataset_id not in RECIPES or RECIPES[dataset_id].in_pieces:
+        return None
+    register_environments()
+    storage = minari_io.open_dataset(dataset_id).storage
+    stored = list(storage.get_episodes(range(storage.total_episodes)))
+    seeds = [about["seed"] for about in storage.get_episode_metadata(range(len(stored)))]
+    environment: Any = gymnasium.make_vec(ENVIRONMENT, num_envs=len(stored))
+    observations = environment.reset(seed=seeds)[0]
+    traces = []
+    for step in range(DECISIONS):
+        if not np.allclose(observations, [episode["observations"][step] for episode in stored], atol=1e-4):
+            return None
+        observations, _, _, _, infos = environment.step(np.stack([episode["actions"][step] for episode in stored]))
+        traces.append([infos[key] for key in ("x", "y", "speed")])
+    environment.close()
+    x, y, speed = np.moveaxis(np.array(traces), 1, 0)
+    return {"x": x, "y": y, "speed": speed}
+
+
+def draw_visits(dataset_id: str, path: Path) -> Path | None:
+    """Where the cars of a set were, and how fast, on the map of the track; None where `replay` gives nothing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    trace = replay(dataset_id)
+    if trace is None:
+        return None
+    environment: Any = gymnasium.make_vec(ENVIRONMENT, num_envs=1)
+    environment.reset(seed=0)
+    track = environment.unwrapped.tracks[0]
+    environment.close()
+    places = trace["x"].ravel(), trace["y"].ravel()
+    figure = Figure(figsize=(11.0, 5.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, options, label in (
+        (figure.add_subplot(1, 2, 1), {"bins": "log", "cmap": "viridis"}, "rows (log scale)"),
+        (figure.add_subplot(1, 2, 2), {"C": trace["speed"].ravel(), "cmap": "plasma"}, "mean speed (m/s)"),
+    ):
+        for wall in (track.left, track.right):
+            axis.plot(*np.concatenate([wall, wall[:1]]).T, color="0.3", linewidth=1.0)
+        drawn = axis.hexbin(*places, gridsize=110, mincnt=1, linewidths=0.0, **options)
+        figure.colorbar(drawn, ax=axis, label=label, location="bottom", shrink=0.8, aspect=40)
+        axis.set_aspect("equal")
+        axis.set_xlabel("x (m)")
+        axis.set_ylabel("y (m)")
+    figure.savefig(path, dpi=130)
+    return path
 
 
 def register_environments() -> None:

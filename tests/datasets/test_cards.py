@@ -51,7 +51,9 @@ def test_check_finds_what_is_odd(episodes: list[Episode]) -> None:
 
 
 def test_a_card_states_the_numbers_and_shows_figures(tmp_path: Path) -> None:
-    data = to_dataset(make_episodes([30, 20, 10, 12]), name="orl/dice/random-v0", environment_id="Hopper-v5")
+    data = to_dataset(
+        make_episodes([30, 20, 10, 12], terminated=True), name="orl/dice/random-v0", environment_id="Hopper-v5"
+    )
     facts = {"description": "Scripted drivers.", "algorithm_name": "dice", "requirements": ["b==2", "a==1"]}
     extra = tmp_path / "card" / "map.png"
     path = card(data, tmp_path / "card", facts=facts, pictures={"Visits": extra})
@@ -66,7 +68,7 @@ def test_a_card_states_the_numbers_and_shows_figures(tmp_path: Path) -> None:
         f"{returns.mean():.1f} ± {returns.std():.1f} ({returns.min():.1f} to {returns.max():.1f})",
         f"{score.mean():.1f} ± {score.std():.1f}",
         "16.9, 3857.8",
-        "| episodes terminated, truncated | 0.0%, 100.0% |",
+        "| episodes terminated, truncated | 100.0%, 0.0% |",
         "| actions chosen by | dice |",
         "| made with | a==1, b==2 |",
         "![Visits](map.png)",
@@ -76,6 +78,18 @@ def test_a_card_states_the_numbers_and_shows_figures(tmp_path: Path) -> None:
         assert name in text
         with Image.open(path.parent / name) as image:
             assert len(set(image.convert("L").tobytes())) > 50  # something is drawn
+
+
+def test_pieces_of_episodes_have_no_score(tmp_path: Path) -> None:
+    short = to_dataset(make_episodes([50, 50], action_size=3, observation_size=11), environment_id="Hopper-v5")
+    text = card(short, tmp_path / "short").read_text()
+    assert "normalized score" not in text
+    assert "cut short of the environment's time limit" in text
+    for length in (1000, 999):  # 999: of a file without next observations
+        whole = to_dataset(make_episodes([length] * 2), environment_id="Hopper-v5")
+        text = card(whole, tmp_path / "whole").read_text()
+        assert "normalized score" in text
+        assert "Worth knowing" not in text
 
 
 def test_cards_of_awkward_data(tmp_path: Path, episodes: list[Episode]) -> None:

@@ -167,6 +167,33 @@ def test_all_six_sets_are_made_on_this_machine() -> None:
         assert 0.5 < score < 1.1
 
 
+def test_references_are_those_of_the_environment() -> None:
+    """Two episodes: the driver hardly varies, random actions do. The slow test below measures all of it."""
+    measured = racing_datasets.measure(episodes=2)
+    assert measured.expert == pytest.approx(datasets.REFERENCES["orl/Racing-v0"].expert, rel=0.02)
+    assert set(racing_datasets.racing_ids()) <= set(datasets.REFERENCES)
+
+
+@pytest.mark.slow
+def test_references_are_measured_as_the_table_says() -> None:
+    measured = racing_datasets.measure("orl/Racing-v0")
+    assert measured == pytest.approx(datasets.REFERENCES["orl/Racing-v0"], rel=1e-3)
+
+
+def test_the_card_of_a_racing_set_shows_the_track(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    few = racing_datasets.Recipe({"medium": 1.0}, 2, seed=7)
+    monkeypatch.setitem(RECIPES, "orl/racing/medium-v0", few)
+    orl("make", "orl/racing/medium-v0")
+    trace = racing_datasets.replay("orl/racing/medium-v0")
+    assert trace is not None
+    assert trace["x"].shape == (DECISIONS, 2)
+    orl("card", "orl/racing/medium-v0", "--out", str(tmp_path / "card"))
+    assert "scripted" in (tmp_path / "card" / "README.md").read_text()
+    assert (tmp_path / "card" / "visits.png").stat().st_size > 10_000
+    monkeypatch.setattr(racing_datasets, "ENVIRONMENT", "orl/RacingOval-v0")  # not the one that made the data
+    assert racing_datasets.replay("orl/racing/medium-v0") is None
+
+
 def test_a_racing_set_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     few = racing_datasets.Recipe({"expert": 0.5, "basic": 0.5}, 4, seed=7, in_pieces=True)
     monkeypatch.setitem(racing_datasets.RECIPES, "orl/racing/expert-v0", few)
