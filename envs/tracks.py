@@ -5,9 +5,9 @@
 | mania      | 279   | 7.3     | five tight corners and a wide one: 5 right, 1 left           |
 | oval       | 194   | 7.3     | nothing but holding a line                                   |
 | hairpins   | 206   | 7.3     | four tight half turns and quarter turns in alternating sense |
-| chicane    | 257   | 7.3     | quick changes of direction                                   |
+| chicane    | 265   | 7.3     | quick changes of direction                                   |
 | speedway   | 329   | 11.0    | throttle control: four wide bends                            |
-| procedural | 150-400 | 7.3   | generalization: one circuit per `track_seed` and difficulty  |
+| procedural | 170-400 | 7.3   | generalization: one circuit per `track_seed` and difficulty  |
 
 All are drawn for this package. Every one can be mirrored (left and right swapped) and reversed (driven the other way).
 """
@@ -140,10 +140,8 @@ def _procedural(track_seed: int, difficulty: float, mirror: bool, reverse: bool)
         points = _closed_curve(_jittered_ring(generator, difficulty))
         if mirror:
             points = points * np.array([1.0, -1.0])
-        if mirror == reverse:  # the ring is drawn anticlockwise; the family is driven clockwise, like the others
+        if not reverse:  # the ring is drawn anticlockwise; the family is driven clockwise, like the others
             points = points[::-1]
-        if mirror:
-            points = points[::-1] if reverse else points
         try:
             return track_from_points(name, _begin_on_straight(points), _HALF_WIDTH)
         except ValueError:
@@ -156,12 +154,12 @@ def _label(name: str, mirror: bool, reverse: bool) -> str:
 
 
 def _jittered_ring(generator: np.random.Generator, difficulty: float) -> Floats:
-    """Draw 7 to 11 control points (M, 2) in m around the origin, anticlockwise."""
-    num_points = 7 + int(generator.integers(0, 3)) + int(round(2 * difficulty))
+    """Draw 8 to 12 control points (M, 2) in m around the origin, anticlockwise."""
+    num_points = 8 + int(generator.integers(0, 3)) + int(round(2 * difficulty))
     spread = generator.uniform(-1.0, 1.0, size=(num_points, 2))
     stretch = generator.uniform(0.7, 1.0)
     angle = (np.arange(num_points) + 0.3 * spread[:, 0]) * (2.0 * np.pi / num_points)
-    radius = 38.0 * (1.0 + (0.12 + 0.38 * difficulty) * spread[:, 1])
+    radius = 44.0 * (1.0 + (0.15 + 0.7 * difficulty) * spread[:, 1])
     return np.round(np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1), 6)
 
 
