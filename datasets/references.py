@@ -37,7 +37,7 @@ REFERENCES: dict[str, Reference] = {
     "orl/RacingChicane-v0": Reference(-242.31750117620214, 1488.501586448009),
     "orl/RacingHairpins-v0": Reference(-248.76248029765677, 1349.6602222431286),
     "orl/RacingOval-v0": Reference(-240.2032423619337, 1508.8617876380883),
-    "orl/RacingProcedural-v0": Reference(-241.94485823188722, 1517.216726691036),
+    "orl/RacingProcedural-v0": Reference(-245.12877147746255, 1501.1577947925407),
     "orl/RacingSpeedway-v0": Reference(-142.303647925016, 1547.1865231663478),
 }
 

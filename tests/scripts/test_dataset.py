@@ -175,9 +175,10 @@ def test_references_are_those_of_the_environment() -> None:
 
 
 @pytest.mark.slow
-def test_references_are_measured_as_the_table_says() -> None:
-    measured = racing_datasets.measure("orl/Racing-v0")
-    assert measured == pytest.approx(datasets.REFERENCES["orl/Racing-v0"], rel=1e-3)
+@pytest.mark.parametrize("environment_id", racing_datasets.racing_ids())
+def test_references_are_measured_as_the_table_says(environment_id: str) -> None:
+    measured = racing_datasets.measure(environment_id)
+    assert measured == pytest.approx(datasets.REFERENCES[environment_id], rel=1e-3)
 
 
 def test_the_card_of_a_racing_set_shows_the_track(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
