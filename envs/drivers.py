@@ -55,7 +55,7 @@ class Skill:
 SKILLS = {
     "reference": Skill((1.0, 1.0), (1.0, 1.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.5, 0.5)),
     "expert": Skill((0.86, 0.99), (0.95, 1.05), (0.02, 0.08), (0.0, 0.002), (0.0, 0.0), (0.0, 0.0), (0.5, 1.0)),
-    "medium": Skill((0.2, 0.55), (0.8, 1.1), (0.1, 0.25), (0.02, 0.08), (0.03, 0.1), (1.0, 20.0), (3.0, 40.0)),
+    "medium": Skill((0.2, 0.55), (0.75, 1.1), (0.1, 0.25), (0.03, 0.12), (0.02, 0.1), (1.0, 20.0), (2.0, 15.0)),
     "basic": Skill((0.15, 0.6), (0.4, 1.1), (0.05, 0.2), (0.02, 0.1), (0.05, 0.2), (10.0, 120.0), (20.0, 150.0)),
 }
 
@@ -69,6 +69,9 @@ class PurePursuit:
         skill: reference (no noise, no mistakes: score 100), expert, medium or basic.
         seed: With the number of the car, seeds all that the driver draws.
 
+    Attributes:
+        traits: What each car has drawn for its episode: (E,) by the names of `Skill`.
+
     Raises:
         ValueError: an unknown skill, or an environment that is not one of these.
     """
@@ -78,13 +81,15 @@ class PurePursuit:
             raise ValueError(f"unknown skill {skill!r}: choose one of {', '.join(SKILLS)}")
         base = environment.unwrapped
         if not isinstance(getattr(base, "simulation", None), RacingSimulation):
-            raise ValueError(f"{environment!r} is not a racing environment: make one with gymnasium, e.g. orl/Racing-v0")
+            raise ValueError(
+                f"{environment!r} is not a racing environment: make one of ours, for instance orl/Racing-v0"
+            )
         self.skill = skill
         self._base = base
         self._is_single = not hasattr(base, "num_envs")
         num_cars = base.simulation.num_cars
         self._generators = [np.random.default_rng([seed, car]) for car in range(num_cars)]
-        self._traits = {field.name: np.zeros(num_cars) for field in fields(Skill)}
+        self.traits = {field.name: np.zeros(num_cars) for field in fields(Skill)}
         self._noise = np.zeros((num_cars, 2))
         self._mistake = np.full(num_cars, _NONE)
         self._left, self._stuck, self._reverse = (np.zeros(num_cars) for _ in range(3))  # decisions
@@ -103,7 +108,7 @@ class PurePursuit:
         for car in np.flatnonzero(simulation.state["steps"] == 0):
             self._begin_episode(int(car))
         draws = np.array([generator.random(3) for generator in self._generators])
-        self._noise = 0.8 * self._noise + 0.6 * self._traits["noise"][:, None] * np.array(
+        self._noise = 0.8 * self._noise + 0.6 * self.traits["noise"][:, None] * np.array(
             [generator.standard_normal(2) for generator in self._generators]
         )
         steering, throttle, speed = self._pursue(simulation)
@@ -116,7 +121,7 @@ class PurePursuit:
     def _begin_episode(self, car: int) -> None:
         for field in fields(Skill):
             low, high = getattr(SKILLS[self.skill], field.name)
-            self._traits[field.name][car] = low + (high - low) * self._generators[car].random()
+            self.traits[field.name][car] = low + (high - low) * self._generators[car].random()
         self._noise[car], self._mistake[car] = 0.0, _NONE
         self._left[car] = self._stuck[car] = self._reverse[car] = 0.0
 
@@ -133,9 +138,9 @@ class PurePursuit:
         ahead, aside = x * body[COSINE] + y * body[SINE], y * body[COSINE] - x * body[SINE]
         curvature = 2.0 * aside / (ahead * ahead + aside * aside)
         angle = np.arctan(curvature / np.interp(quick, _SPEEDS, _CURVATURE_GAINS))
-        steering = np.where(ahead < 0.0, -np.sign(aside), -self._traits["aim"] * angle / _STEERING_LIMIT)
+        steering = np.where(ahead < 0.0, -np.sign(aside), -self.traits["aim"] * angle / _STEERING_LIMIT)
         wanted = _between(speeds, track, (state["arc"] + 0.5 + 0.15 * quick) / spacing)
-        wanted = wanted * self._traits["pace"] * np.minimum(np.sqrt(settings.grip), 1.2)
+        wanted = wanted * self.traits["pace"] * np.minimum(np.sqrt(settings.grip), 1.2)
         wanted = np.where(ahead < 0.0, np.minimum(wanted, 1.5), wanted)
         throttle = settings.mass * (DRAG * wanted / 16.0 + 0.25 * (wanted - forward))
         best = np.minimum(_BEST_THROTTLE * settings.grip * settings.mass, 1.0)
@@ -146,13 +151,13 @@ class PurePursuit:
         self._left = np.maximum(self._left - 1.0, 0.0)
         self._mistake[self._left == 0.0] = _NONE
         free = (self._mistake == _NONE) & (self._reverse == 0.0)
-        errs = free & (draws[:, 0] < 0.1 * self._traits["mistakes"]) & (speed > 0.5)
-        pauses = free & ~errs & (draws[:, 0] > 1.0 - 0.1 * self._traits["pauses"])
+        errs = free & (draws[:, 0] < 0.1 * self.traits["mistakes"]) & (speed > 0.5)
+        pauses = free & ~errs & (draws[:, 0] > 1.0 - 0.1 * self.traits["pauses"])
         self._mistake[errs] = np.where(draws[errs, 1] < 0.5, _LATE, _SWERVE)
         self._swerve[errs] = np.where(draws[errs, 2] < 0.5, -0.6, 0.6)
         self._left[errs] = 5.0 + 10.0 * draws[errs, 2]
         self._mistake[pauses] = _PAUSE
-        self._left[pauses] = (10.0 * self._traits["pause_length"] * (0.5 + draws[:, 1]))[pauses]
+        self._left[pauses] = (10.0 * self.traits["pause_length"] * (0.5 + draws[:, 1]))[pauses]
         self._left = np.ceil(self._left)
 
     def _misdrive(self, steering: Floats, throttle: Floats, speed: Floats) -> tuple[Floats, Floats]:
@@ -164,10 +169,11 @@ class PurePursuit:
         self, simulation: RacingSimulation, steering: Floats, throttle: Floats, speed: Floats
     ) -> tuple[Floats, Floats]:
         """Notice being stuck, wait, and back off with the wheels turned the other way."""
-        tries = (np.abs(speed) < _STUCK_SPEED) & (np.abs(throttle) > 0.1) & (simulation.state["steps"] > 10)
+        held = (np.abs(speed) < _STUCK_SPEED) | simulation.state["touching"]
+        tries = held & (np.abs(throttle) > 0.1) & (simulation.state["steps"] > 10)
         self._stuck = np.where(tries & (self._reverse == 0.0), self._stuck + 1.0, 0.0)
-        timid = (self._stuck > 5.0) & (10.0 * self._traits["patience"] > 15.0)
-        begins = self._stuck > 10.0 * self._traits["patience"]
+        timid = (self._stuck > 5.0) & (10.0 * self.traits["patience"] > 15.0)
+        begins = self._stuck > 10.0 * self.traits["patience"]
         self._reverse = np.where(begins, 14.0, np.maximum(self._reverse - 1.0, 0.0))
         backs = self._reverse > 0.0
         throttle = np.where(timid, -0.03, throttle)

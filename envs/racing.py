@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 from orl.envs.racing_observations import observation_space, observe
@@ -63,7 +63,7 @@ class RacingEnv(gymnasium.Env[Observation, NDArray[Any]]):
         ValueError: a keyword that is unknown or out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}  # type: ignore[misc]
 
     def __init__(self, *, render_mode: str | None = None, **keywords: Any) -> None:
         check_render_mode(render_mode)
@@ -110,7 +110,7 @@ class RacingEnv(gymnasium.Env[Observation, NDArray[Any]]):
         rewards, terminated = self.simulation.step(check_actions(np.asarray(action)[None], 1))
         return observe(self.simulation)[0], float(rewards[0]), bool(terminated[0]), False, self._info()
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Draw the track and the car from above: (480, 640, 3) uint8; None without a render mode.
 
         Raises:
@@ -144,15 +144,15 @@ class RacingEnv(gymnasium.Env[Observation, NDArray[Any]]):
         return {name: array[0].item() for name, array in self.simulation.info().items()}
 
 
-def action_space() -> Box:
+def action_space() -> Space[Any]:
     """Steering and throttle of one car."""
     return Box(-1.0, 1.0, (2,), np.float32)
 
 
 def known_keywords(keywords: dict[str, Any]) -> dict[str, Any]:
     """Return the keywords of an environment, or raise a ValueError that names the one that does not exist."""
+    known = make_settings.__kwdefaults__ or {}
     for key in keywords:
-        known = make_settings.__kwdefaults__
         if key not in known:
             raise ValueError(f"unknown keyword {key!r} with value {keywords[key]!r}: choose from {', '.join(known)}")
     return keywords

@@ -64,7 +64,7 @@ def speed_profile(points: Floats, lateral_acceleration: float) -> Floats:
     length_ahead, length_behind = (np.sqrt((step**2).sum(axis=1)) for step in (ahead, behind))
     turn = ahead[:, 1] * behind[:, 0] - ahead[:, 0] * behind[:, 1]
     curvature = 2.0 * np.abs(turn) / (length_ahead * length_behind * (length_ahead + length_behind))
-    speed = np.minimum(np.sqrt(lateral_acceleration / np.maximum(curvature, 1e-6)), _MAX_SPEED)
+    speed: Floats = np.minimum(np.sqrt(lateral_acceleration / np.maximum(curvature, 1e-6)), _MAX_SPEED)
     step = np.sqrt(((np.roll(points, -1, axis=0) - points) ** 2).sum(axis=1))
     for i in reversed(range(2 * NUM_POINTS)):
         here, after = i % NUM_POINTS, (i + 1) % NUM_POINTS

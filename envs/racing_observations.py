@@ -1,19 +1,19 @@
 """The three observations of the racing world, and their spaces.
 
-| kind      | size | contents                                                                                          |
-|-----------|------|---------------------------------------------------------------------------------------------------|
-| rays      | 33   | 15 x (1 on a miss, distance / 25 m), then world velocity x, vertical (always 0), y in m/s           |
-| rays_body | 33   | the same rays, then forward and leftward velocity (m/s) and yaw rate (rad/s, anticlockwise)         |
-| lookahead | 51   | rays_body, then 8 centre-line points ahead in the frame of the car (forward, leftward; in units of  |
-|           |      | 25 m; 1 m to 4 m apart, growing with speed), then the previous action                               |
+* `rays` (33): 15 x (1 on a miss, distance / 25 m), then world velocity x, vertical (always 0) and y in m/s;
+* `rays_body` (33): the same rays, then forward and leftward velocity (m/s) and yaw rate (rad/s, anticlockwise);
+* `lookahead` (51): `rays_body`, then 8 points of the centre line ahead in the frame of the car (forward, leftward; in
+  units of 25 m; 1 m to 4 m apart, growing with speed), then the previous action.
 
 Source of the first: the ML-Agents sensor of OfflineMania as seen in its data (arXiv 2407.09415).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 from orl.envs.racing_physics import COSINE, SINE, VELOCITY_X, VELOCITY_Y, YAW_RATE, X, Y
@@ -26,7 +26,7 @@ _NUM_AHEAD = 8
 _MIN_STEP, _STEP_PER_SPEED, _MAX_STEP = 1.0, 0.3, 4.0  # m, s, m: distance between points ahead
 
 
-def observation_space(kind: str) -> Box:
+def observation_space(kind: str) -> Space[Any]:
     """The space of one car's observation of a kind in `racing_settings.OBSERVATIONS`."""
     low, high = [0.0] * (2 * NUM_RAYS), [1.0] * (2 * NUM_RAYS)
     low, high = low + [-MAX_VELOCITY] * 3, high + [MAX_VELOCITY] * 3
@@ -57,9 +57,7 @@ def _points_ahead(simulation: RacingSimulation) -> Floats:
     body, track = state["body"], state["track"]
     speed = np.sqrt(body[VELOCITY_X] * body[VELOCITY_X] + body[VELOCITY_Y] * body[VELOCITY_Y])
     step = np.minimum(_MIN_STEP + _STEP_PER_SPEED * speed, _MAX_STEP)
-    at = (state["arc"] / table.spacing[track])[:, None] + np.arange(1, _NUM_AHEAD + 1) * (
-        step / table.spacing[track]
-    )[:, None]
+    at = (state["arc"][:, None] + np.arange(1, _NUM_AHEAD + 1) * step[:, None]) / table.spacing[track][:, None]
     cell = at.astype(np.int64)
     row = table.cells[track[:, None] * NUM_POINTS + cell % NUM_POINTS]
     share = at - cell

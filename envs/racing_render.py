@@ -82,9 +82,7 @@ def draw_track(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
     _draw_gate(draw, track, view)
 
 
-def _ring(
-    draw: ImageDraw.ImageDraw, view: View, left: Floats, right: Floats, colour: tuple[int, int, int]
-) -> None:
+def _ring(draw: ImageDraw.ImageDraw, view: View, left: Floats, right: Floats, colour: tuple[int, int, int]) -> None:
     for i in range(NUM_POINTS):
         after = (i + 1) % NUM_POINTS
         draw.polygon(view.pixels(np.stack([left[i], left[after], right[after], right[i]])), fill=colour)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,15 +28,11 @@ from orl.envs.racing_physics import (
 )
 from orl.envs.racing_rays import RayCaster
 from orl.envs.racing_settings import MAX_DELAY, RacingSettings, check_reset_options, check_track_choice
-from orl.envs.racing_track import NUM_POINTS, Floats, Track, normal_of
+from orl.envs.racing_start import starting_bodies, starting_places
+from orl.envs.racing_track import NUM_POINTS, Floats, Track
 from orl.envs.tracks import PROCEDURAL_SPLIT, make_track
 
 Array = NDArray[Any]
-
-BOX_END, BOX_LENGTH = -2.0, 12.0  # m: the start box ends this far from the gate
-_START_LATERAL, _START_MARGIN = 2.0, 1.65  # m: from the centre line at most; to the walls at least
-_START_ANGLE = math.radians(30.0)
-_CAR_CLEARANCE = 0.7  # m from the centre of the car to a wall that it must start with
 
 
 class RacingSimulation:
@@ -86,15 +81,17 @@ class RacingSimulation:
         draws = np.array([generator.random(4) for generator in generators])
         keys = [self._track_key(int(car), draw, chosen) for car, draw in zip(cars, draws[:, 0], strict=True)]
         rows = self._use(keys)
-        position, lateral, angle = self._places(rows, draws[:, 1:], chosen)
+        position, lateral, angle = starting_places(
+            [self._tracks[row] for row in rows], draws[:, 1:], self.settings.start, chosen
+        )
         state, body = self.state, self.state["body"]
         for array in state.values():
             if array is not body:
                 array[(slice(None), cars) if array is state["history"] else cars] = 0
         state["track"][cars] = rows
         state["track_seed"][cars] = [-1 if seed is None else seed for _, seed in keys]
-        body[:, cars] = self._bodies(rows, position, lateral, angle, float(chosen.get("speed", 0.0)))
-        state["cell"][cars] = (position % self.table.length[rows] / self.table.spacing[rows]).astype(np.int64) % NUM_POINTS
+        speed = float(chosen.get("speed", 0.0))
+        body[:, cars], state["cell"][cars] = starting_bodies(self.table, rows, (position, lateral, angle), speed)
         state["arc"][cars] = position % self.table.length[rows]
         state["position"][cars] = position
         self._project(cars)
@@ -150,54 +147,19 @@ class RacingSimulation:
         for name, seed in keys:
             key = (name, -1 if seed is None else int(seed))
             if key not in self._rows:
-                shape = {"mirror": settings.mirror, "reverse": settings.reverse, "difficulty": settings.difficulty}
                 self._rows[key] = len(self._tracks)
-                self._tracks.append(make_track(name, track_seed=max(key[1], 0), **shape))
+                self._tracks.append(
+                    make_track(
+                        name,
+                        track_seed=max(key[1], 0),
+                        difficulty=settings.difficulty,
+                        mirror=settings.mirror,
+                        reverse=settings.reverse,
+                    )
+                )
         if len(self._tracks) > num_known:
             self.table, self.rays = TrackTable(self._tracks), RayCaster(self._tracks)
         return np.array([self._rows[name, -1 if seed is None else int(seed)] for name, seed in keys])
-
-    def _places(self, rows: Integers, draws: Floats, chosen: dict[str, Any]) -> tuple[Floats, Floats, Floats]:
-        """Position (m, gate at 0, in (-length, 0]), lateral offset (m) and angle to the road (rad), each (n,)."""
-        length = self.table.length[rows]
-        half_width = np.array([self._tracks[row].half_width for row in rows])
-        spread = np.minimum(_START_LATERAL, half_width - _START_MARGIN)
-        position = (
-            BOX_END - BOX_LENGTH * draws[:, 0] if self.settings.start == "box" else -length * (1.0 - draws[:, 0])
-        )
-        lateral = spread * (2.0 * draws[:, 1] - 1.0)
-        angle = _START_ANGLE * (2.0 * draws[:, 2] - 1.0)
-        if "s" in chosen:
-            arc = float(chosen["s"])
-            if not (0.0 <= arc < length.min()):
-                raise ValueError(f"reset option 's' must be in [0, {length.min():.2f}) m (the lap length), got {arc!r}")
-            position = np.where(arc > 0.0, arc - length, 0.0)
-        if "lateral" in chosen:
-            limit = float(half_width.min()) - _CAR_CLEARANCE
-            if abs(chosen["lateral"]) > limit:
-                raise ValueError(
-                    f"reset option 'lateral' must be in [{-limit:.2f}, {limit:.2f}] m, got {chosen['lateral']!r}"
-                )
-            lateral = np.full(len(rows), float(chosen["lateral"]))
-        if "heading" in chosen:
-            angle = np.full(len(rows), float(chosen["heading"]))
-        return position, lateral, angle
-
-    def _bodies(self, rows: Integers, position: Floats, lateral: Floats, angle: Floats, speed: float) -> Floats:
-        at = position % self.table.length[rows] / self.table.spacing[rows]
-        cell = at.astype(np.int64) % NUM_POINTS
-        share = (at - np.floor(at))[:, None]
-        row = self.table.cells[rows * NUM_POINTS + cell]
-        tangent = row[:, 2:4] + share * (row[:, 6:8] - row[:, 2:4])
-        tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
-        point = row[:, 0:2] + share * (row[:, 4:6] - row[:, 0:2]) + lateral[:, None] * normal_of(tangent)
-        cosine, sine = np.round(np.cos(angle), 9), np.round(np.sin(angle), 9)
-        heading = np.stack(
-            [tangent[:, 0] * cosine - tangent[:, 1] * sine, tangent[:, 0] * sine + tangent[:, 1] * cosine]
-        )
-        heading = heading / np.sqrt(heading[0] ** 2 + heading[1] ** 2)
-        still = np.zeros((1, len(rows)))
-        return np.concatenate([point.T, heading, speed * heading, still])
 
     def _project(self, cars: Integers) -> None:
         """Bring arc position, unwrapped position and lateral offset of cars up to date with their bodies."""
@@ -268,10 +230,7 @@ class RacingSimulation:
 
     def get_state(self) -> dict[str, Any]:
         """Copy everything that changes, as arrays and plain values."""
-        keys = [None] * len(self._rows)
-        for key, row in self._rows.items():
-            keys[row] = key  # type: ignore[call-overload]
-        return {"tracks": keys, "arrays": {name: array.copy() for name, array in self.state.items()}}
+        return {"tracks": list(self._rows), "arrays": {name: array.copy() for name, array in self.state.items()}}
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Go back to what `get_state` returned, here or in another simulation with the same settings.

@@ -153,7 +153,9 @@ def track_from_points(name: str, points: Floats, half_width: float) -> Track:
     return _finish(name, centre, tangent, half_width, round(length, 9))
 
 
-def _along(piece: Straight | Arc, start: tuple[float, float], heading: float, distance: float) -> tuple[float, ...]:
+def _along(
+    piece: Straight | Arc, start: tuple[float, float], heading: float, distance: float
+) -> tuple[float, float, float]:
     if isinstance(piece, Straight):
         return start[0] + distance * math.cos(heading), start[1] + distance * math.sin(heading), heading
     radius = math.copysign(piece.radius, piece.angle)
@@ -167,11 +169,14 @@ def _finish(name: str, centre: Floats, tangent: Floats, half_width: float, lengt
     tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
     check_track(name, centre, tangent, half_width, length)
     normal = normal_of(tangent)
-    walls = [centre + offset * normal for offset in (half_width, -half_width)]
-    insets = [centre + offset * normal for offset in (half_width - RAY_RADIUS, RAY_RADIUS - half_width)]
-    for array in (centre, tangent, *walls, *insets):
+    inset = half_width - RAY_RADIUS
+    left, right, left_inset, right_inset = (
+        centre + offset * normal for offset in (half_width, -half_width, inset, -inset)
+    )
+    for array in (centre, tangent, left, right, left_inset, right_inset):
         array.setflags(write=False)
-    return Track(name, centre, tangent, half_width, length, *walls, *insets, visible_window(*insets))
+    window = visible_window(left_inset, right_inset)
+    return Track(name, centre, tangent, half_width, length, left, right, left_inset, right_inset, window)
 
 
 def check_track(name: str, centre: Floats, tangent: Floats, half_width: float, length: float) -> None:

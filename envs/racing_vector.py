@@ -69,7 +69,7 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """The track of every car in its current episode."""
         return tuple(self.simulation.track_of(car) for car in range(self.num_envs))
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode of every car, or of those in `options["reset_mask"]` (E,) bool.
@@ -94,9 +94,7 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self._is_started = self._is_started or bool(mask.all())
         return observe(self.simulation), self._infos(mask)
 
-    def step(
-        self, actions: NDArray[Any]
-    ) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
+    def step(self, actions: NDArray[Any]) -> tuple[Observation, NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """Drive all cars for 0.1 s; cars whose episode has ended are reset as the autoreset mode says.
 
         Args:

@@ -14,7 +14,7 @@ All are drawn for this package. Every one can be mirrored (left and right swappe
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def make_track(
     return _procedural(int(track_seed), float(difficulty), mirror, reverse)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _drawn(name: str, mirror: bool, reverse: bool) -> Track:
     half_width, pieces = _LAYOUTS[name]
     if reverse:
@@ -134,7 +134,7 @@ def _drawn(name: str, mirror: bool, reverse: bool) -> Track:
 
 @lru_cache(maxsize=512)
 def _procedural(track_seed: int, difficulty: float, mirror: bool, reverse: bool) -> Track:
-    generator = np.random.default_rng([track_seed, int(round(difficulty * 1_000_000))])
+    generator = np.random.default_rng([track_seed, round(difficulty * 1_000_000)])
     name = _label(f"procedural-{track_seed}", mirror, reverse)
     for _ in range(_MAX_ATTEMPTS):
         points = _closed_curve(_jittered_ring(generator, difficulty))
@@ -155,12 +155,13 @@ def _label(name: str, mirror: bool, reverse: bool) -> str:
 
 def _jittered_ring(generator: np.random.Generator, difficulty: float) -> Floats:
     """Draw 8 to 12 control points (M, 2) in m around the origin, anticlockwise."""
-    num_points = 8 + int(generator.integers(0, 3)) + int(round(2 * difficulty))
+    num_points = 8 + int(generator.integers(0, 3)) + round(2 * difficulty)
     spread = generator.uniform(-1.0, 1.0, size=(num_points, 2))
     stretch = generator.uniform(0.7, 1.0)
     angle = (np.arange(num_points) + 0.3 * spread[:, 0]) * (2.0 * np.pi / num_points)
     radius = 44.0 * (1.0 + (0.15 + 0.7 * difficulty) * spread[:, 1])
-    return np.round(np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1), 6)
+    points: Floats = np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1).round(6)
+    return points
 
 
 def _closed_curve(control: Floats) -> Floats:
@@ -175,7 +176,7 @@ def _closed_curve(control: Floats) -> Floats:
     pieces = []
     for i in range(len(control)):
         four = [control[(i + k) % len(control)] for k in range(4)]
-        pieces.append(sum(weight * point for weight, point in zip(weights, four, strict=True)) / 6.0)
+        pieces.append(np.sum([weight * point for weight, point in zip(weights, four, strict=True)], axis=0) / 6.0)
     return np.concatenate(pieces)
 
 
