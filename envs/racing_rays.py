@@ -22,7 +22,7 @@ RAY_ANGLES = tuple(
     (0.0 if k == 0 else math.copysign((k + 1) // 2 * 90.0 / 7.0, -1.0 if k % 2 else 1.0)) for k in range(NUM_RAYS)
 )  # degrees anticlockwise from straight ahead
 
-_CHUNK = 16  # cars worked on at once: keeps the temporary arrays in the cache
+_CHUNK = 60_000  # numbers in a temporary array: few enough to stay in the cache
 _NUM_SIDES = NUM_RAYS // 2 + 1
 _RAY_COSINE = np.round([math.cos(math.radians(angle)) for angle in RAY_ANGLES[::2]], 9)
 _RAY_SINE = np.round([math.sin(math.radians(angle)) for angle in RAY_ANGLES[::2]], 9)
@@ -56,8 +56,9 @@ class RayCaster:
             (E, 15) distances in m, at most `RAY_RANGE`; `RAY_RANGE` where nothing was hit.
         """
         distance = np.empty((body.shape[1], NUM_RAYS))
-        for begin in range(0, body.shape[1], _CHUNK):
-            part = slice(begin, begin + _CHUNK)
+        num_together = max(_CHUNK // (2 * NUM_RAYS * len(self._offsets)), 1)
+        for begin in range(0, body.shape[1], num_together):
+            part = slice(begin, begin + num_together)
             distance[part] = self._cast(body[:, part], track[part], cell[part])
         return distance
 

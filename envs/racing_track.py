@@ -231,7 +231,7 @@ def visible_window(left: Floats, right: Floats) -> tuple[int, int]:
     for sign in (-1, 1):
         seen = heading[(here + sign * steps) + (NUM_POINTS if sign < 0 else 0)]
         span = np.maximum.accumulate(seen, axis=1) - np.minimum.accumulate(seen, axis=1)
-        closed = (distance[here, (here + sign * steps) % NUM_POINTS] > RAY_RANGE) | (span > math.pi + 1e-6)
+        closed = (distance[here, (here + sign * steps) % NUM_POINTS] > RAY_RANGE) | (span > math.pi - 1e-6)
         closed[:, -1] = True
         reach.append(int(closed.argmax(axis=1).max()))
     return reach[0], min(reach[1] + 1, NUM_POINTS // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle  # noqa: TID251 - worker processes send environments through it
+import time
 
 import gymnasium
 import numpy as np
@@ -177,3 +178,18 @@ def test_bad_input():
         environment.reset(seed=[1, 2, 3])
     with pytest.raises(ValueError, match="not a state of 2 cars"):
         environment.set_state(RacingVectorEnv(3).get_state())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment_id", RACING_IDS)
+def test_throughput_of_256_cars(environment_id, driving_actions):
+    environment = gymnasium.make_vec(environment_id, num_envs=256)
+    environment.reset(seed=0)
+    rates = []
+    for _ in range(5):
+        actions = driving_actions(40, 256, 0)
+        begin = time.process_time()
+        for action in actions:
+            environment.step(action)
+        rates.append(256 * len(actions) / (time.process_time() - begin))
+    assert np.median(rates) > 15_000  # environment steps per second of one core
