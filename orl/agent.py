@@ -61,7 +61,7 @@ class Agent(ABC):
             pick_device(device),
         )
         if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
-            self._attach(source)
+            self.attach(source)
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
         self.spaces, self.config, self.seeds, self.device = spaces, config, seeds, device
@@ -120,7 +120,7 @@ class Agent(ABC):
             This agent.
         """
         if data is not None:
-            self._attach(data)
+            self.attach(data)
         for _ in loop.offline(self, updates, progress_bar=progress_bar):
             pass
         return self
@@ -138,7 +138,8 @@ class Agent(ABC):
         self.updates += 1
         return metrics
 
-    def _attach(self, data: Dataset | Sequence[Dataset]) -> None:
+    def attach(self, data: Dataset | Sequence[Dataset]) -> None:
+        """Give recorded data: one dataset for all learners, or one each; statistics are taken from the first ones."""
         datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
         if len(datasets) != self.population:
             raise ValueError(f"{len(datasets)} datasets for {self.population} seeds; give one dataset, or one per seed")
@@ -233,18 +234,22 @@ class Agent(ABC):
         agent._create(Spaces.from_json(manifest["spaces"]), config, list(manifest["seeds"]), device)
         restore_state(agent.networks, agent.optimizers, {**agent.constants, **agent._other_tensors()}, tensors)
         agent.random.load(tensors["random/block_start"], manifest["random_position"])
-        for generator, state in zip(agent.action_generators, tensors["random/actions"], strict=True):
-            generator.set_state(state)
+        seeding.set_states(agent.action_generators, tensors["random/actions"])
         agent.updates, agent.fitted = manifest["updates"], manifest["fitted"]
         return agent
 
     def learner(self, k: int) -> Self:
         """Learner k alone, a copy without data; it continues as it would have in the population."""
-        if not 0 <= k < self.population:
-            raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
+        return self.select([k])
+
+    def select(self, learners: Sequence[int]) -> Self:
+        """The population of some of the learners, copies without data."""
+        for k in learners:
+            if not 0 <= k < self.population:
+                raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
         tensors, manifest = self.state()
-        sliced = {name: tensor[k : k + 1] for name, tensor in tensors.items()}
-        return self._restore(sliced, {**manifest, "seeds": [self.seeds[k]]}, self.device)
+        chosen = {name: tensor[list(learners)] for name, tensor in tensors.items()}
+        return self._restore(chosen, {**manifest, "seeds": [self.seeds[k] for k in learners]}, self.device)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it."""

@@ -46,6 +46,17 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, atomically; NaN is refused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON."""
+    return json.loads(path.read_text())
+
+
 def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
     """Write `checkpoint-number` atomically and delete all but the newest ones.
 

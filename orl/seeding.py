@@ -30,6 +30,12 @@ def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
+def set_states(generators: Sequence[torch.Generator], states: Tensor) -> None:
+    """Put each generator in its state, a row of (generators, bytes)."""
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state.cpu().clone(memory_format=torch.contiguous_format))  # other strides crash torch
+
+
 def check_seeds(seed: int | Sequence[int]) -> list[int]:
     """One seed per learner, from `seed=0` or `seed=[0, 1, 2]`.
 
@@ -95,8 +101,7 @@ class RandomBlocks:
 
     def load(self, block_start: Tensor, position: int) -> None:
         """Continue exactly where `state` was taken."""
-        for generator, state in zip(self.generators, block_start, strict=True):
-            generator.set_state(state.cpu())
-        self.block_start, self.position = block_start.cpu().clone(), position
+        self.block_start, self.position = block_start.cpu(), position
+        set_states(self.generators, block_start)
         if position < self.BLOCK:
             self._draw()

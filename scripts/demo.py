@@ -1,0 +1,200 @@
+"""`orl demo`: the main job, a good policy from data in which almost all rewards are hidden, beside its alternatives."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from orl import checkpoint, datasets, loop
+from orl.agent import Agent
+from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
+from orl.dataset import Dataset
+from orl.datasets import store
+from orl.evaluation import evaluate
+from orl.scripts import figures, racing_datasets, reward_kinds, tables
+from orl.scripts.dataset import Make
+from orl.scripts.reward_kinds import KINDS, Rewards
+from orl.scripts.run_folder import RunFolder, score_row
+
+ENVIRONMENT = racing_datasets.ENVIRONMENT
+SMALL = {"hidden_sizes": (64, 64), "batch_size": 64}  # two cores train 25 learners of this size in about a minute
+TRACED = ("x", "y", "speed")
+AGENTS: dict[str, type[Agent]] = {"bc": BC, "iql": IQL, "td3bc": TD3BC}
+KINDS_AGAIN: tuple[Rewards, ...] = ("zero", "imputed", "true")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Learn to race from recorded driving in which 99 % of the rewards are hidden, in about five minutes on two cores.
+
+    Trains IQL and TD3+BC on the labelled 1 % alone, on zero- and mean-filled rewards, on rewards imputed by a reward
+    model and on the true ones, and behaviour cloning, over several seeds side by side. Makes the racing datasets if
+    they are not there. Writes results.json, three figures and the checkpoints. The same command resumes.
+    """
+
+    out: Path = Path("runs/demo")
+    """Folder for results, figures and checkpoints."""
+    dataset: str = "orl/racing/mix-large-v0"
+    """Racing dataset: 90 % poor, 7 % medium and 3 % good driving."""
+    second_dataset: str = "orl/racing/expert-v0"
+    """Racing dataset for comparison, where the data are good throughout."""
+    labels: float = 0.01
+    """Share of the rewards that is kept, in (0, 1]; seed K keeps labels of its own."""
+    seeds: int = 5
+    """Seeds 0 to K - 1: labels, reward model and agent are all redrawn."""
+    updates: int = 10_000
+    """Gradient updates of every agent."""
+    episodes: int = 5
+    """Evaluation episodes per seed, of 2,000 decisions each."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    iql: IQLConfig = field(default_factory=lambda: IQLConfig(**SMALL))  # type: ignore[arg-type]
+    """Hyperparameters."""
+    td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL))  # type: ignore[arg-type]
+    """Hyperparameters."""
+    bc: BCConfig = field(default_factory=lambda: BCConfig(**SMALL))  # type: ignore[arg-type]
+    """Hyperparameters."""
+    reward_model: RewardModelConfig = field(
+        default_factory=lambda: RewardModelConfig(**SMALL)  # type: ignore[arg-type]
+    )
+    """Hyperparameters."""
+
+    def run(self) -> None:
+        """Do it all, or what is missing."""
+        for name in ("seeds", "updates", "episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: give 1 or more")
+        settings = dataclasses.asdict(self)
+        del settings["out"]
+        folder = RunFolder.open(self.out, settings)
+        results = folder.finished()
+        if results is None:
+            results = self._compare(folder)
+        else:
+            Console().print(f"{self.out} is finished; these are its results", soft_wrap=True)
+        tables.show(results["rows"], f"{self.labels:.0%} of the rewards known")
+        Console().print(f"figures and checkpoints: {self.out}", soft_wrap=True)
+
+    def _compare(self, folder: RunFolder) -> dict[str, Any]:
+        racing_datasets.register_environments()
+        plans = {
+            self.dataset: {"bc": ("none",), "iql": KINDS, "td3bc": KINDS},
+            self.second_dataset: {"bc": ("none",), "iql": KINDS_AGAIN, "td3bc": KINDS_AGAIN},
+        }
+        rows: list[dict[str, Any]] = []
+        reports = {}
+        for dataset, plan in plans.items():
+            if not store.exists(dataset):
+                Make(ids=(dataset,)).run()
+            stage = Comparison(self, folder, dataset)
+            reports[dataset] = stage.report()
+            for name, kinds in plan.items():
+                rows += stage.train(name, kinds)
+            if dataset == self.dataset:
+                stage.draw()
+        title = f"{ENVIRONMENT}, {self.labels:.0%} of the rewards known, {self.seeds} seeds"
+        figures.score_bars(rows, title, self.out / "scores.png")
+        return folder.finish(
+            rows,
+            dataset=self.dataset,
+            label_fraction=self.labels,
+            reward_model=reports[self.dataset],
+            reward_models=reports,
+        )
+
+
+class Comparison:
+    """All agents on one dataset; what is finished is on disk and is not done again."""
+
+    def __init__(self, demo: Demo, folder: RunFolder, dataset: str) -> None:
+        self.demo, self.folder, self.dataset = demo, folder, dataset
+        self.path = folder.path / dataset.split("/")[-1]
+        self.truth = datasets.load(dataset, ENVIRONMENT)
+        self.seeds = list(range(demo.seeds))
+        self.sparse = [self.truth.with_labels(demo.labels, seed=seed) for seed in self.seeds]
+        self.model = self._reward_model()
+        self.played: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
+
+    def _reward_model(self) -> RewardModel:
+        path = self.path / "reward-model"
+        if checkpoint.numbers(path):
+            return RewardModel.load(path, device=self.demo.device)
+        model = reward_kinds.fit_model(
+            self.sparse, self.seeds, self.demo.reward_model, self.demo.device, progress_bar=True
+        )
+        report = [dataclasses.asdict(each) for each in model.report(self.truth)]
+        keys = ("r2", "mae", "coverage", "return_correlation")
+        mean = {key: float(np.mean([each[key] for each in report])) for key in keys}
+        checkpoint.write_json(self.path / "reward-model.json", mean)
+        model.save(path)
+        return model
+
+    def report(self) -> dict[str, float]:
+        """Diagnostics of the reward model, averaged over seeds."""
+        report: dict[str, float] = checkpoint.read_json(self.path / "reward-model.json")
+        return report
+
+    def train(self, name: str, kinds: Sequence[str]) -> list[dict[str, Any]]:
+        """Train all kinds of rewards and seeds of one agent in one population; one row per kind."""
+        done = self.path / f"{name}.npz"
+        if not done.exists():
+            self._train(name, kinds, done)
+        with np.load(done) as arrays:
+            played = dict(arrays)
+        rows = []
+        for i, kind in enumerate(kinds):
+            chosen = slice(i * len(self.seeds), (i + 1) * len(self.seeds))
+            self.played[name, kind] = {key: values[..., chosen, :] for key, values in played.items()}
+            laps = float(played["laps"][chosen].mean())
+            cell = {"dataset": self.dataset, "env": ENVIRONMENT, "agent": name, "rewards": kind}
+            rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
+        return rows
+
+    def _train(self, name: str, kinds: Sequence[str], done: Path) -> None:
+        variants = [data for kind in kinds for data in self._data(kind)]
+        agent_class, config = AGENTS[name], getattr(self.demo, name)
+        agent = agent_class(variants, config, seed=self.seeds * len(kinds), device=self.demo.device)
+        what = f"{name} on {', '.join(kinds)} rewards" if name != "bc" else name
+        Console().print(f"{self.dataset}: {what}, {agent.population} learners side by side", soft_wrap=True)
+        for _ in loop.offline(agent, self.demo.updates, progress_bar=True):
+            pass
+        played = evaluate(agent, ENVIRONMENT, episodes=self.demo.episodes, record=TRACED)
+        for i, kind in enumerate(kinds):
+            learners = range(i * len(self.seeds), (i + 1) * len(self.seeds))
+            agent.select(learners).save(self.path / (name if kind == "none" else f"{name}-{kind}"))
+        arrays: dict[str, Any] = {"returns": played.returns, "laps": played.infos["lap"], **played.traces}
+        temporary = done.with_suffix(".part.npz")
+        np.savez(temporary, **arrays)
+        temporary.replace(done)
+
+    def _data(self, kind: str) -> list[Dataset]:
+        if kind == "none":
+            return [self.truth] * len(self.seeds)
+        return reward_kinds.complete(cast(Rewards, kind), self.truth, self.sparse, self.model)
+
+    def draw(self) -> None:
+        """The figures of this dataset."""
+        imputed = self.model.impute(self.sparse)
+        first = imputed[0] if isinstance(imputed, list) else imputed
+        hidden = ~self.sparse[0].is_labelled
+        title = f"{self.dataset}: rewards hidden from the model (seed 0)"
+        path = self.folder.path / "imputed_rewards.png"
+        figures.imputed_against_true(first.rewards[hidden], self.truth.rewards[hidden], title, path)
+        environment: Any = gymnasium.make(ENVIRONMENT)
+        lines = {}
+        for (name, kind), played in self.played.items():
+            returns = played["returns"]
+            middle = np.unravel_index(np.argsort(returns, axis=None)[returns.size // 2], returns.shape)
+            x, y, speed = (played[key][(slice(None), *middle)] for key in TRACED)
+            about = f"return {returns[middle]:.0f}, {played['laps'][middle]:.0f} laps"
+            lines[name if kind == "none" else f"{name}, {kind} rewards"] = (x, y, speed, about)
+        figures.racing_lines(environment.unwrapped.track, lines, 4, self.folder.path / "racing_lines.png")
+        environment.close()

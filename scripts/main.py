@@ -1,0 +1,86 @@
+"""The command line `orl VERB`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import orl
+
+VERBS = {  # verb: (module and name of what tyro parses, summary)
+    "demo": ("demo:Demo", "The main job in minutes: a good policy from 1 % of the rewards, with table and figures."),
+    "dataset": ("dataset:DatasetVerbs", "Make, list, describe and convert datasets."),
+    "train": ("train:TrainVerbs", "Train an agent on recorded data: bc, td3bc or iql."),
+    "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
+    "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
+    "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; a failure is one line on stderr and status 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        _help()
+        return
+    if words[0] == "--version":
+        print(f"orl {orl.__version__}")
+        return
+    if words[0] not in VERBS:
+        fail(f"no verb {words[0]!r}; choose one of {', '.join(VERBS)}")
+    try:
+        parse(words).run()
+    except KeyboardInterrupt:
+        print("orl: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, MemoryError, OSError) as error:
+        if debug:
+            raise
+        fail(str(error) or type(error).__name__)
+
+
+def parse(words: Sequence[str]) -> Any:
+    """The verb's options, as an object with a `run` method."""
+    module, name = VERBS[words[0]][0].split(":")
+    kind = getattr(importlib.import_module(f"orl.scripts.{module}"), name)
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(kind, prog=f"orl {words[0]}", args=words[1:])
+    except SystemExit as stop:
+        if stop.code:
+            fail(_one_line(messages.getvalue()))
+        raise
+
+
+def fail(message: str) -> NoReturn:
+    """Say what was wrong in one line and leave with status 2."""
+    print(f"orl: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _one_line(boxed: str) -> str:
+    """The sentences of tyro's framed message."""
+    lines = (re.sub(r"[│─╭╮╰╯]", "", line).strip() for line in boxed.splitlines()[1:])
+    return "; ".join(line for line in lines if line)
+
+
+def _help() -> None:
+    console = Console()
+    console.print("usage: orl VERB ...    `orl VERB --help` explains a verb\n")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for verb, (_, summary) in VERBS.items():
+        table.add_row(f"  {verb}", summary)
+    console.print(table)
+    console.print("\n--version prints the version; --debug shows the traceback of an error.")

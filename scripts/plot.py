@@ -1,0 +1,48 @@
+"""`orl plot RUN...`: figures of finished or running trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from orl import checkpoint
+from orl.scripts import figures, tables
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves and the scores of runs side by side.
+
+    Writes learning_curves.png and, for finished runs, scores.png.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that `orl train` wrote."""
+    out: Path = Path("plots")
+    """Folder for the figures."""
+
+    def run(self) -> None:
+        """Read the folders and draw."""
+        if not self.runs:
+            raise ValueError("name at least one run folder")
+        histories, environments, rows = {}, {}, []
+        for run in self.runs:
+            if not (run / "history.json").exists():
+                raise ValueError(f"{run}: no history.json; give a folder that `orl train` wrote")
+            histories[run.name] = checkpoint.read_json(run / "history.json")
+            environments[run.name] = checkpoint.read_json(run / "config.json")["env"]
+            if (run / "results.json").exists():
+                rows += checkpoint.read_json(run / "results.json")["rows"]
+        if len(set(environments.values())) > 1:
+            raise ValueError(f"runs of different environments cannot share axes: {environments}")
+        env = next(iter(environments.values()))
+        figures.learning_curves(histories, env, self.out / "learning_curves.png")
+        written = ["learning_curves.png"]
+        if rows and all(row["normalized_score"] is not None for row in rows):
+            figures.score_bars(rows, env, self.out / "scores.png")
+            written.append("scores.png")
+        if rows:
+            tables.show(rows)
+        print(f"wrote {', '.join(str(self.out / name) for name in written)}")

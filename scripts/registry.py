@@ -1,0 +1,29 @@
+"""Names of the command line: each is an agent class with a preset of its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orl import agents, checkpoint
+from orl.agent import Agent
+
+PRESETS: dict[str, tuple[type[Agent], Any]] = {
+    "bc": (agents.BC, agents.BCConfig()),
+    "td3bc": (agents.TD3BC, agents.TD3BCConfig()),
+    "iql": (agents.IQL, agents.IQLConfig()),
+}
+
+
+def load_agent(path: Path, device: str) -> Agent:
+    """The agent, whichever it is, in a checkpoint folder or a run folder.
+
+    Raises:
+        CheckpointError: nothing readable is there.
+    """
+    _, manifest = checkpoint.load_population(path)
+    kinds = {kind.__name__: kind for kind, _ in PRESETS.values()}
+    if manifest["agent"] not in kinds:
+        known = ", ".join(kinds)
+        raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {known}")
+    return kinds[manifest["agent"]].load(path, device=device)

@@ -1,0 +1,136 @@
+"""The folder that a run writes: `config.json`, `results.json`, `history.json` and what the others put there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orl import checkpoint, datasets, statistics
+
+
+@dataclass
+class RunFolder:
+    """One run; the same configuration continues it, another one is refused."""
+
+    path: Path
+    config: dict[str, Any]  # what decides the numbers, JSON-able
+    history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far, oldest first
+    started: float = field(default_factory=time.monotonic)
+    earlier_seconds: float = 0.0  # of the processes before this one
+
+    @classmethod
+    def open(cls, path: Path, config: dict[str, Any]) -> RunFolder:
+        """Make the folder, or continue in it.
+
+        Raises:
+            ValueError: something else is there.
+        """
+        config = json.loads(json.dumps(config))
+        known = path / "config.json"
+        if known.exists():
+            before = checkpoint.read_json(known)
+            differing = [key for key in config | before if config.get(key) != before.get(key)]
+            if differing:
+                key = differing[0]
+                raise ValueError(
+                    f"{path}: holds a run with {key} = {before.get(key)!r}, not {config.get(key)!r}; "
+                    "give the same command to resume it, or another --out"
+                )
+        elif path.exists() and any(path.iterdir()):
+            raise ValueError(f"{path}: holds files of something else; give a new folder as --out")
+        path.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_json(known, config)
+        return cls(path, config)
+
+    @property
+    def results_path(self) -> Path:
+        """`results.json`, which is there once the run is finished."""
+        return self.path / "results.json"
+
+    def finished(self) -> dict[str, Any] | None:
+        """The results, if the run is finished."""
+        if not self.results_path.exists():
+            return None
+        results: dict[str, Any] = checkpoint.read_json(self.results_path)
+        return results
+
+    def resume(self, updates: int) -> None:
+        """Take back the evaluations up to a checkpoint; later ones will be made again."""
+        file = self.path / "history.json"
+        if file.exists():
+            self.history = [each for each in checkpoint.read_json(file) if each["updates"] <= updates]
+            self.earlier_seconds = self.history[-1]["seconds"] if self.history else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time spent on this run, as far as it is known to count."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def record(self, updates: int, returns: ArrayLike, lengths: ArrayLike) -> None:
+        """Add an evaluation: returns and lengths (P, E)."""
+        self.history.append(
+            {
+                "updates": updates,
+                "seconds": round(self.seconds, 1),
+                "returns": np.asarray(returns, np.float64).tolist(),
+                "lengths": np.asarray(lengths).tolist(),
+            }
+        )
+        checkpoint.write_json(self.path / "history.json", self.history)
+
+    def finish(self, rows: list[dict[str, Any]], **top: Any) -> dict[str, Any]:
+        """Write `results.json`."""
+        results = {
+            "command": command_line(self.path),
+            "config": self.config,
+            "versions": checkpoint.versions(),
+            "seconds": round(self.seconds, 1),
+            **top,
+            "rows": rows,
+        }
+        checkpoint.write_json(self.results_path, results)
+        return results
+
+
+def command_line(folder: Path) -> str:
+    """The command as typed, with absolute paths made relative to the run's folder."""
+    words = [os.path.relpath(word, folder.resolve()) if os.path.isabs(word) else word for word in sys.argv[1:]]
+    return " ".join(["orl", *words])
+
+
+def score_row(
+    returns: ArrayLike, seeds: list[int], *, dataset: str | None, env: str, agent: str, rewards: str, **more: Any
+) -> dict[str, Any]:
+    """One cell over all its seeds: interquartile mean of the seeds' mean returns, as score and as return.
+
+    Args:
+        returns: (S, E), undiscounted.
+        seeds: one per learner.
+        dataset: id or file name.
+        env: Gymnasium id.
+        agent: name.
+        rewards: which ones the agent was trained on.
+        more: further entries of the row.
+    """
+    means = np.asarray(returns, np.float64).mean(axis=1)
+    known = env in datasets.REFERENCES
+    scores = datasets.normalized_score(env, means) if known else None
+    return {
+        "dataset": dataset,
+        "env": env,
+        "agent": agent,
+        "rewards": rewards,
+        "normalized_score": float(statistics.interquartile_mean(scores)) if scores is not None else None,
+        "interval": list(statistics.interval(scores)) if scores is not None and len(seeds) > 1 else None,
+        "return": float(statistics.interquartile_mean(means)),
+        "seeds": seeds,
+        **more,
+    }

@@ -1,0 +1,217 @@
+"""`orl train AGENT`: train one agent, over several seeds at once, on recorded data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+
+from orl import checkpoint, datasets, loop
+from orl.agent import Agent, learner_names
+from orl.agents import RewardModelConfig
+from orl.dataset import Dataset
+from orl.evaluation import evaluate
+from orl.metrics import Sink
+from orl.scripts import figures, reward_kinds, tables
+from orl.scripts.racing_datasets import register_environments
+from orl.scripts.registry import PRESETS
+from orl.scripts.reward_kinds import Rewards
+from orl.scripts.run_folder import RunFolder, score_row
+from orl.spaces import Spaces
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Train(Generic[C]):
+    """Train on recorded data; with --labels, hide rewards first and choose what stands in for them.
+
+    Writes one folder: config.json, results.json, history.json, progress.csv, TensorBoard events, a figure, and a
+    checkpoint per seed. The same command in the same folder resumes.
+    """
+
+    dataset: str
+    """Minari id (`orl dataset list`), or a D4RL .hdf5 or an .npz file."""
+    config: tyro.conf.OmitArgPrefixes[C]
+    """Hyperparameters."""
+    agent: tyro.conf.Suppress[str] = ""
+    """Name of the preset."""
+    env: str | None = None
+    """Gymnasium id to evaluate in; by default the one that the data name."""
+    labels: float | None = None
+    """Share of the rewards to keep, in (0, 1]; all others are hidden."""
+    label_mode: Literal["transition", "episode"] = "transition"
+    """Keep single transitions or whole episodes."""
+    label_seed: int = 0
+    """Of the draw: seed K keeps the labels drawn with label-seed + K."""
+    rewards: Rewards | None = None
+    """What to train on: imputed (the default where rewards are hidden), the labelled transitions alone, hidden rewards
+    filled with zero or the mean, or the true ones."""
+    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
+    """Of the reward model that imputes."""
+    steps: int = 100_000
+    """Gradient updates."""
+    seeds: int = 1
+    """Seeds 0 to K - 1, trained side by side."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    eval_every: int = 10_000
+    """Updates between evaluations; the last one is always made."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, per seed."""
+    log_every: int = 500
+    """Updates between records of training metrics."""
+    checkpoint_every: int = 10_000
+    """Updates between checkpoints."""
+    clip_actions: bool = False
+    """Clip recorded actions that lie beyond their bounds instead of refusing them."""
+    out: Path | None = None
+    """Folder of the run; by default runs/AGENT-DATASET-REWARDS."""
+
+    def run(self) -> None:
+        """Check everything, then train, evaluate and report."""
+        for name in ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        register_environments()
+        data = datasets.load(self.dataset, self.env, clip_actions=self.clip_actions)
+        env = self.env or data.environment_id
+        if env is None:
+            raise ValueError(f"{self.dataset} does not name its environment; give --env to evaluate in")
+        Spaces.of(data).check(Spaces.of(env), env)
+        kind = self._kind(data)
+        out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
+        folder = RunFolder.open(out, self._described(env, kind))
+        results = folder.finished()
+        if results is None:
+            results = self._train(folder, data, env, kind)
+        else:
+            Console().print(f"{out} is finished; these are its results", soft_wrap=True)
+        tables.show(results["rows"])
+
+    def _kind(self, data: Dataset) -> Rewards:
+        hidden = self.labels is not None or not data.is_labelled.all()
+        kind = self.rewards or ("imputed" if hidden else "true")
+        if not hidden and kind in ("imputed", "zero", "mean"):
+            raise ValueError(f"--rewards {kind}: no reward of {data.name} is hidden; give --labels, as --labels 0.01")
+        return "none" if self.agent == "bc" else kind  # type: ignore[return-value]
+
+    def _described(self, env: str, kind: str) -> dict[str, Any]:
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("out", "agent")}
+        return {"agent": self.agent, **kept, "dataset": self._dataset_name, "env": env, "rewards": kind}
+
+    @property
+    def _dataset_name(self) -> str:
+        """The id, or the file's name without its folder."""
+        return Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
+
+    def _variants(self, folder: RunFolder, data: Dataset, kind: str) -> list[Dataset]:
+        seeds = range(self.seeds)
+        if kind in ("true", "none"):
+            return [data] * self.seeds
+        sparse = [data if self.labels is None else self._hide(data, seed) for seed in seeds]
+        model = None
+        if kind == "imputed":
+            model = reward_kinds.fit_model(sparse, seeds, self.reward_model, self.device, progress_bar=True)
+            model.save(folder.path / "reward-model")
+            report = [dataclasses.asdict(each) for each in model.report(data if data.is_labelled.all() else None)]
+            checkpoint.write_json(folder.path / "reward-model.json", report)
+        return reward_kinds.complete(kind, data, sparse, model)  # type: ignore[arg-type]
+
+    def _hide(self, data: Dataset, seed: int) -> Dataset:
+        assert self.labels is not None
+        return data.with_labels(self.labels, mode=self.label_mode, seed=self.label_seed + seed)
+
+    def _train(self, folder: RunFolder, data: Dataset, env: str, kind: str) -> dict[str, Any]:
+        kind_of_agent, _ = PRESETS[self.agent]
+        variants = self._variants(folder, data, kind)
+        seeds = list(range(self.seeds))
+        agent = self._restored(kind_of_agent, folder.path)
+        if agent is None:
+            agent = kind_of_agent(variants, self.config, seed=seeds, device=self.device)
+        else:
+            agent.attach(variants)
+            folder.resume(agent.updates)
+            Console().print(f"resuming {folder.path} at update {agent.updates:,}", soft_wrap=True)
+        with Sink(folder.path, learner_names(seeds), agent.updates) as sink:
+            if agent.updates < self.steps:
+                for updates, metrics in loop.offline(agent, self.steps - agent.updates, progress_bar=True):
+                    last = updates == self.steps
+                    if updates % self.log_every == 0 or last:
+                        sink.write(updates, metrics)
+                    if updates % self.eval_every == 0 or last:
+                        self._evaluate(agent, folder, env, sink)
+                    if updates % self.checkpoint_every == 0 or last:
+                        sink.flush()
+                        agent.save(folder.path if self.seeds > 1 else folder.path / learner_names(seeds)[0])
+        return self._finish(folder, env, kind, seeds)
+
+    def _restored(self, kind: type[Agent], path: Path) -> Agent | None:
+        parts = [path / name for name in learner_names(list(range(self.seeds)))]
+        if not all(checkpoint.numbers(part) for part in parts):
+            return None
+        return kind.load(path if self.seeds > 1 else parts[0], device=self.device)
+
+    def _evaluate(self, agent: Agent, folder: RunFolder, env: str, sink: Sink) -> None:
+        evaluation = evaluate(agent, env, episodes=self.eval_episodes)
+        folder.record(agent.updates, evaluation.returns, evaluation.lengths)
+        metrics = {"mean_reward": evaluation.returns.mean(1), "mean_ep_length": evaluation.lengths.mean(1)}
+        if env in datasets.REFERENCES:
+            metrics["normalized_score"] = datasets.normalized_score(env, metrics["mean_reward"])
+        sink.write(agent.updates, {name: torch.from_numpy(values) for name, values in metrics.items()}, "eval/")
+
+    def _finish(self, folder: RunFolder, env: str, kind: str, seeds: list[int]) -> dict[str, Any]:
+        returns = np.array([each["returns"] for each in folder.history])  # (evaluations, P, E)
+        write_evaluations(folder, seeds)
+        best = returns.mean(axis=2).max(axis=0)  # each seed's best evaluation
+        row = score_row(
+            returns[-1],
+            seeds,
+            dataset=self._dataset_name,
+            env=env,
+            agent=self.agent,
+            rewards=kind,
+            updates=self.steps,
+        )
+        best_row = score_row(best[:, None], seeds, dataset=None, env=env, agent=self.agent, rewards=kind)
+        row |= {"best_return": best_row["return"], "best_normalized_score": best_row["normalized_score"]}
+        figures.learning_curves({folder.path.name: folder.history}, env, folder.path / "learning_curve.png")
+        return folder.finish([row])
+
+
+def write_evaluations(folder: RunFolder, seeds: Sequence[int]) -> None:
+    """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; timesteps are updates."""
+    for k, name in enumerate(learner_names(seeds)):
+        np.savez(
+            folder.path / name / "evaluations.npz",
+            timesteps=[each["updates"] for each in folder.history],
+            results=[each["returns"][k] for each in folder.history],
+            ep_lengths=[each["lengths"][k] for each in folder.history],
+        )
+
+
+def _verbs() -> Any:
+    """One subcommand per preset, for tyro."""
+    kinds = tuple(
+        Annotated[
+            Train[type(preset)],  # type: ignore[misc]
+            tyro.conf.subcommand(name, default=Train(tyro.MISSING, preset, agent=name), description=_summary(kind)),
+        ]
+        for name, (kind, preset) in PRESETS.items()
+    )
+    return Union[kinds]  # noqa: UP007  built at run time
+
+
+def _summary(kind: type[Agent]) -> str:
+    about = f"{(kind.__doc__ or '').splitlines()[0]}\n\n{Train.__doc__}"
+    return about.replace("\n    ", "\n")
+
+
+TrainVerbs = _verbs()
