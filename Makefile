@@ -1,0 +1,47 @@
+# `make demo` and `make test` do all the set-up themselves; they need Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
+
+# Keep the repository's folders off sys.path: another package is called `datasets` too.
+export PYTHONSAFEPATH := 1
+
+.PHONY: help install lint test slow demo clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; \
+		do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+install: $(INSTALLED)  ## a virtual environment in .venv, with the versions of constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "orl needs Python 3.11 or newer, and $(PYTHON) is not; name another: make install PYTHON=python3.12" >&2; \
+		exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): a minute or two, more where torch has to be fetched"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+lint: install  ## ruff, mypy (strict), and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: install  ## the tests, minutes; WORKERS=N processes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+slow: install  ## the tests that learn for minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m slow
+
+demo: install  ## the main job: a policy from 1 % of the rewards; table and figures in runs/demo
+	$(BIN)/orl demo --out runs/demo
+
+clean:  ## remove what was built or cached; runs/ and .venv stay
+	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find orl agents envs datasets scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
