@@ -19,9 +19,13 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float | Tensor, weig
 
 
 def gradient_step(optimizer: Adam, loss: Tensor) -> None:
-    """One descent step of every learner on a loss that is summed over learners."""
+    """One descent step of every learner on a loss that is summed over learners.
+
+    Only the optimizer's own parameters receive a gradient: an actor's loss runs through the critic and leaves it alone.
+    """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

@@ -1,0 +1,85 @@
+"""Losses: numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from orl import losses
+
+
+def test_over_batch_averages_the_last_axis_and_sums_the_others() -> None:
+    values = torch.tensor([[[1.0, 3.0], [5.0, 7.0]], [[0.0, 2.0], [4.0, 4.0]]])  # means 2, 6, 1, 4
+    assert losses.over_batch(values).item() == 13.0
+
+
+def test_td_target_bootstraps_unless_terminated() -> None:
+    targets = losses.td_target(
+        torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0]]), torch.tensor([[10.0, 10.0]]), discount=0.5
+    )
+    assert targets.tolist() == [[6.0, 1.0]]
+
+
+def test_squared_error_averages_the_batch_and_sums_critics_and_learners() -> None:
+    values = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [1.0, 1.0]]])  # (2, 2, 2)
+    targets = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
+    # learner 0: (0 + 1) / 2 and (4 + 9) / 2; learner 1: (0 + 4) / 2 and (1 + 1) / 2
+    assert losses.squared_error(values, targets).item() == 0.5 + 6.5 + 2.0 + 1.0
+
+
+def test_squared_error_gives_every_learner_its_own_targets() -> None:
+    values = torch.zeros(2, 1, 2, requires_grad=True)
+    losses.squared_error(values, torch.tensor([[1.0, 2.0], [10.0, 20.0]])).backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[[-1.0, -2.0]], [[-10.0, -20.0]]]  # 2 (0 - y) / B with B = 2
+
+
+@pytest.mark.parametrize(("expectile", "expected"), [(0.5, 0.5 * (4 + 9) / 2), (0.9, (0.9 * 4 + 0.1 * 9) / 2)])
+def test_expectile_loss_weighs_the_sides(expectile: float, expected: float) -> None:
+    values, targets = torch.tensor([[0.0, 3.0]]), torch.tensor([[2.0, 0.0]])  # u = 2 and -3
+    assert losses.expectile_loss(values, targets, expectile).item() == pytest.approx(expected)
+
+
+def test_expectile_loss_is_least_at_the_expectile() -> None:
+    """For targets 0 and 1 the tau-expectile is tau: tau (1 - v) = (1 - tau) v."""
+    value = torch.tensor([[0.8, 0.8]], requires_grad=True)
+    losses.expectile_loss(value, torch.tensor([[0.0, 1.0]]), 0.8).backward()
+    assert value.grad is not None
+    assert value.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_advantage_weights_are_clipped_from_above() -> None:
+    weights = losses.advantage_weights(torch.tensor([[0.0, math.log(2), 10.0, -100.0]]), 2.0, maximum=100.0)
+    torch.testing.assert_close(weights, torch.tensor([[1.0, 4.0, 100.0, 0.0]]))
+
+
+def test_advantage_weights_do_not_overflow() -> None:
+    assert losses.advantage_weights(torch.tensor([[1e6]]), 3.0, 100.0).item() == 100.0
+
+
+def test_behaviour_cloning_loss_averages_batch_and_action_dimensions() -> None:
+    actions = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]])
+    data_actions = torch.zeros(2, 2, 2)
+    assert losses.behaviour_cloning_loss(actions, data_actions).item() == 1 / 4 + 4 / 4
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "expectile_loss", "behaviour_cloning_loss"])
+def test_a_learner_has_the_gradient_that_it_has_alone(loss: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def gradient(values: Tensor, targets: Tensor) -> Tensor:
+        values = values.clone().requires_grad_()
+        call = getattr(losses, loss)
+        (call(values, targets, 0.7) if loss == "expectile_loss" else call(values, targets)).backward()
+        assert values.grad is not None
+        return values.grad
+
+    shape = {"squared_error": (3, 2, 5), "expectile_loss": (3, 5), "behaviour_cloning_loss": (3, 5, 2)}[loss]
+    values = torch.randn(shape, generator=generator)
+    targets = torch.randn((3, 5) if loss == "squared_error" else shape, generator=generator)
+    together = gradient(values, targets)
+    for k in range(3):
+        torch.testing.assert_close(together[k : k + 1], gradient(values[k : k + 1], targets[k : k + 1]))
