@@ -62,20 +62,20 @@ class ReplayBuffer:
         sizes = {(data.observation_size, data.action_size) for data in datasets}
         if len(sizes) > 1:
             raise ValueError(f"datasets of one population differ in (observation, action) size: {sorted(sizes)}")
-        tables = {id(data.observations): data for data in datasets}
+        tables = {_table_key(data): data for data in datasets}
         rewards = {id(data.rewards): data for data in datasets}
         buffer = cls.__new__(cls)
         buffer._allocate(sum(map(len, tables.values())), sum(map(len, rewards.values())), *sizes.pop(), device)
         table_starts, reward_starts, row = {}, {}, 0
-        for key, data in tables.items():
-            table_starts[key] = row
+        for table, data in tables.items():
+            table_starts[table] = row
             buffer._write(slice(row, row := row + len(data)), data)
         row = 0
         for key, data in rewards.items():
             reward_starts[key] = row
             buffer.rewards[row : (row := row + len(data))] = torch.from_numpy(data.rewards)
         buffer._set_stretches(
-            [table_starts[id(data.observations)] for data in datasets],
+            [table_starts[_table_key(data)] for data in datasets],
             [reward_starts[id(data.rewards)] for data in datasets],
             [len(data) for data in datasets],
         )
@@ -130,6 +130,11 @@ class ReplayBuffer:
         )
         rewards = self.rewards.take(self.reward_starts + indices)
         return Batch(observations, actions, rewards, next_observations, terminated.squeeze(-1))
+
+
+def _table_key(data: Dataset) -> tuple[int, ...]:
+    """Equal for datasets that share every array but the rewards."""
+    return tuple(map(id, (data.observations, data.actions, data.next_observations, data.terminated)))
 
 
 def available_memory(device: torch.device) -> int | None:
