@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
 
 
 def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
-    """Write `checkpoint-number` atomically and delete all but the newest ones.
+    """Write `checkpoint-number` atomically; delete all but the newest ones before it, and later ones.
 
     Args:
         folder: created if needed.
@@ -82,8 +82,9 @@ def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Map
     if target.exists():  # the same state again, from a repeated stretch of a resumed run
         shutil.rmtree(target)
     temporary.rename(target)
-    for old in sorted(folder.glob("checkpoint-*"), key=_number)[:-KEPT]:
-        shutil.rmtree(old)
+    kept = sorted((path for path in folder.glob("checkpoint-*") if _number(path) <= number), key=_number)[-KEPT:]
+    for other in set(folder.glob("checkpoint-*")) - set(kept):  # later ones were left behind by another run
+        shutil.rmtree(other)
     for stray in folder.glob(".checkpoint-*"):
         shutil.rmtree(stray)
     return target
