@@ -140,6 +140,7 @@ class Dataset:
         column = checks.column("rewards", rewards, self.name)
         if len(column) != len(self):
             raise ValueError(f"{self.name}: {len(column)} rewards for {len(self)} transitions; give one per row")
+        checks.finite({}, column, self.name)
         return replace(self, rewards=column, name=name or self.name)
 
     def with_labels(

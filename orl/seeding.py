@@ -42,7 +42,7 @@ def check_seeds(seed: int | Sequence[int]) -> list[int]:
     Raises:
         ValueError: no seed, or one that is not an integer >= 0.
     """
-    seeds = [seed] if isinstance(seed, int | np.integer) else list(seed)
+    seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
     if not seeds or not all(isinstance(s, int | np.integer) and s >= 0 for s in seeds):
         raise ValueError(f"seed={seed!r}: give an integer >= 0, or a non-empty list of them")
     return [int(s) for s in seeds]
