@@ -32,9 +32,10 @@ def _frozen(value: Any) -> Any:
 
 
 def positive(config: Any, *names: str) -> None:
-    """Refuse fields that are not above zero."""
+    """Refuse fields that are not above zero; None is allowed where the field has it."""
     for name in names:
-        if not getattr(config, name) > 0:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
             raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)}: must be above 0")
 
 
