@@ -95,7 +95,9 @@ class Split:
     def of(cls, known: NDArray[np.int64], config: RewardModelConfig, seed: int) -> Split:
         """A random split with at least one row in each part."""
         order = seeding.numpy_generator(seed, "split").permutation(known)
-        held_out, validation = (max(1, round(s * len(known))) for s in (config.held_out_share, config.validation_share))
+        count = len(known)
+        held_out = max(1, min(round(config.held_out_share * count), count - 2))
+        validation = max(1, min(round(config.validation_share * count), count - held_out - 1))
         return cls(order[held_out + validation :], order[held_out : held_out + validation], order[:held_out])
 
 
@@ -127,8 +129,10 @@ class RewardModel:
         datasets = datasets * len(seeds) if len(datasets) == 1 else datasets
         if len(datasets) != len(seeds):
             raise ValueError(f"{len(datasets)} datasets for {len(seeds)} seeds; give one dataset, or one per seed")
-        sizes = datasets[0].observation_size, datasets[0].action_size
-        self._create(sizes, make_config(RewardModelConfig, config, overrides), seeds, pick_device(device))
+        sizes = {(each.observation_size, each.action_size) for each in datasets}
+        if len(sizes) > 1:
+            raise ValueError(f"datasets of one population differ in (observation, action) size: {sorted(sizes)}")
+        self._create(sizes.pop(), make_config(RewardModelConfig, config, overrides), seeds, pick_device(device))
         for learner, each in enumerate(datasets):
             self._prepare(learner, each)
         self.training = ReplayBuffer.from_datasets(
