@@ -69,14 +69,14 @@ class RandomBlocks:
         self.draws = dict(draws)
         self.device = device
         self.generators = [torch_generator(seed, "updates", device) for seed in seeds]
-        self.block_start = torch.stack([generator.get_state() for generator in self.generators])  # (P, bytes)
+        self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
         self.block: dict[str, Tensor] = {}
 
     def next(self) -> dict[str, Tensor]:
         """The numbers of one update: a tensor (population, *shape) for each draw."""
         if self.position == self.BLOCK:
-            self.block_start = torch.stack([generator.get_state() for generator in self.generators])
+            self.block_start = self._generator_states()
             self._draw()
             self.position = 0
         numbers = {name: values[self.position] for name, values in self.block.items()}
@@ -96,12 +96,19 @@ class RandomBlocks:
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
 
     def state(self) -> tuple[Tensor, int]:
-        """Generator states at the start of the current block (population, bytes), and the position in it."""
+        """Generator states at the start of the current block (population, bytes), and the position in it.
+
+        A block that was used up counts as the start of the next one.
+        """
+        if self.position == self.BLOCK:
+            return self._generator_states(), 0
         return self.block_start, self.position
+
+    def _generator_states(self) -> Tensor:
+        return torch.stack([generator.get_state() for generator in self.generators])
 
     def load(self, block_start: Tensor, position: int) -> None:
         """Continue exactly where `state` was taken."""
         self.block_start, self.position = block_start.cpu(), position
         set_states(self.generators, block_start)
-        if position < self.BLOCK:
-            self._draw()
+        self._draw()
