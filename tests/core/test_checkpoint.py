@@ -1,0 +1,155 @@
+"""Checkpoints: whole or skipped, kept and dropped, refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from orl import checkpoint
+from orl.checkpoint import CheckpointError
+
+
+def save(folder: Path, number: int, value: float | None = None, **manifest: object) -> Path:
+    return checkpoint.save(folder, number, {"x": torch.full((1, 2), value or float(number))}, manifest)
+
+
+def cut_short(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "new", 3, {"x": torch.eye(2).T[:, :1]}, {"agent": "A", "seeds": [1]})
+    assert path == tmp_path / "new" / "checkpoint-3"
+    tensors, manifest = checkpoint.load(tmp_path / "new")
+    assert torch.equal(tensors["x"], torch.tensor([[1.0], [0.0]]))
+    assert (manifest["agent"], manifest["seeds"], manifest["format"]) == ("A", [1], checkpoint.FORMAT)
+    assert {"orl", "torch", "numpy", "gymnasium"} <= set(manifest["versions"])
+
+
+def test_the_newest_are_kept_by_number_and_nothing_else_is_left(tmp_path: Path) -> None:
+    for number in (5, 9, 10, 100):
+        save(tmp_path, number)
+    assert checkpoint.numbers(tmp_path) == [100, 10]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-100"]
+    assert len(checkpoint.numbers(tmp_path)) == checkpoint.KEPT
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 100
+    assert checkpoint.load(tmp_path, 10)[0]["x"][0, 0] == 10
+
+
+def test_a_new_state_replaces_later_ones_of_another_run(tmp_path: Path) -> None:
+    """What was saved last is what is loaded, though the folder held checkpoints with more updates."""
+    for number in (1_000, 2_000, 500):
+        save(tmp_path, number)
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 500
+    assert checkpoint.numbers(tmp_path) == [500]
+
+
+def test_saving_the_same_number_again_replaces_it(tmp_path: Path) -> None:
+    save(tmp_path, 4, 1.0)
+    save(tmp_path, 4, 2.0)
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 2.0
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "manifest.json"])
+def test_a_checkpoint_cut_short_is_skipped_for_the_older_one(tmp_path: Path, file: str) -> None:
+    save(tmp_path, 1)
+    cut_short(save(tmp_path, 2) / file)
+    assert checkpoint.numbers(tmp_path) == [1]
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 1
+
+
+def test_an_interrupted_write_leaves_the_older_checkpoint_and_is_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+
+    def interrupted(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 2)
+    assert not (tmp_path / "checkpoint-2").exists()
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 1
+    save(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-3"]
+
+
+def test_nothing_readable_names_the_folder_and_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"missing: no checkpoint is there; give a folder"):
+        checkpoint.load(tmp_path / "missing")
+    cut_short(save(tmp_path / "run", 7) / "state.safetensors")
+    with pytest.raises(CheckpointError, match=r"run: checkpoint-7 cannot be read \(cut short\?\)"):
+        checkpoint.load(tmp_path / "run")
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, 1) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 1"):
+        checkpoint.load(tmp_path)
+
+
+def test_folders_that_are_no_checkpoints_are_ignored(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    (tmp_path / "checkpoint-best").mkdir()
+    assert checkpoint.numbers(tmp_path) == [1]
+
+
+def save_population(folder: Path, number: int) -> None:
+    for k, seed in enumerate((20, 3)):
+        save(folder / f"seed-{seed}", number, float(seed), seeds=[seed], learner=k, population=2)
+
+
+def test_a_population_is_put_together_in_its_own_order(tmp_path: Path) -> None:
+    save_population(tmp_path, 6)
+    tensors, manifest = checkpoint.load_population(tmp_path)
+    assert tensors["x"][:, 0].tolist() == [20.0, 3.0]
+    assert manifest["seeds"] == [20, 3]
+
+
+def test_a_population_continues_from_the_newest_state_that_all_learners_have(tmp_path: Path) -> None:
+    save_population(tmp_path, 1)
+    save_population(tmp_path, 2)
+    cut_short(tmp_path / "seed-3" / "checkpoint-2" / "state.safetensors")
+    save(tmp_path / "seed-20", 3, 20.0, seeds=[20], learner=0, population=2)
+    with pytest.raises(CheckpointError, match="no readable checkpoint in common"):
+        checkpoint.load_population(tmp_path)  # learner 20 kept 2 and 3, learner 3 kept 1
+    save_population(tmp_path, 4)
+    save(tmp_path / "seed-20", 5, 20.0, seeds=[20], learner=0, population=2)
+    tensors, _ = checkpoint.load_population(tmp_path)
+    assert len(tensors["x"]) == 2
+
+
+def test_a_population_with_a_learner_missing_is_refused(tmp_path: Path) -> None:
+    save_population(tmp_path, 1)
+    for path in sorted((tmp_path / "seed-3").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    with pytest.raises(CheckpointError, match="no readable checkpoint in common"):
+        checkpoint.load_population(tmp_path)
+    (tmp_path / "seed-3").rmdir()
+    with pytest.raises(CheckpointError, match="holds 1 of 2 learners"):
+        checkpoint.load_population(tmp_path)
+
+
+def test_a_learner_of_a_population_can_be_loaded_alone(tmp_path: Path) -> None:
+    save_population(tmp_path, 1)
+    tensors, manifest = checkpoint.load_population(tmp_path / "seed-3")
+    assert tensors["x"].tolist() == [[3.0, 3.0]]
+    assert manifest["seeds"] == [3]
+
+
+def test_json_is_written_whole_and_refuses_nan(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "results.json"
+    checkpoint.write_json(path, {"a": [1, None]})
+    assert checkpoint.read_json(path) == {"a": [1, None]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoint.write_json(path, {"a": float("nan")})
+    assert checkpoint.read_json(path) == {"a": [1, None]}
+    assert [each.name for each in path.parent.iterdir()] == ["results.json"]

@@ -1,0 +1,56 @@
+"""Configurations: overrides are checked against the fields."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from orl.configuration import make_config, positive, share
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    learning_rate: float = 1e-3
+    hidden_sizes: tuple[int, ...] = (8,)
+    horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        positive(self, "learning_rate", "horizon")
+
+
+def test_defaults_overrides_and_a_given_configuration() -> None:
+    assert make_config(Settings, None, {}) == Settings()
+    assert make_config(Settings, Settings(horizon=5), {"learning_rate": 0.1}) == Settings(0.1, horizon=5)
+
+
+def test_lists_become_tuples() -> None:
+    """A manifest read from JSON makes an equal, hashable configuration."""
+    config = make_config(Settings, None, {"hidden_sizes": [4, 4]})
+    assert config.hidden_sizes == (4, 4)
+    hash(config)
+
+
+def test_an_unknown_field_names_the_near_one_or_all() -> None:
+    with pytest.raises(ValueError, match="'learning_rat' is not a field of Settings; did you mean 'learning_rate'"):
+        make_config(Settings, None, {"learning_rat": 1})
+    with pytest.raises(ValueError, match="its fields are learning_rate, hidden_sizes, horizon"):
+        make_config(Settings, None, {"zzz": 1})
+
+
+def test_a_configuration_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="config is a dict; give a Settings"):
+        make_config(Settings, {"learning_rate": 1}, {})
+
+
+@pytest.mark.parametrize(("field", "value"), [("learning_rate", 0), ("learning_rate", float("nan")), ("horizon", -1)])
+def test_fields_that_must_be_positive(field: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"Settings\.{field}=.*: must be above 0"):
+        make_config(Settings, None, {field: value})
+
+
+def test_shares_lie_between_zero_and_one() -> None:
+    share(Settings(learning_rate=1.0), "learning_rate")
+    with pytest.raises(ValueError, match=r"Settings\.learning_rate=1\.5: must lie in \[0, 1\]"):
+        share(Settings(learning_rate=1.5), "learning_rate")
