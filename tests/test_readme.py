@@ -1,0 +1,85 @@
+"""The code blocks of README and docs run, in order, one namespace per file; the links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orl.scripts import main, racing_datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LATER = "docs/figures/"  # drawn by the demo
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name(path: Path) -> str:
+    """A page, relative to the repository."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Code blocks of one language, each preceded by empty lines, so that a traceback shows the page's line numbers."""
+    text = path.read_text()
+    return [
+        "\n" * (text[: match.start(2)].count("\n")) + match[2] for match in FENCE.finditer(text) if match[1] == language
+    ]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a data set store of its own."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if blocks(path, "python")], ids=name)
+def test_python_blocks_run(path: Path, workplace: Path) -> None:
+    code = blocks(path, "python")
+    for needed in re.findall(r"# .*orl dataset make (orl/racing/[\w-]+)", "".join(code)):
+        racing_datasets.make(needed)
+    namespace = {"__name__": "__main__"}
+    for block in code:
+        exec(compile(block, str(path), "exec"), namespace)
+
+
+def commands() -> list[str]:
+    """Every `orl VERB OPTIONS` that a page tells the reader to type, without its comment."""
+    found = set()
+    for path in PAGES:
+        shell = "\n".join(blocks(path, "sh") + blocks(path, "console"))
+        inline = re.findall(r"`([^`\n]+)`", FENCE.sub("", path.read_text()))
+        for line in [*shell.splitlines(), *inline]:
+            command = line.removeprefix("$ ").split("  #")[0].strip()
+            if re.match(r"orl [a-z]+ \S", command):
+                found.add(command)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_in_the_pages_are_understood(command: str) -> None:
+    words = command.split()[1:]
+    assert words[0] in main.VERBS
+    main.parse(words)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = FENCE.sub("", path.read_text())
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    local = [target for target in targets if "://" not in target and not target.startswith("mailto:")]
+    missing = [target for target in local if not (path.parent / target).exists() and not target.startswith(LATER)]
+    assert missing == []
+
+
+def test_the_example_in_the_readme_is_ten_lines() -> None:
+    first = blocks(ROOT / "README.md", "python")[0].strip().splitlines()
+    assert len([line for line in first if line.strip()]) <= 10
+
+
+def test_the_readme_has_a_place_for_the_results() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert 0 < text.index("<!-- demo results -->") < text.index("<!-- end demo results -->")
