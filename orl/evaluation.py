@@ -55,8 +55,8 @@ def evaluate(
     """Play `episodes` episodes per learner, all at once, one copy of the environment for each.
 
     Every copy plays exactly one episode, so that short ones are not favoured. Starts come from the evaluation stream of
-    `seed` alone. Sampled (not deterministic) actions come from generators that are put back afterwards by `Agent.act`'s
-    caller; deterministic ones consume no random number.
+    `seed` alone. Sampled (not deterministic) actions come from the policy's own action generators, which training
+    offline does not read; deterministic ones consume no random number.
 
     Args:
         policy: P learners.
@@ -66,6 +66,9 @@ def evaluate(
         deterministic: modes instead of samples.
         record: keys of the step's info to trace.
         keywords: for the environment.
+
+    Raises:
+        ValueError: no episode, an unknown id, or a key that the step's info lacks.
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: give at least one")
@@ -97,11 +100,16 @@ def _play(
         observations, rewards, terminated, truncated, step_infos = environment.step(actions.reshape(count, -1))
         returns += np.where(running, rewards, 0.0)
         lengths += running
+        ended = terminated | truncated
+        if same_step and ended.any():
+            step_infos = _before_reset(step_infos, ended)
         for key, values in traces.items():
+            if key not in step_infos:
+                raise ValueError(f"record={list(record)}: steps have no {key!r}; theirs are {sorted(step_infos)}")
             values.append(np.where(running, step_infos[key], np.nan))
-        ended = running & (terminated | truncated)
+        ended &= running
         if ended.any():
-            _keep(infos, step_infos.get("final_info", {}) if same_step else step_infos, ended)
+            _keep(infos, step_infos, ended)
         running &= ~ended
     return Evaluation(
         returns.reshape(shape),
@@ -111,10 +119,17 @@ def _play(
     )
 
 
+def _before_reset(step_infos: dict[str, Any], ended: NDArray[np.bool_]) -> dict[str, Any]:
+    """Infos of the step itself, where a vector environment gives those of the reset for copies that ended."""
+    final = {key: values for key, values in step_infos["final_info"].items() if np.shape(values) == ended.shape}
+    return step_infos | {key: np.where(ended, values, step_infos.get(key, values)) for key, values in final.items()}
+
+
 def _keep(infos: dict[str, NDArray[Any]], step_infos: dict[str, Any], ended: NDArray[np.bool_]) -> None:
-    """Copy the numeric entries of the copies that ended."""
+    """Copy the numeric entries of the copies that ended; Gymnasium's `_key` says which copies have a key."""
     for key, values in step_infos.items():
-        if isinstance(values, np.ndarray) and values.shape == ended.shape and values.dtype.kind in "fiub":
+        numeric = isinstance(values, np.ndarray) and values.shape == ended.shape and values.dtype.kind in "fiub"
+        if numeric and not key.startswith("_"):
             kept = infos.setdefault(key, np.zeros_like(values))
             kept[ended] = values[ended]
 
