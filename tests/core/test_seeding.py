@@ -52,7 +52,7 @@ def test_numbers_have_the_shape_and_kind_that_was_asked_for() -> None:
     assert (indices.shape, noise.shape) == ((300, 2, 3), (300, 2, 2, 2))
     assert indices.dtype == torch.float64
     assert noise.dtype == torch.get_default_dtype()
-    assert 0 <= indices.min()
+    assert indices.min() >= 0
     assert indices.max() < 1
     assert indices.mean().item() == pytest.approx(0.5, abs=0.03)
     assert noise.std().item() == pytest.approx(1.0, abs=0.08)

@@ -93,7 +93,8 @@ def test_probability_of_improvement_of_equals_and_of_opposites() -> None:
     assert probability_of_improvement([3, 3], [3, 3]) == (0.5, (0.5, 0.5))
     assert probability_of_improvement([5, 6], [1, 2, 3]) == (1.0, (1.0, 1.0))
     scores = np.random.default_rng(2).normal(size=6)
-    forward, backward = (probability_of_improvement(*pair)[0] for pair in ((scores[:3], scores[3:]), (scores[3:], scores[:3])))
+    forward = probability_of_improvement(scores[:3], scores[3:])[0]
+    backward = probability_of_improvement(scores[3:], scores[:3])[0]
     assert forward + backward == pytest.approx(1.0)
 
 
