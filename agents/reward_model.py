@@ -157,6 +157,8 @@ class RewardModel:
             "calibration": torch.ones(population, device=device),
         }
         self.splits: list[Split] = []
+        self.datasets: list[Dataset] = []  # none after loading
+        self.fitted = False
 
     def _prepare(self, learner: int, data: Dataset) -> None:
         """Statistics and the split of one learner's labels."""
@@ -181,7 +183,11 @@ class RewardModel:
 
         Returns:
             This model.
+
+        Raises:
+            ValueError: the model was loaded and has no data.
         """
+        self._require_data()
         c, population = self.config, len(self.seeds)
         optimizer = adam(self.network.parameters(), c.learning_rate)
         random = RandomBlocks(self.seeds, {"indices": Draw("uniform", (c.num_members * c.batch_size,))}, self.device)
@@ -206,7 +212,12 @@ class RewardModel:
             for parameter, kept in zip(self.network.parameters(), best, strict=True):
                 parameter.copy_(kept)
         self._calibrate()
+        self.fitted = True
         return self
+
+    def _require_data(self) -> None:
+        if not self.datasets:
+            raise ValueError("a loaded reward model has no data to fit or report on; make one with RewardModel(data)")
 
     def _update(self, batch: Batch, optimizer: torch.optim.Adam) -> None:
         """One regression step: sum over members of mean_B (f(s, a, s') - standardised r)^2."""
@@ -284,6 +295,8 @@ class RewardModel:
         known = data.is_labelled
         if known.all():
             return data
+        if not self.fitted:
+            raise ValueError("this reward model is not fitted; call fit() first")
         members = self.members(learner, data)
         imputed = members.mean(axis=0) - self.config.pessimism * members.std(axis=0)
         if self.config.clip_to_labels:
@@ -296,6 +309,7 @@ class RewardModel:
         Args:
             truth: the same transitions with every reward known, for the correlation of episode returns.
         """
+        self._require_data()
         return [self._report(learner, truth) for learner in range(len(self.seeds))]
 
     def _report(self, learner: int, truth: Dataset | None) -> Report:
@@ -334,4 +348,5 @@ class RewardModel:
         config = make_config(RewardModelConfig, None, manifest["config"])
         model._create(tuple(manifest["sizes"]), config, manifest["seeds"], pick_device(device))
         restore_state({"network": model.network}, {}, model.constants, tensors)
+        model.fitted = True
         return model
