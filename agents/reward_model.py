@@ -157,7 +157,7 @@ class RewardModel:
             "calibration": torch.ones(population, device=device),
         }
         self.splits: list[Split] = []
-        self.datasets: list[Dataset] = []  # none after loading
+        self.datasets = []  # none after loading
         self.fitted = False
 
     def _prepare(self, learner: int, data: Dataset) -> None:
