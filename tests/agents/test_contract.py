@@ -254,7 +254,7 @@ agent.fit(int(updates), Dataset.from_arrays(**arrays)).save(out)
 def test_a_run_resumes_exactly_in_another_process(
     kind: type[Agent], make_data: MakeData, tmp_path: Path, updates: int
 ) -> None:
-    """2N updates equal N, saved, loaded by a new process, and N more: inside a block of random numbers and at its end."""
+    """2N updates equal N, saved, loaded elsewhere, and N more: inside a block of random numbers and at its end."""
     data = make_data()
     keys = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
     np.savez(tmp_path / "data.npz", **{key: getattr(data, key) for key in keys})

@@ -109,7 +109,7 @@ def test_the_delay_counts_from_the_first_update(make_data: MakeData) -> None:
 
 
 def test_an_actor_of_a_population_keeps_its_own_scale(make_data: MakeData) -> None:
-    """lambda = alpha / mean |Q| is taken per learner: a learner with values a thousand times larger changes no other."""
+    """lambda = alpha / mean |Q| is taken per learner: one with values a thousand times larger changes no other."""
     data = make_data()
     together = TD3BC([data, data.with_rewards(1_000 * data.rewards)], seed=[0, 1], **SMALL).fit(20)
     alone = TD3BC(data, seed=0, **SMALL).fit(20)
