@@ -1,0 +1,92 @@
+"""What the programs' tests share: a store of their own, a small file of D4RL's format, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from orl.scripts.main import main
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+ROWS = 600
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Minari store of the test's own, and tables that are not folded."""
+    root = tmp_path / "store"
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return root
+
+
+@pytest.fixture
+def d4rl_arrays() -> dict[str, np.ndarray]:
+    """Hopper-sized arrays as D4RL names them; six episodes of 100 steps, every second one terminated."""
+    generator = np.random.default_rng(0)
+    observations = generator.standard_normal((ROWS + 1, 11)).astype(np.float32)
+    actions = generator.uniform(-1, 1, (ROWS, 3)).astype(np.float32)
+    ends = np.arange(ROWS) % 100 == 99
+    terminals = ends & (np.arange(ROWS) // 100 % 2 == 0)
+    return {
+        "observations": observations[:-1],
+        "actions": actions,
+        "rewards": (observations[1:, 0] - 0.1 * np.square(actions).sum(1)).astype(np.float32),
+        "next_observations": observations[1:],
+        "terminals": terminals,
+        "timeouts": ends & ~terminals,
+    }
+
+
+@pytest.fixture
+def hopper_file(tmp_path: Path, d4rl_arrays: dict[str, np.ndarray]) -> Path:
+    """The arrays in a file written with plain h5py."""
+    path = tmp_path / "hopper.hdf5"
+    write_hdf5(path, d4rl_arrays)
+    return path
+
+
+def write_hdf5(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """One HDF5 data set per array."""
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+
+
+@pytest.fixture
+def orl(tmp_path: Path) -> Command:
+    """Run `orl WORDS` in a process of its own, in the test's folder."""
+
+    def run(*words: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", "from orl.scripts.main import main; main()", *map(str, words)]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ), check=False)
+        if check:
+            assert ended.returncode == 0, ended.stderr
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run `orl WORDS` here; it must fail with status 2 and one line, which is returned."""
+
+    def run(*words: object) -> str:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert said.startswith("orl: error: ")
+        assert said.count("\n") == 1
+        return said
+
+    return run

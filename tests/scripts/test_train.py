@@ -1,0 +1,187 @@
+"""`orl train`: what it writes, what it refuses, and that nothing is lost when it is killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2)
+SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return content
+
+
+def test_a_plain_d4rl_file_with_few_labels(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--steps", 300)
+    ended = orl(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
+    assert "imputed" in ended.stdout
+    written = results(out)
+    assert set(written) >= {"command", "config", "versions", "seconds", "rows"}
+    (row,) = written["rows"]
+    assert row["dataset"] == "hopper.hdf5"
+    assert (row["env"], row["agent"], row["rewards"], row["seeds"]) == ("Hopper-v5", "iql", "imputed", [0, 1])
+    assert row["interval"][0] <= row["normalized_score"] <= row["interval"][1]
+    assert str(tmp_path) not in written["command"]
+    assert (out / "learning_curve.png").stat().st_size > 5_000
+    assert list((out / "tensorboard" / "seed-1").glob("events*"))
+    with (out / "progress.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert last["time/total_updates"] == "300"
+    assert np.isfinite(float(last["train/critic_loss"]))
+    assert np.isfinite(float(last["eval/mean_reward"]))
+    with np.load(out / "seed-0" / "evaluations.npz") as arrays:
+        assert arrays["timesteps"].tolist() == [300]
+        assert arrays["results"].shape == (1, 2)
+    again = orl(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
+    assert "is finished" in again.stdout
+    other = orl(*words, "--seeds", 3, *SMALL, *SMALL_MODEL, "--out", out, check=False)
+    assert other.returncode == 2
+    assert "seeds = 2, not 3" in other.stderr
+    evaluated = orl("evaluate", out, "--episodes", 2, "--out", tmp_path / "evaluated")
+    assert "Hopper-v5" in evaluated.stdout
+    plotted = orl("plot", out, "--out", tmp_path / "plots")
+    assert "learning_curves.png" in plotted.stdout
+
+
+def test_one_seed_has_no_interval_and_bc_no_rewards(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+    words = ("--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 20, *SMALL)
+    orl("train", "bc", *words, "--out", tmp_path / "bc")
+    (row,) = results(tmp_path / "bc")["rows"]
+    assert row["interval"] is None
+    assert row["rewards"] == "none"
+
+
+def broken(arrays: dict[str, np.ndarray], how: str) -> dict[str, np.ndarray]:
+    arrays = {name: values.copy() for name, values in arrays.items()}
+    if how == "NaN observations":
+        arrays["observations"][7, 2] = np.nan
+    elif how == "no rewards":
+        del arrays["rewards"]
+    elif how == "lengths that differ":
+        arrays["rewards"] = arrays["rewards"][:-5]
+    elif how == "wrong action size":
+        arrays["actions"] = arrays["actions"][:, :2]
+    elif how == "actions out of bounds":
+        arrays["actions"] *= 3.0
+    elif how == "infinite rewards":
+        arrays["rewards"][3] = np.inf
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("NaN observations", ["observations", "NaN", "row"]),
+        ("no rewards", ["rewards"]),
+        ("lengths that differ", ["595", "600"]),
+        ("wrong action size", ["2", "3"]),
+        ("actions out of bounds", ["outside", "clip_actions"]),
+        ("infinite rewards", ["rewards", "infinity"]),
+        ("cut in half", ["hopper.hdf5"]),
+    ],
+)
+def test_broken_files_are_refused_in_one_line(
+    refused: Any, hopper_file: Path, d4rl_arrays: dict[str, np.ndarray], how: str, words: list[str], tmp_path: Path
+) -> None:
+    if how == "cut in half":
+        content = hopper_file.read_bytes()
+        hopper_file.write_bytes(content[: len(content) // 2])
+    else:
+        with h5py.File(hopper_file, "w") as file:
+            for name, values in broken(d4rl_arrays, how).items():
+                file[name] = values
+    out = tmp_path / "run"
+    command = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.01, "--steps", 300)
+    said = refused(*command, "--out", out)
+    for word in words:
+        assert word in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--labels", 1.5], "(0, 1]"),
+        (["--labels", 0], "(0, 1]"),
+        (["--rewards", "imputed"], "--labels"),
+        (["--steps", 0], "--steps 0"),
+        (["--expectile", 2], "expectile"),
+        (["--bath-size", 3], "--bath-size"),
+        (["--device", "cuda:99"], "CUDA"),
+        (["--env", "Nowhere-v0"], "Nowhere-v0"),
+        (["--env", "CartPole-v1"], "CartPole-v1"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(refused: Any, hopper_file: Path, words: list[Any], said: str) -> None:
+    assert said in refused("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 10, *words)
+
+
+def test_a_dataset_of_ours_that_is_not_there_names_the_command(refused: Any) -> None:
+    assert "orl dataset make orl/racing/expert-v0" in refused("train", "iql", "--dataset", "orl/racing/expert-v0")
+
+
+def test_unknown_verbs_and_help(orl: Any, refused: Any) -> None:
+    assert "choose one of demo" in refused("trian")
+    assert "train" in orl().stdout
+    assert "--expectile" in orl("train", "iql", "--help").stdout
+
+
+def test_a_killed_run_ends_with_the_same_numbers(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments; the same command, started again, ends as if nothing had happened."""
+    words = ["train", "td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--steps", 1500]
+    words += ["--seeds", 2, "--checkpoint-every", 70, "--eval-every", 500, "--log-every", 50, *SMALL, *SMALL_MODEL]
+    orl(*words, "--out", tmp_path / "whole")
+    killed = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        "from orl.scripts.main import main; main()",
+        *map(str, words),
+        "--out",
+        killed,
+    ]
+    waits = random.Random(os.getpid())
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        known = newest(killed)
+        while newest(killed) <= known and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(waits.uniform(0.0, 0.4))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills, "the run was over before it could be killed"
+    said = orl(*words, "--out", killed).stdout
+    assert "resuming" in said or "is finished" in said
+    first, second = results(tmp_path / "whole"), results(killed)
+    assert first["rows"] == second["rows"]
+    assert (tmp_path / "whole" / "progress.csv").read_text() == (killed / "progress.csv").read_text()
+    histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed")]
+    strip = [[{k: v for k, v in each.items() if k != "seconds"} for each in history] for history in histories]
+    assert strip[0] == strip[1]
+
+
+def newest(folder: Path) -> int:
+    """Updates of the newest checkpoint of the first seed."""
+    numbers = [int(path.name.split("-")[-1]) for path in (folder / "seed-0").glob("checkpoint-*")]
+    return max(numbers, default=0)
