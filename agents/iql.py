@@ -6,6 +6,8 @@ Official code: github.com/ikostrikov/implicit_q_learning.
 Deviations from the paper:
 * observations are normalised, as CORL does and the official code does not (`normalize_observations`);
 * the actor's cosine schedule ends after `cosine_horizon` updates, however many are asked for, and stays at 0;
+* the paper multiplies locomotion rewards by 1000 / (max - min episode return), for episodes of at most 1,000 steps;
+  here the 1000 is the length of the longest episode, which is the same there and keeps rewards comparable elsewhere;
 * where episodes are not whole (labels picked out one by one), no range of returns exists and rewards are not scaled.
 
 Shape key: P population, C critics, B batch, O observation, A action.
@@ -17,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,13 +51,14 @@ class IQLConfig:
     # Targets
     discount: float = 0.99  # gamma
     tau: float = 0.005  # target <- (1 - tau) target + tau online; alpha in Algorithm 1
-    return_range: float | None = 1000.0  # rewards x this / (max - min episode return); None: rewards as they are
+    scale_rewards: bool = True  # times longest episode / (max - min episode return), of the rewards that are given
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
+        positive(self, "cosine_horizon")
         share(self, "discount", "tau", "expectile")
 
 
@@ -87,13 +91,14 @@ class IQL(Agent):
 
     def prepare(self, datasets: Sequence[Dataset]) -> None:
         """Scale rewards by the range of the returns that the learner can see (imputed ones, not true ones)."""
-        if self.config.return_range is None:
+        if not self.config.scale_rewards:
             return
         for learner, data in enumerate(datasets):
             if data.whole_episodes:
                 returns = data.episode_returns()
-                spread = float(returns.max() - returns.min())
-                self.reward_scale[learner] = self.config.return_range / spread if spread > 0 else 1.0
+                longest = max(rows.stop - rows.start for rows in data.episode_slices)
+                spread = float(np.ptp(returns))
+                self.reward_scale[learner] = longest / spread if spread > 0 else 1.0
 
     def draws(self) -> dict[str, Draw]:
         """Which transitions."""

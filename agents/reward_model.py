@@ -5,8 +5,8 @@ trained by regression on the labelled 1 %, imputes the rest; the completed data 
 
 Reimplemented from the abstract; code and details of the paper were not available. Our choices, fields or named here:
 * inputs (s, a, s') by default, normalised by the mean and std of all transitions, labelled or not;
-* an ensemble of K members, each with its own initialisation and batches, trained by mean squared error on rewards
-  standardised by the labelled ones; each member stops early on validation labels and keeps its best parameters;
+* an ensemble of K members, each with its own initialisation and batches, trained by a Huber loss (crashes are outliers)
+  on rewards standardised by the labelled ones; each member stops early on validation labels and keeps its best;
 * true labels are kept; the others become the ensemble's mean, or mean - pessimism * std, optionally clipped to the
   range of the labels.
 
@@ -53,6 +53,7 @@ class RewardModelConfig:
     num_members: int = 5  # K, ensemble members
     use_next_observations: bool = True  # inputs (s, a, s') instead of (s, a)
     # Training
+    huber_threshold: float = 1.0  # error beyond which the loss is linear, in standard deviations of the labels
     learning_rate: float = 1e-3  # of Adam
     batch_size: int = 256  # labelled transitions per update and member
     max_updates: int = 1_500  # gradient updates at most
@@ -65,7 +66,8 @@ class RewardModelConfig:
     clip_to_labels: bool = False  # keep imputed rewards inside the range of the labelled ones
 
     def __post_init__(self) -> None:
-        positive(self, "num_members", "learning_rate", "batch_size", "max_updates", "check_period", "patience")
+        positive(self, "num_members", "huber_threshold", "learning_rate", "batch_size")
+        positive(self, "max_updates", "check_period", "patience")
         if not (
             self.validation_share > 0 and self.held_out_share > 0 and self.validation_share + self.held_out_share < 1
         ):
@@ -220,14 +222,15 @@ class RewardModel:
             raise ValueError("a loaded reward model has no data to fit or report on; make one with RewardModel(data)")
 
     def _update(self, batch: Batch, optimizer: torch.optim.Adam) -> None:
-        """One regression step: sum over members of mean_B (f(s, a, s') - standardised r)^2."""
+        """One regression step: sum over members of mean_B huber(f(s, a, s') - standardised r)."""
         shape = (len(self.seeds), self.config.num_members, self.config.batch_size)
         parts = [batch.observations, batch.actions]
         parts += [batch.next_observations] if self.config.use_next_observations else []
         inputs = torch.cat(parts, dim=-1).view(*shape, -1)
         std = self.constants["target_std"]
         targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
-        gradient_step(optimizer, losses.over_batch((self._standardised(inputs) - targets).square()))
+        errors = self._standardised(inputs) - targets
+        gradient_step(optimizer, losses.over_batch(losses.huber(errors, self.config.huber_threshold)))
 
     def _standardised(self, inputs: Tensor) -> Tensor:
         """(P, K or 1, B, F) to standardised rewards (P, K, B)."""
@@ -236,12 +239,13 @@ class RewardModel:
         return outputs.squeeze(-1)
 
     def _validation_error(self) -> Tensor:
-        """(P, K): mean squared error of each member on its learner's validation labels."""
-        errors = [
-            np.square(self.members(k, data.pick(split.validation)) - data.rewards[split.validation]).mean(axis=1)
-            for k, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True))
-        ]
-        return torch.as_tensor(np.stack(errors), device=self.device)
+        """(P, K): mean loss of each member on its learner's validation labels."""
+        errors = []
+        for learner, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True)):
+            std = float(self.constants["target_std"][learner]) or 1.0
+            error = (self.members(learner, data.pick(split.validation)) - data.rewards[split.validation]) / std
+            errors.append(losses.huber(torch.from_numpy(error), self.config.huber_threshold).mean(-1))
+        return torch.stack(errors).to(self.device)
 
     def members(self, learner: int, data: Dataset) -> NDArray[np.float64]:
         """Each member's prediction of every reward, (K, N)."""

@@ -40,6 +40,7 @@ class Skill:
         mistakes: Mistakes per second of driving: braking too late, or swerving.
         pauses: Pauses per second of driving.
         pause_length: s.
+        tremble: Standard deviation of the noise on both actions that is new at every decision.
         patience: s against a wall before backing off.
     """
 
@@ -49,14 +50,18 @@ class Skill:
     mistakes: Range
     pauses: Range
     pause_length: Range
+    tremble: Range
     patience: Range
 
 
+_ZERO = (0.0, 0.0)
 SKILLS = {
-    "reference": Skill((1.0, 1.0), (1.0, 1.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.5, 0.5)),
-    "expert": Skill((0.86, 0.99), (0.95, 1.05), (0.02, 0.08), (0.0, 0.002), (0.0, 0.0), (0.0, 0.0), (0.5, 1.0)),
-    "medium": Skill((0.2, 0.55), (0.75, 1.1), (0.1, 0.25), (0.03, 0.12), (0.02, 0.1), (1.0, 20.0), (2.0, 15.0)),
-    "basic": Skill((0.15, 0.6), (0.4, 1.1), (0.05, 0.2), (0.02, 0.1), (0.05, 0.2), (10.0, 120.0), (20.0, 150.0)),
+    "reference": Skill((1.0, 1.0), (1.0, 1.0), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, (0.5, 0.5)),
+    "expert": Skill((0.75, 0.95), (0.9, 1.1), (0.05, 0.15), (0.0, 0.03), _ZERO, _ZERO, (0.15, 0.15), (0.3, 0.8)),
+    "medium": Skill(
+        (0.35, 0.7), (0.75, 1.1), (0.1, 0.25), (0.03, 0.1), (0.01, 0.05), (1.0, 10.0), (0.15, 0.15), (0.5, 3.0)
+    ),
+    "basic": Skill((0.2, 0.5), (0.3, 0.9), (0.1, 0.3), (0.1, 0.4), (0.01, 0.05), (0.5, 3.0), (0.15, 0.15), (0.5, 3.0)),
 }
 
 
@@ -108,14 +113,15 @@ class PurePursuit:
         for car in np.flatnonzero(simulation.state["steps"] == 0):
             self._begin_episode(int(car))
         draws = np.array([generator.random(3) for generator in self._generators])
-        self._noise = 0.8 * self._noise + 0.6 * self.traits["noise"][:, None] * np.array(
-            [generator.standard_normal(2) for generator in self._generators]
-        )
+        wander, fresh = np.stack([generator.standard_normal((2, 2)) for generator in self._generators], axis=1)
+        self._noise = 0.8 * self._noise + 0.6 * self.traits["noise"][:, None] * wander
         steering, throttle, speed = self._pursue(simulation)
         self._err(draws, speed)
         steering, throttle = self._misdrive(steering, throttle, speed)
         steering, throttle = self._recover(simulation, steering, throttle, speed)
-        actions = np.clip(np.stack([steering, throttle], axis=1) + self._noise, -1.0, 1.0).astype(np.float32)
+        tremble = self.traits["tremble"][:, None] * fresh
+        wanted = np.stack([steering, throttle], axis=1) + self._noise + tremble
+        actions: NDArray[np.float32] = np.clip(wanted, -1.0, 1.0).astype(np.float32)
         return actions[0] if self._is_single else actions
 
     def _begin_episode(self, car: int) -> None:

@@ -44,3 +44,13 @@ def advantage_weights(advantages: Tensor, inverse_temperature: float, maximum: f
 def behaviour_cloning_loss(actions: Tensor, data_actions: Tensor) -> Tensor:
     """Sum over learners of the mean over batch and action dimensions of (pi(s) - a)^2; both (P, B, A)."""
     return over_batch((actions - data_actions).square().mean(-1))
+
+
+def huber(errors: Tensor, threshold: float) -> Tensor:
+    """u^2 where |u| <= threshold, threshold (2 |u| - threshold) beyond, elementwise; infinity makes it u^2.
+
+    Source: Huber 1964, "Robust Estimation of a Location Parameter", times two.
+    """
+    sizes = errors.abs()
+    inside = sizes.clamp(max=threshold)
+    return inside * (2.0 * sizes - inside)

@@ -25,7 +25,8 @@ from orl.scripts.reward_kinds import KINDS, Rewards
 from orl.scripts.run_folder import RunFolder, score_row
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
-SMALL = {"hidden_sizes": (64, 64), "batch_size": 64}  # two cores train 25 learners of this size in about a minute
+SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128}  # for two cores
+FAST: dict[str, Any] = {"critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}  # small networks, few updates
 TRACED = ("x", "y", "speed")
 AGENTS: dict[str, type[Agent]] = {"bc": BC, "iql": IQL, "td3bc": TD3BC}
 KINDS_AGAIN: tuple[Rewards, ...] = ("zero", "imputed", "true")
@@ -50,28 +51,30 @@ class Demo:
     """Share of the rewards that is kept, in (0, 1]; seed K keeps labels of its own."""
     seeds: int = 5
     """Seeds 0 to K - 1: labels, reward model and agent are all redrawn."""
-    updates: int = 10_000
+    updates: int = 15_000
     """Gradient updates of every agent."""
+    second_updates: int = 5_000
+    """Gradient updates of every agent on the second dataset."""
     episodes: int = 5
     """Evaluation episodes per seed, of 2,000 decisions each."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
-    iql: IQLConfig = field(default_factory=lambda: IQLConfig(**SMALL))  # type: ignore[arg-type]
-    """Hyperparameters."""
-    td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL))  # type: ignore[arg-type]
-    """Hyperparameters."""
-    bc: BCConfig = field(default_factory=lambda: BCConfig(**SMALL))  # type: ignore[arg-type]
-    """Hyperparameters."""
-    reward_model: RewardModelConfig = field(
-        default_factory=lambda: RewardModelConfig(**SMALL)  # type: ignore[arg-type]
+    iql: IQLConfig = field(
+        default_factory=lambda: IQLConfig(**SMALL, **FAST, advantage_temperature=10.0, cosine_horizon=15_000)
     )
+    """Hyperparameters, the same for all kinds of rewards; the temperature is the paper's for AntMaze."""
+    td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL, **FAST))
+    """Hyperparameters."""
+    bc: BCConfig = field(default_factory=lambda: BCConfig(**SMALL, learning_rate=1e-3))
+    """Hyperparameters."""
+    reward_model: RewardModelConfig = field(default_factory=lambda: RewardModelConfig(**SMALL))
     """Hyperparameters."""
 
     def run(self) -> None:
         """Do it all, or what is missing."""
-        for name in ("seeds", "updates", "episodes"):
+        for name in ("seeds", "updates", "second_updates", "episodes"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)}: give 1 or more")
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
         settings = dataclasses.asdict(self)
         del settings["out"]
         folder = RunFolder.open(self.out, settings)
@@ -144,10 +147,10 @@ class Comparison:
 
     def train(self, name: str, kinds: Sequence[str]) -> list[dict[str, Any]]:
         """Train all kinds of rewards and seeds of one agent in one population; one row per kind."""
-        done = self.path / f"{name}.npz"
-        if not done.exists():
-            self._train(name, kinds, done)
-        with np.load(done) as arrays:
+        finished = self.path / f"{name}.npz"
+        if not finished.exists():
+            self._train(name, kinds, finished)
+        with np.load(finished) as arrays:
             played = dict(arrays)
         rows = []
         for i, kind in enumerate(kinds):
@@ -158,22 +161,23 @@ class Comparison:
             rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
         return rows
 
-    def _train(self, name: str, kinds: Sequence[str], done: Path) -> None:
+    def _train(self, name: str, kinds: Sequence[str], finished: Path) -> None:
         variants = [data for kind in kinds for data in self._data(kind)]
         agent_class, config = AGENTS[name], getattr(self.demo, name)
         agent = agent_class(variants, config, seed=self.seeds * len(kinds), device=self.demo.device)
         what = f"{name} on {', '.join(kinds)} rewards" if name != "bc" else name
         Console().print(f"{self.dataset}: {what}, {agent.population} learners side by side", soft_wrap=True)
-        for _ in loop.offline(agent, self.demo.updates, progress_bar=True):
+        updates = self.demo.updates if self.dataset == self.demo.dataset else self.demo.second_updates
+        for _ in loop.offline(agent, updates, progress_bar=True):
             pass
         played = evaluate(agent, ENVIRONMENT, episodes=self.demo.episodes, record=TRACED)
         for i, kind in enumerate(kinds):
             learners = range(i * len(self.seeds), (i + 1) * len(self.seeds))
             agent.select(learners).save(self.path / (name if kind == "none" else f"{name}-{kind}"))
         arrays: dict[str, Any] = {"returns": played.returns, "laps": played.infos["lap"], **played.traces}
-        temporary = done.with_suffix(".part.npz")
+        temporary = finished.with_suffix(".part.npz")
         np.savez(temporary, **arrays)
-        temporary.replace(done)
+        temporary.replace(finished)
 
     def _data(self, kind: str) -> list[Dataset]:
         if kind == "none":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import orl
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads sleep, which shared cores need
 
 VERBS = {  # verb: (module and name of what tyro parses, summary)
     "demo": ("demo:Demo", "The main job in minutes: a good policy from 1 % of the rewards, with table and figures."),

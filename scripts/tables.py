@@ -22,13 +22,18 @@ TITLES = {
 }
 
 
-def show(rows: Sequence[dict[str, Any]], title: str | None = None) -> None:
-    """Print result rows; columns that no row fills are left out."""
+def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
+    """Print result rows; a column that no row fills is left out, one that never changes goes to the title."""
     columns = [key for key in TITLES if any(row.get(key) is not None for row in rows)]
-    table = Table(title=title, title_justify="left")
+    constant = {key: cell(key, rows[0].get(key)) for key in columns if len({str(row.get(key)) for row in rows}) == 1}
+    if len(rows) > 1:
+        columns = [key for key in columns if key not in constant]
+        facts = [f"{text} seeds" if key == "seeds" else text for key, text in constant.items() if text]
+        title = ", ".join([title, *facts] if title else facts)
+    table = Table(title=title or None, title_justify="left")
     for key in columns:
-        text = key in ("dataset", "env", "agent", "rewards")
-        table.add_column(TITLES[key], justify="left" if text else "right", no_wrap=not text)
+        is_text = key in ("dataset", "env", "agent", "rewards")
+        table.add_column(TITLES[key], justify="left" if is_text else "right", no_wrap=key != "dataset", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
     Console().print(table)

@@ -83,3 +83,15 @@ def test_a_learner_has_the_gradient_that_it_has_alone(loss: str) -> None:
     together = gradient(values, targets)
     for k in range(3):
         torch.testing.assert_close(together[k : k + 1], gradient(values[k : k + 1], targets[k : k + 1]))
+
+
+def test_huber_is_quadratic_inside_and_linear_beyond() -> None:
+    errors = torch.tensor([0.0, -1.0, 2.0, 5.0, -5.0])
+    assert losses.huber(errors, 2.0).tolist() == [0.0, 1.0, 4.0, 16.0, 16.0]  # 2 (2 * 5 - 2)
+    assert losses.huber(errors, math.inf).tolist() == [0.0, 1.0, 4.0, 25.0, 25.0]
+
+
+def test_huber_is_twice_that_of_torch() -> None:
+    errors = torch.linspace(-3, 3, 31)
+    expected = 2 * torch.nn.functional.huber_loss(errors, torch.zeros(31), reduction="none", delta=0.7)
+    torch.testing.assert_close(losses.huber(errors, 0.7), expected)
