@@ -74,6 +74,7 @@ def test_data_that_are_fully_labelled_are_returned_unchanged(truth: Dataset, spa
 def test_constant_rewards_give_exactly_the_constant(truth: Dataset, reward: float) -> None:
     constant = truth.with_rewards(np.full(len(truth), reward)).with_labels(0.1)
     model = RewardModel(constant, **SMALL).fit()
+    assert model.constants["target_std"].item() == 0.0  # no rounding is taken for a spread
     assert (model.impute(constant).rewards == np.float32(reward)).all()
     report = model.report(truth)[0]
     assert (report.r2, report.mae, report.coverage, report.return_correlation) == (None, 0.0, 1.0, None)
