@@ -45,7 +45,6 @@ class BC(Agent):
 
     Config = BCConfig
     config: BCConfig
-    uses_rewards = False
 
     def build(self, generators: list[torch.Generator]) -> None:
         """One actor and its optimizer."""

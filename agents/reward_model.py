@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import checkpoint, losses, seeding
-from orl.agent import pick_device
 from orl.batch import Batch
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
 from orl.configuration import make_config, positive
 from orl.dataset import Dataset
+from orl.device import pick_device
 from orl.networks import StackedMLP
 from orl.normalize import moments
 from orl.progress import progress

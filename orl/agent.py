@@ -22,6 +22,7 @@ from orl.buffer import ReplayBuffer
 from orl.checks import Floats
 from orl.configuration import make_config
 from orl.dataset import Dataset
+from orl.device import pick_device
 from orl.normalize import Normalizer
 from orl.seeding import Draw, RandomBlocks
 from orl.spaces import Source, Spaces
@@ -103,10 +104,6 @@ class Agent(ABC):
     def population(self) -> int:
         """Number of learners, P."""
         return len(self.seeds)
-
-    def to_device(self, module: nn.Module) -> nn.Module:
-        """Move a network to the training device in the default dtype."""
-        return module.to(self.device)
 
     def fit(self, updates: int, data: Dataset | Sequence[Dataset] | None = None, *, progress_bar: bool = False) -> Self:
         """Train on recorded data.
@@ -253,14 +250,7 @@ class Agent(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it."""
-        tensors, manifest = self.state()
-        if self.population == 1:
-            checkpoint.save(Path(path), self.updates, tensors, manifest)
-            return
-        for k, name in enumerate(learner_names(self.seeds)):
-            sliced = {key: tensor[k : k + 1] for key, tensor in tensors.items()}
-            described = {**manifest, "seeds": [self.seeds[k]], "learner": k, "population": self.population}
-            checkpoint.save(Path(path) / name, self.updates, sliced, described)
+        checkpoint.save_population(Path(path), self.updates, *self.state())
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Self:
@@ -271,22 +261,3 @@ class Agent(ABC):
         """
         tensors, manifest = checkpoint.load_population(Path(path))
         return cls._restore(tensors, manifest, pick_device(device))
-
-
-def learner_names(seeds: Sequence[int]) -> list[str]:
-    """Folder names `seed-K`, with the learner's position added where seeds repeat."""
-    return [f"seed-{s}" if list(seeds).count(s) == 1 else f"seed-{s}-learner-{k}" for k, s in enumerate(seeds)]
-
-
-def pick_device(device: str) -> torch.device:
-    """A torch device from "auto" or a name.
-
-    Raises:
-        ValueError: CUDA is asked for and there is none.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: this machine has no CUDA device; use 'auto' or 'cpu'")
-    return chosen

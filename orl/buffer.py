@@ -6,9 +6,7 @@ stretch of the rewards; learners that differ in their rewards alone share the ro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from orl.batch import Batch
 from orl.dataset import Dataset, require_rewards
+from orl.device import refuse_memory
 
 
 class ReplayBuffer:
@@ -135,27 +134,3 @@ class ReplayBuffer:
 def _table_key(data: Dataset) -> tuple[int, ...]:
     """Equal for datasets that share every array but the rewards."""
     return tuple(map(id, (data.observations, data.actions, data.next_observations, data.terminated)))
-
-
-def available_memory(device: torch.device) -> int | None:
-    """Free bytes on a device; None where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        if "MemAvailable" in fields:
-            return int(fields["MemAvailable"].split()[0]) * 1024
-    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def refuse_memory(size: int, device: torch.device) -> None:
-    """Raise MemoryError, naming both numbers, when `size` bytes do not fit on the device."""
-    free = available_memory(device)
-    if free is not None and size > free:
-        raise MemoryError(
-            f"the buffer needs {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "
-            "lower the capacity or the population"
-        )

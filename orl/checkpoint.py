@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,30 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {manifest.get('format')}, this version of orl reads format {FORMAT}")
     return load_file(path / "state.safetensors"), manifest
+
+
+def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+    """Write one learner to `folder`, or each learner of a population to a `seed-K` folder inside it.
+
+    Args:
+        folder: created if needed.
+        number: updates done.
+        tensors: state by name, the population as first axis.
+        manifest: with `seeds`, one per learner.
+    """
+    seeds = manifest["seeds"]
+    if len(seeds) == 1:
+        save(folder, number, tensors, manifest)
+        return
+    for k, name in enumerate(learner_names(seeds)):
+        chosen = {key: tensor[k : k + 1] for key, tensor in tensors.items()}
+        described = {**manifest, "seeds": [seeds[k]], "learner": k, "population": len(seeds)}
+        save(folder / name, number, chosen, described)
+
+
+def learner_names(seeds: Sequence[int]) -> list[str]:
+    """Folder names `seed-K`, with the learner's position added where seeds repeat."""
+    return [f"seed-{s}" if list(seeds).count(s) == 1 else f"seed-{s}-learner-{k}" for k, s in enumerate(seeds)]
 
 
 def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

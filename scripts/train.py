@@ -14,8 +14,9 @@ import tyro
 from rich.console import Console
 
 from orl import checkpoint, datasets, loop
-from orl.agent import Agent, learner_names
+from orl.agent import Agent
 from orl.agents import RewardModelConfig
+from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
 from orl.metrics import Sink

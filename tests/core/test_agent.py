@@ -13,9 +13,11 @@ from torch import Tensor
 
 from orl import losses
 from orl.actor import GaussianActor
-from orl.agent import Agent, learner_names, pick_device
+from orl.agent import Agent
 from orl.batch import Batch, Metrics
+from orl.checkpoint import learner_names
 from orl.dataset import Dataset
+from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.normalize import EPSILON
 from orl.seeding import Draw

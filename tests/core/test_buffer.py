@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from orl import buffer as buffer_module
-from orl import losses
-from orl.buffer import ReplayBuffer, available_memory, refuse_memory
+from orl import device, losses
+from orl.buffer import ReplayBuffer
 from orl.dataset import Dataset
+from orl.device import available_memory, refuse_memory
 
 
 def rows(*first: int) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ def test_features_that_differ_are_refused(make_data: Callable[..., Dataset]) -> 
 
 
 def test_memory_is_refused_up_front_with_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffer_module, "available_memory", lambda device: 2**30)
+    monkeypatch.setattr(device, "available_memory", lambda device: 2**30)
     # (2 + 1 + 2 + 1 + 1 reward) * 4 bytes * 10**9 rows = 26.1 GiB
     with pytest.raises(MemoryError, match=r"needs 26\.1 GiB and cpu has 1\.0 GiB free; lower the capacity"):
         ReplayBuffer(10**9, 2, 1)
@@ -178,7 +178,7 @@ def test_memory_is_refused_up_front_with_both_sizes(monkeypatch: pytest.MonkeyPa
 
 
 def test_memory_of_a_system_that_does_not_say_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(buffer_module, "available_memory", lambda device: None)
+    monkeypatch.setattr(device, "available_memory", lambda device: None)
     refuse_memory(2**60, torch.device("cpu"))
 
 

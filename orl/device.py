@@ -1,0 +1,46 @@
+"""The training device: which one, and how much fits on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def pick_device(device: str) -> torch.device:
+    """A torch device from "auto" or a name.
+
+    Raises:
+        ValueError: CUDA is asked for and there is none.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: this machine has no CUDA device; use 'auto' or 'cpu'")
+    return chosen
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Free bytes on a device; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in fields:
+            return int(fields["MemAvailable"].split()[0]) * 1024
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def refuse_memory(size: int, device: torch.device) -> None:
+    """Raise MemoryError, naming both numbers, when `size` bytes do not fit on the device."""
+    free = available_memory(device)
+    if free is not None and size > free:
+        raise MemoryError(
+            f"the buffer needs {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "
+            "lower the capacity or the population"
+        )
