@@ -4,7 +4,8 @@ Paper: Romeo & Bagdanov 2024, "Offline Reinforcement Learning with Imputed Rewar
 trained by regression on the labelled 1 %, imputes the rest; the completed data go to TD3+BC or IQL unchanged.
 
 Reimplemented from the abstract; code and details of the paper were not available. Our choices, fields or named here:
-* inputs (s, a, s') by default, normalised by the mean and std of all transitions, labelled or not;
+* inputs (s, a, s') by default, as s, a, s' - s and log(|s'| + log_offset), which shows an MLP small changes and small
+  distances; normalised by the mean and std of all transitions, labelled or not;
 * an ensemble of K members, each with its own initialisation and batches, trained by a Huber loss (crashes are outliers)
   on rewards standardised by the labelled ones; each member stops early on validation labels and keeps its best;
 * true labels are kept; the others become the ensemble's mean, or mean - pessimism * std, optionally clipped to the
@@ -28,7 +29,6 @@ from torch import Tensor
 from orl import checkpoint, losses, seeding
 from orl.batch import Batch
 from orl.buffer import ReplayBuffer
-from orl.checks import Floats
 from orl.configuration import make_config, positive
 from orl.dataset import Dataset
 from orl.device import pick_device
@@ -52,6 +52,7 @@ class RewardModelConfig:
     hidden_sizes: tuple[int, ...] = (256, 256)  # units of each hidden layer; the paper has two layers
     num_members: int = 5  # K, ensemble members
     use_next_observations: bool = True  # inputs (s, a, s') instead of (s, a)
+    log_offset: float | None = 0.01  # inputs log(|s'| + this) too, in units of the observations; None: without
     # Training
     huber_threshold: float = 1.0  # error beyond which the loss is linear, in standard deviations of the labels
     learning_rate: float = 1e-3  # of Adam
@@ -67,7 +68,7 @@ class RewardModelConfig:
 
     def __post_init__(self) -> None:
         positive(self, "num_members", "huber_threshold", "learning_rate", "batch_size")
-        positive(self, "max_updates", "check_period", "patience")
+        positive(self, "max_updates", "check_period", "patience", "log_offset")
         if not (
             self.validation_share > 0 and self.held_out_share > 0 and self.validation_share + self.held_out_share < 1
         ):
@@ -146,7 +147,8 @@ class RewardModel:
         self, sizes: tuple[int, int], config: RewardModelConfig, seeds: list[int], device: torch.device
     ) -> None:
         self.sizes, self.config, self.seeds, self.device = sizes, config, seeds, device
-        population, features = len(seeds), sum(sizes) + sizes[0] * config.use_next_observations
+        population, features = len(seeds), sum(sizes)
+        features += sizes[0] * (config.use_next_observations + (config.log_offset is not None))
         generators = [seeding.torch_generator(s, "initialisation") for s in seeds]
         network = StackedMLP(generators, (features, *config.hidden_sizes, 1), members=(config.num_members,))
         self.network = network.to(device)
@@ -168,17 +170,22 @@ class RewardModel:
         if len(known) < 3:
             raise ValueError(f"{data.name}: {len(known)} labelled transitions; a reward model needs three or more")
         self.splits.append(Split.of(known, self.config, self.seeds[learner]))
-        columns = [moments(part) for part in self._columns(data)]
-        self.constants["input_mean"][learner] = torch.cat([mean for mean, _ in columns])
-        self.constants["input_std"][learner] = torch.cat([std for _, std in columns])
+        input_mean, input_std = moments(self._inputs(*columns(data)).numpy())
+        self.constants["input_mean"][learner], self.constants["input_std"][learner] = input_mean, input_std
         labels = data.rewards[known].astype(np.float64)
         std = labels.std() if np.ptp(labels) > 0 else 0.0
         self.constants["target_mean"][learner], self.constants["target_std"][learner] = labels.mean(), std
         self.constants["label_range"][learner] = torch.tensor([labels.min(), labels.max()])
 
-    def _columns(self, data: Dataset) -> list[Floats]:
-        columns = [data.observations, data.actions]
-        return [*columns, data.next_observations] if self.config.use_next_observations else columns
+    def _inputs(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        """What the networks see, (..., F) before normalisation."""
+        last = next_observations if self.config.use_next_observations else observations
+        parts = [observations, actions]
+        if self.config.use_next_observations:
+            parts.append(next_observations - observations)
+        if self.config.log_offset is not None:
+            parts.append((last.abs() + self.config.log_offset).log())
+        return torch.cat(parts, dim=-1)
 
     def fit(self, *, progress_bar: bool = False) -> Self:
         """Train until every member has stopped improving on the validation labels, then calibrate.
@@ -224,9 +231,7 @@ class RewardModel:
     def _update(self, batch: Batch, optimizer: torch.optim.Adam) -> None:
         """One regression step: sum over members of mean_B huber(f(s, a, s') - standardised r)."""
         shape = (len(self.seeds), self.config.num_members, self.config.batch_size)
-        parts = [batch.observations, batch.actions]
-        parts += [batch.next_observations] if self.config.use_next_observations else []
-        inputs = torch.cat(parts, dim=-1).view(*shape, -1)
+        inputs = self._inputs(batch.observations, batch.actions, batch.next_observations).view(*shape, -1)
         std = self.constants["target_std"]
         targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
         errors = self._standardised(inputs) - targets
@@ -251,12 +256,11 @@ class RewardModel:
         """Each member's prediction of every reward, (K, N)."""
         mean, std, target_mean, target_std = (self.constants[name][learner] for name in STATISTICS)
         predictions = np.empty((self.config.num_members, len(data)))
-        columns = self._columns(data)
         with torch.no_grad():
             for start in range(0, len(data), CHUNK):
                 rows = slice(start, start + CHUNK)
-                features = np.concatenate([column[rows] for column in columns], axis=1)
-                inputs = (torch.as_tensor(features, dtype=mean.dtype, device=self.device) - mean) / std
+                chunk = (column[rows].to(mean) for column in columns(data))
+                inputs = (self._inputs(*chunk) - mean) / std
                 for k in range(self.config.num_members):  # one by one: on a CPU faster than a batched product
                     own = {name: p[learner, k][None] for name, p in self.network.named_parameters()}
                     outputs = torch.func.functional_call(self.network, own, (inputs,)).squeeze(-1)
@@ -354,3 +358,8 @@ class RewardModel:
         restore_state({"network": model.network}, {}, model.constants, tensors)
         model.fitted = True
         return model
+
+
+def columns(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, actions and next observations, without a copy."""
+    return tuple(map(torch.from_numpy, (data.observations, data.actions, data.next_observations)))  # type: ignore[return-value]

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl import checkpoint, datasets, loop
+from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
+from orl.agents.reward_model import Report
 from orl.dataset import Dataset
 from orl.datasets import store
 from orl.evaluation import evaluate
+from orl.progress import progress
 from orl.scripts import figures, racing_datasets, reward_kinds, tables
 from orl.scripts.dataset import Make
 from orl.scripts.reward_kinds import KINDS, Rewards
 from orl.scripts.run_folder import RunFolder, score_row
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
-SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 128}  # for two cores
+SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 64}  # for two cores
 FAST: dict[str, Any] = {"critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}  # small networks, few updates
 TRACED = ("x", "y", "speed")
 AGENTS: dict[str, type[Agent]] = {"bc": BC, "iql": IQL, "td3bc": TD3BC}
@@ -51,16 +56,18 @@ class Demo:
     """Share of the rewards that is kept, in (0, 1]; seed K keeps labels of its own."""
     seeds: int = 5
     """Seeds 0 to K - 1: labels, reward model and agent are all redrawn."""
-    updates: int = 15_000
+    updates: int = 20_000
     """Gradient updates of every agent."""
     second_updates: int = 5_000
     """Gradient updates of every agent on the second dataset."""
     episodes: int = 5
     """Evaluation episodes per seed, of 2,000 decisions each."""
+    workers: int = 2
+    """Processes, of one thread each, that train the agents."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     iql: IQLConfig = field(
-        default_factory=lambda: IQLConfig(**SMALL, **FAST, advantage_temperature=10.0, cosine_horizon=15_000)
+        default_factory=lambda: IQLConfig(**SMALL, **FAST, advantage_temperature=10.0, cosine_horizon=20_000)
     )
     """Hyperparameters, the same for all kinds of rewards; the temperature is the paper's for AntMaze."""
     td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL, **FAST))
@@ -72,9 +79,11 @@ class Demo:
 
     def run(self) -> None:
         """Do it all, or what is missing."""
-        for name in ("seeds", "updates", "second_updates", "episodes"):
+        for name in ("seeds", "updates", "second_updates", "episodes", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        if not 0 < self.labels <= 1:
+            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
         settings = dataclasses.asdict(self)
         del settings["out"]
         folder = RunFolder.open(self.out, settings)
@@ -92,17 +101,19 @@ class Demo:
             self.dataset: {"bc": ("none",), "iql": KINDS, "td3bc": KINDS},
             self.second_dataset: {"bc": ("none",), "iql": KINDS_AGAIN, "td3bc": KINDS_AGAIN},
         }
+        for dataset in plans:
+            if not store.exists(dataset):
+                Make(ids=(dataset,)).run()
+        self._train_all([(dataset, name, kinds) for dataset, plan in plans.items() for name, kinds in plan.items()])
         rows: list[dict[str, Any]] = []
         reports = {}
         for dataset, plan in plans.items():
-            if not store.exists(dataset):
-                Make(ids=(dataset,)).run()
-            stage = Comparison(self, folder, dataset)
-            reports[dataset] = stage.report()
+            comparison = Comparison(self, dataset)
+            reports[dataset] = comparison.report()
             for name, kinds in plan.items():
-                rows += stage.train(name, kinds)
+                rows += comparison.rows(name, kinds)
             if dataset == self.dataset:
-                stage.draw()
+                comparison.draw()
         title = f"{ENVIRONMENT}, {self.labels:.0%} of the rewards known, {self.seeds} seeds"
         figures.score_bars(rows, title, self.out / "scores.png")
         return folder.finish(
@@ -113,13 +124,37 @@ class Demo:
             reward_models=reports,
         )
 
+    def _train_all(self, stages: Sequence[tuple[str, str, Sequence[str]]]) -> None:
+        """Fit the reward models, then train every agent on every dataset, several at a time."""
+        spawn = multiprocessing.get_context("spawn")
+        with (
+            ProcessPoolExecutor(self.workers, spawn, initializer=_one_thread) as pool,
+            progress("reward models and agents", len(stages) + 2) as advance,
+        ):
+            for fitted in [pool.submit(Comparison, self, dataset) for dataset in (self.dataset, self.second_dataset)]:
+                fitted.result()
+                advance(1)
+            largest_first = sorted(stages, key=lambda stage: (stage[0] != self.dataset, -len(stage[2])))
+            for trained in as_completed([pool.submit(_train, self, *stage) for stage in largest_first]):
+                trained.result()
+                advance(1)
+
+
+def _one_thread() -> None:
+    racing_datasets.register_environments()
+    torch.set_num_threads(1)
+
+
+def _train(demo: Demo, dataset: str, name: str, kinds: Sequence[str]) -> None:
+    Comparison(demo, dataset).train(name, kinds)
+
 
 class Comparison:
     """All agents on one dataset; what is finished is on disk and is not done again."""
 
-    def __init__(self, demo: Demo, folder: RunFolder, dataset: str) -> None:
-        self.demo, self.folder, self.dataset = demo, folder, dataset
-        self.path = folder.path / dataset.split("/")[-1]
+    def __init__(self, demo: Demo, dataset: str) -> None:
+        self.demo, self.dataset = demo, dataset
+        self.path = demo.out / dataset.split("/")[-1]
         self.truth = datasets.load(dataset, ENVIRONMENT)
         self.seeds = list(range(demo.seeds))
         self.sparse = [self.truth.with_labels(demo.labels, seed=seed) for seed in self.seeds]
@@ -130,27 +165,19 @@ class Comparison:
         path = self.path / "reward-model"
         if checkpoint.numbers(path):
             return RewardModel.load(path, device=self.demo.device)
-        model = reward_kinds.fit_model(
-            self.sparse, self.seeds, self.demo.reward_model, self.demo.device, progress_bar=True
-        )
-        report = [dataclasses.asdict(each) for each in model.report(self.truth)]
-        keys = ("r2", "mae", "coverage", "return_correlation")
-        mean = {key: float(np.mean([each[key] for each in report])) for key in keys}
-        checkpoint.write_json(self.path / "reward-model.json", mean)
+        model = RewardModel(self.sparse, self.demo.reward_model, seed=self.seeds, device=self.demo.device).fit()
+        checkpoint.write_json(self.path / "reward-model.json", _mean_report(model.report(self.truth)))
         model.save(path)
         return model
 
-    def report(self) -> dict[str, float]:
+    def report(self) -> dict[str, float | None]:
         """Diagnostics of the reward model, averaged over seeds."""
-        report: dict[str, float] = checkpoint.read_json(self.path / "reward-model.json")
+        report: dict[str, float | None] = checkpoint.read_json(self.path / "reward-model.json")
         return report
 
-    def train(self, name: str, kinds: Sequence[str]) -> list[dict[str, Any]]:
-        """Train all kinds of rewards and seeds of one agent in one population; one row per kind."""
-        finished = self.path / f"{name}.npz"
-        if not finished.exists():
-            self._train(name, kinds, finished)
-        with np.load(finished) as arrays:
+    def rows(self, name: str, kinds: Sequence[str]) -> list[dict[str, Any]]:
+        """Results of a trained agent, one row per kind of rewards."""
+        with np.load(self.path / f"{name}.npz") as arrays:
             played = dict(arrays)
         rows = []
         for i, kind in enumerate(kinds):
@@ -161,15 +188,16 @@ class Comparison:
             rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
         return rows
 
-    def _train(self, name: str, kinds: Sequence[str], finished: Path) -> None:
+    def train(self, name: str, kinds: Sequence[str]) -> None:
+        """Train all kinds of rewards and seeds of one agent in one population, and let it drive."""
+        finished = self.path / f"{name}.npz"
+        if finished.exists():
+            return
         variants = [data for kind in kinds for data in self._data(kind)]
         agent_class, config = AGENTS[name], getattr(self.demo, name)
         agent = agent_class(variants, config, seed=self.seeds * len(kinds), device=self.demo.device)
-        what = f"{name} on {', '.join(kinds)} rewards" if name != "bc" else name
-        Console().print(f"{self.dataset}: {what}, {agent.population} learners side by side", soft_wrap=True)
         updates = self.demo.updates if self.dataset == self.demo.dataset else self.demo.second_updates
-        for _ in loop.offline(agent, updates, progress_bar=True):
-            pass
+        agent.fit(updates)
         played = evaluate(agent, ENVIRONMENT, episodes=self.demo.episodes, record=TRACED)
         for i, kind in enumerate(kinds):
             learners = range(i * len(self.seeds), (i + 1) * len(self.seeds))
@@ -190,7 +218,7 @@ class Comparison:
         first = imputed[0] if isinstance(imputed, list) else imputed
         hidden = ~self.sparse[0].is_labelled
         title = f"{self.dataset}: rewards hidden from the model (seed 0)"
-        path = self.folder.path / "imputed_rewards.png"
+        path = self.demo.out / "imputed_rewards.png"
         figures.imputed_against_true(first.rewards[hidden], self.truth.rewards[hidden], title, path)
         environment: Any = gymnasium.make(ENVIRONMENT)
         lines = {}
@@ -200,5 +228,14 @@ class Comparison:
             x, y, speed = (played[key][(slice(None), *middle)] for key in TRACED)
             about = f"return {returns[middle]:.0f}, {played['laps'][middle]:.0f} laps"
             lines[name if kind == "none" else f"{name}, {kind} rewards"] = (x, y, speed, about)
-        figures.racing_lines(environment.unwrapped.track, lines, 4, self.folder.path / "racing_lines.png")
+        figures.racing_lines(environment.unwrapped.track, lines, 4, self.demo.out / "racing_lines.png")
         environment.close()
+
+
+def _mean_report(reports: Sequence[Report]) -> dict[str, float | None]:
+    """Each diagnostic's mean over the seeds for which it is defined."""
+    mean: dict[str, float | None] = {}
+    for key in ("r2", "mae", "coverage", "return_correlation"):
+        values = [value for report in reports if (value := getattr(report, key)) is not None]
+        mean[key] = float(np.mean(values)) if values else None
+    return mean

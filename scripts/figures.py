@@ -62,14 +62,12 @@ def learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], env: str, p
 
 def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
     """Scores with their intervals, one bar per row, grouped by dataset and agent."""
-    figure, axes = plt.subplots(figsize=(7.2, 0.32 * len(rows) + 1.6))
-    positions, place, group = [], 0.0, None
-    for row in rows:
-        if group not in (None, (row["dataset"], row["agent"])):
-            place += 0.6
-        group = row["dataset"], row["agent"]
-        positions.append(place)
-        place += 1.0
+    figure, axes = plt.subplots(figsize=(7.2, 0.32 * len(rows) + 1.9))
+    positions: list[float] = []
+    for i, row in enumerate(rows):
+        before = rows[i - 1] if i else row
+        gap = 1.4 if row["dataset"] != before["dataset"] else 0.6 if row["agent"] != before["agent"] else 0.0
+        positions.append(positions[-1] + 1.0 + gap if positions else 0.0)
     scores = np.array([row["normalized_score"] for row in rows])
     intervals = np.array([row["interval"] or [score, score] for row, score in zip(rows, scores, strict=True)])
     spread = np.abs(intervals.T - scores)

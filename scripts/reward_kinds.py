@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from orl.agents import RewardModel, RewardModelConfig
+from orl.agents import RewardModel
 from orl.dataset import Dataset
 
 Rewards = Literal["labelled", "zero", "mean", "imputed", "true"]
@@ -34,10 +34,3 @@ def complete(
         imputed = model.impute(list(sparse))
         return imputed if isinstance(imputed, list) else [imputed]
     return [data.fill(0.0 if kind == "zero" else "mean") for data in sparse]
-
-
-def fit_model(
-    sparse: Sequence[Dataset], seeds: Sequence[int], config: RewardModelConfig, device: str, *, progress_bar: bool
-) -> RewardModel:
-    """One reward model per learner, trained side by side."""
-    return RewardModel(list(sparse), config, seed=list(seeds), device=device).fit(progress_bar=progress_bar)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orl import checkpoint, datasets, loop
 from orl.agent import Agent
-from orl.agents import RewardModelConfig
+from orl.agents import RewardModel, RewardModelConfig
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
@@ -120,7 +120,8 @@ class Train(Generic[C]):
         sparse = [data if self.labels is None else self._hide(data, seed) for seed in seeds]
         model = None
         if kind == "imputed":
-            model = reward_kinds.fit_model(sparse, seeds, self.reward_model, self.device, progress_bar=True)
+            model = RewardModel(sparse, self.reward_model, seed=list(seeds), device=self.device)
+            model.fit(progress_bar=True)
             model.save(folder.path / "reward-model")
             report = [dataclasses.asdict(each) for each in model.report(data if data.is_labelled.all() else None)]
             checkpoint.write_json(folder.path / "reward-model.json", report)

@@ -95,7 +95,9 @@ def test_standardisation_uses_labels_for_rewards_and_all_rows_for_inputs(truth: 
     assert constants["target_mean"].item() == pytest.approx(labels.mean(), rel=1e-5)
     assert constants["target_std"].item() == pytest.approx(labels.std(), rel=1e-5)
     assert constants["label_range"].tolist() == [[labels.min(), labels.max()]]
-    inputs = np.concatenate([truth.observations, truth.actions, truth.next_observations], axis=1)
+    change = truth.next_observations - truth.observations
+    parts = [truth.observations, truth.actions, change, np.log(np.abs(truth.next_observations) + 0.01)]
+    inputs = np.concatenate(parts, axis=1)
     np.testing.assert_allclose(constants["input_mean"].flatten(), inputs.mean(0), atol=1e-5)
     np.testing.assert_allclose(constants["input_std"].flatten(), inputs.std(0) + 1e-3, atol=1e-5)
 
@@ -185,7 +187,9 @@ def test_predictions_do_not_depend_on_the_chunk(sparse: Dataset, monkeypatch: py
 
 def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
     model = RewardModel([sparse, sparse], seed=[0, 1], **SMALL).fit()
-    inputs = np.concatenate([sparse.observations, sparse.actions, sparse.next_observations], axis=1)
+    change = sparse.next_observations - sparse.observations
+    parts = [sparse.observations, sparse.actions, change, np.log(np.abs(sparse.next_observations) + np.float32(0.01))]
+    inputs = np.concatenate(parts, axis=1)
     with torch.no_grad():
         outputs = model._standardised(torch.from_numpy(inputs).expand(2, 1, -1, -1))
     expected = outputs * model.constants["target_std"] + model.constants["target_mean"]

@@ -1,0 +1,45 @@
+"""`orl demo` with tiny settings: every file that it promises, and that it can be asked again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+TINY = ("--seeds", 2, "--updates", 20, "--second-updates", 10, "--episodes", 1, "--reward-model.max-updates", 20)
+SMALL_SETS = ("--dataset", "orl/racing/mix-small-v0", "--second-dataset", "orl/racing/basic-small-v0", "--labels", 0.1)
+
+
+def test_demo(orl: Any, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    ended = orl("demo", "--out", out, *TINY, *SMALL_SETS)
+    assert "imputed" in ended.stdout
+    results = json.loads((out / "results.json").read_text())
+    assert results["dataset"] == "orl/racing/mix-small-v0"
+    assert results["label_fraction"] == 0.1
+    assert set(results["reward_model"]) == {"r2", "mae", "coverage", "return_correlation"}
+    cells = {(row["dataset"], row["agent"], row["rewards"]) for row in results["rows"]}
+    first = {(agent, rewards) for dataset, agent, rewards in cells if dataset == results["dataset"]}
+    kinds = ("labelled", "zero", "mean", "imputed", "true")
+    assert first == {("bc", "none"), *((agent, kind) for agent in ("iql", "td3bc") for kind in kinds)}
+    assert len(cells) == 11 + 7
+    for row in results["rows"]:
+        assert row["seeds"] == [0, 1]
+        assert row["interval"][0] <= row["normalized_score"] <= row["interval"][1]
+        assert isinstance(row["laps"], float)
+    for figure in ("scores", "imputed_rewards", "racing_lines"):
+        with Image.open(out / f"{figure}.png") as image:
+            assert image.width > 300
+    assert "is finished" in orl("demo", "--out", out, *TINY, *SMALL_SETS).stdout
+    driver = out / "mix-small-v0" / "iql-imputed"
+    video = orl("evaluate", driver, "--episodes", 1, "--video", tmp_path / "drive.gif", "--video-steps", 12)
+    assert "wrote" in video.stdout
+    with Image.open(tmp_path / "drive.gif") as film:
+        assert film.n_frames == 12
+
+
+def test_wrong_numbers_are_refused(refused: Any) -> None:
+    assert "--seeds 0" in refused("demo", "--seeds", 0)
+    assert "(0, 1]" in refused("demo", "--labels", 2)
