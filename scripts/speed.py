@@ -36,7 +36,7 @@ Work = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Speed:
-    """Time this package against Stable-Baselines3 in one process.
+    """Time this package against Stable-Baselines3 (SB3) in one process.
 
     Updates are of 2 x 256 networks on batches of 256, sizes of Hopper. All contenders take turns, so that a noisy
     machine disturbs them alike: compare the ratios.
@@ -72,8 +72,8 @@ class Speed:
 
     def _updates(self) -> list[dict[str, Any]]:
         peer = peer_sac(self.device)
-        contenders: dict[str, Work] = {"Stable-Baselines3 SAC": lambda: peer.train(self.updates, batch_size=256)}
-        learners = {"Stable-Baselines3 SAC": 1}
+        contenders: dict[str, Work] = {"SB3 SAC": lambda: peer.train(self.updates, batch_size=256)}
+        learners = {"SB3 SAC": 1}
         data = random_data()
         for kind in (TD3BC, IQL):
             for population in self.populations:
@@ -81,14 +81,14 @@ class Speed:
                 contenders[name] = _steps(kind(data, seed=list(range(population)), device=self.device), self.updates)
                 learners[name] = population
         seconds = interleaved(contenders, self.repeats)
-        base = seconds["Stable-Baselines3 SAC"]
+        base = seconds["SB3 SAC"]
         return [
             {
                 "what": f"update: {name}",
                 "milliseconds": 1e3 * spent / self.updates,
                 "per_second": learners[name] * self.updates / spent,
                 "ratio": base * learners[name] / spent,
-                "against": "Stable-Baselines3 SAC, per learner",
+                "against": "SB3 SAC, per learner",
             }
             for name, spent in seconds.items()
         ]
@@ -116,17 +116,17 @@ class Speed:
         )
         cars.close()
         return [
-            row("environment step: orl/Racing-v0, 256 cars", seconds["racing"], 20 * RACERS),
-            row("batch of 256: Stable-Baselines3", seconds["peer sample"], 200),
+            row("step of orl/Racing-v0, 256 cars", seconds["racing"], 20 * RACERS),
+            row("batch of 256: SB3", seconds["peer sample"], 200),
             row("batch of 256: orl", seconds["sample"], 200, seconds["peer sample"]),
-            row("predict, one observation: Stable-Baselines3", seconds["peer predict"], 200),
+            row("predict, one observation: SB3", seconds["peer predict"], 200),
             row("predict, one observation: orl", seconds["predict"], 200, seconds["peer predict"]),
         ]
 
 
 def row(what: str, seconds: float, count: int, base: float | None = None) -> dict[str, Any]:
     """A measurement of `count` repetitions in `seconds`."""
-    ratio = {} if base is None else {"ratio": base / seconds, "against": "Stable-Baselines3"}
+    ratio = {} if base is None else {"ratio": base / seconds, "against": "SB3"}
     return {"what": what, "milliseconds": 1e3 * seconds / count, "per_second": count / seconds, **ratio}
 
 
