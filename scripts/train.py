@@ -81,6 +81,8 @@ class Train(Generic[C]):
         for name in ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        if self.labels is not None and not 0 < self.labels <= 1:  # before a folder remembers it
+            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
         register_environments()
         data = datasets.load(self.dataset, self.env, clip_actions=self.clip_actions)
         env = self.env or data.environment_id
