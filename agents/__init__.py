@@ -3,6 +3,21 @@
 from orl.agents.bc import BC, BCConfig
 from orl.agents.iql import IQL, IQLConfig
 from orl.agents.reward_model import RewardModel, RewardModelConfig
+from orl.agents.sac import SAC, SACConfig
+from orl.agents.speq import SPEQ, SPEQConfig
 from orl.agents.td3bc import TD3BC, TD3BCConfig
 
-__all__ = ["BC", "IQL", "TD3BC", "BCConfig", "IQLConfig", "RewardModel", "RewardModelConfig", "TD3BCConfig"]
+__all__ = [
+    "BC",
+    "IQL",
+    "SAC",
+    "SPEQ",
+    "TD3BC",
+    "BCConfig",
+    "IQLConfig",
+    "RewardModel",
+    "RewardModelConfig",
+    "SACConfig",
+    "SPEQConfig",
+    "TD3BCConfig",
+]

@@ -100,6 +100,18 @@ class SquashedGaussianActor(nn.Module):
         return torch.tanh(self(observations)[0])
 
 
+class EntropyCoefficient(nn.Module):
+    """The weight of the entropy, alpha in SAC, one per learner; kept as its logarithm (P,)."""
+
+    def __init__(self, population: int, initial: float) -> None:
+        super().__init__()
+        self.log_value = nn.Parameter(torch.full((population,), math.log(initial)))
+
+    def forward(self) -> Tensor:
+        """(P, 1), above 0."""
+        return self.log_value.exp().unsqueeze(-1)
+
+
 def normal_log_prob(standardised: Tensor, std: Tensor) -> Tensor:
     """Log-density (P, B) of a diagonal normal at mean + std * standardised, summed over action dimensions."""
     return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)

@@ -6,8 +6,9 @@ Shape key: P population, B batch, O observation, A action.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,10 +21,12 @@ from orl import checkpoint, loop, seeding
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
+from orl.collector import Collector, Environment, Step
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.normalize import Normalizer
+from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
 from orl.spaces import Source, Spaces
 from orl.state import flatten_state, restore_state
@@ -45,6 +48,7 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
+    environment: Environment | None
 
     def __init__(
         self,
@@ -63,11 +67,18 @@ class Agent(ABC):
         )
         if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
             self.attach(source)
+        else:
+            self.environment = source
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
         self.spaces, self.config, self.seeds, self.device = spaces, config, seeds, device
         self.updates = 0  # gradient updates done; one update is one call of `update`
+        self.steps = 0  # environment steps done by each learner, over its copies
+        self.phase_updates = 0  # critic-only updates of stabilization phases, counted as if every learner did them all
         self.buffer: ReplayBuffer | None = None
+        self.environment = spaces.environment_id
+        self.collector: Collector | None = None
+        self._saved: dict[str, Tensor] = {}  # of a checkpoint: what waits for the environment
         self.fitted = False  # whether statistics were taken from data
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
         self.networks: dict[str, nn.Module] = {}
@@ -76,6 +87,7 @@ class Agent(ABC):
         self.build([seeding.torch_generator(s, "initialisation") for s in seeds])
         self.random = RandomBlocks(seeds, self.draws(), device)
         self.action_generators = [seeding.torch_generator(s, "actions", device) for s in seeds]
+        self.exploration_generators = [seeding.torch_generator(s, "exploration", device) for s in seeds]
 
     # What an algorithm defines.
 
@@ -98,12 +110,25 @@ class Agent(ABC):
     def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
 
+    def schedule(self) -> Schedule:
+        """When to update while acting; an algorithm without one learns from recorded data alone."""
+        raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
+
+    def phase(self) -> Iterator[Metrics]:
+        """Do the stabilization phase that is due, a piece at a time; most algorithms have none."""
+        return iter(())
+
     # What every agent can do.
 
     @property
     def population(self) -> int:
         """Number of learners, P."""
         return len(self.seeds)
+
+    @property
+    def work(self) -> int:
+        """Steps and updates done, which grows with every piece of training; the number of a checkpoint."""
+        return self.steps + self.updates + self.phase_updates
 
     def fit(self, updates: int, data: Dataset | Sequence[Dataset] | None = None, *, progress_bar: bool = False) -> Self:
         """Train on recorded data.
@@ -127,13 +152,87 @@ class Agent(ABC):
         if self.buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
         random = self.random.next()
-        batch = self.buffer.sample(random["indices"])
-        normalised = batch._replace(
-            observations=self.normalizer(batch.observations), next_observations=self.normalizer(batch.next_observations)
-        )
-        metrics = self.update(normalised, random)
+        metrics = self.update(self.normalised(self.buffer.sample(random["indices"])), random)
         self.updates += 1
         return metrics
+
+    def normalised(self, batch: Batch) -> Batch:
+        """The batch with the observations that networks take."""
+        return batch._replace(
+            observations=self.normalizer(batch.observations), next_observations=self.normalizer(batch.next_observations)
+        )
+
+    def learn(
+        self,
+        steps: int,
+        environment: Environment | None = None,
+        *,
+        callback: Any = None,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train in an environment, from where this agent stands; a second call continues the running episodes.
+
+        Args:
+            steps: environment steps of every learner, over its copies.
+            environment: replaces what the constructor got; an id makes one copy per learner.
+            callback: of Stable-Baselines3, or a list of them; for a single learner.
+            progress_bar: show one.
+
+        Returns:
+            This agent.
+        """
+        self.connect(environment)
+        moments = loop.online(self, steps, progress_bar=progress_bar)
+        if callback is not None:
+            from orl.callbacks import called_back
+
+            moments = called_back(self, moments, callback, steps)
+        for _ in moments:
+            pass
+        return self
+
+    def connect(self, environment: Environment | None = None) -> None:
+        """Make the environments and the buffer that online training needs, where they are not there yet."""
+        self._schedule = self.schedule()
+        if self.collector is None or environment is not None:
+            environment = environment if environment is not None else self.environment
+            if environment is None:
+                raise ValueError(f"{type(self).__name__} has no environment; give one to learn()")
+            self.collector, self.environment = Collector(environment, self.seeds, self.spaces), environment
+            self._continue_episodes()
+        if self.buffer is None:
+            sizes = self.spaces.observation_size, self.spaces.action_size
+            self.buffer = ReplayBuffer(self.config.buffer_size, *sizes, population=self.population, device=self.device)
+        elif not self.buffer.capacity:
+            self.buffer = self.buffer.grown(self.config.buffer_size)
+
+    def collect(self) -> int:
+        """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
+        assert self.collector is not None
+        assert self.buffer is not None
+        step: Step = self.collector.step(self._explore(self.collector.observations))
+        tensors = (torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
+        self.buffer.add(*tensors)
+        self.steps += self.collector.copies
+        return self._schedule.updates(self.steps - self.collector.copies, self.steps)
+
+    def _explore(self, observations: Floats) -> Floats:
+        """Actions (P, n, A) in [-1, 1]: uniform at first, then the policy's samples."""
+        shape = (observations.shape[1], self.spaces.action_size)
+        if self.steps < self._schedule.learning_starts:
+            uniform = [torch.rand(shape, generator=g, device=self.device) for g in self.exploration_generators]
+            return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
+        return self._actions(observations, self.exploration_generators)
+
+    def _actions(self, observations: Floats, generators: Sequence[torch.Generator] | None) -> Floats:
+        """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
+        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
+        noise = None
+        if generators is not None:
+            shape = (inputs.shape[1], self.spaces.action_size)
+            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
+        with torch.no_grad():
+            return self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data: one dataset for all learners, or one each; statistics are taken from the first ones."""
@@ -159,14 +258,8 @@ class Agent(ABC):
         Returns:
             (P, B, A) in the environment's unit.
         """
-        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
-        noise = None
-        if not deterministic:
-            shape = (inputs.shape[1], self.spaces.action_size)
-            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.action_generators])
-        with torch.no_grad():
-            actions = self.actions(self.normalizer(inputs), noise)
-        return self.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
+        actions = self._actions(observations, None if deterministic else self.action_generators)
+        return self.spaces.to_environment(actions)
 
     def predict(
         self,
@@ -202,16 +295,19 @@ class Agent(ABC):
     # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors by name and a JSON-able manifest; enough to continue exactly."""
+        """Tensors by name and a JSON-able manifest: the learners, without data and environments."""
         block_start, position = self.random.state()
         tensors = flatten_state(self.networks, self.optimizers, {**self.constants, **self._other_tensors()})
         tensors["random/block_start"] = block_start
         tensors["random/actions"] = torch.stack([g.get_state() for g in self.action_generators])
+        tensors["random/exploration"] = torch.stack([g.get_state() for g in self.exploration_generators])
         return tensors, {
             "agent": type(self).__name__,
             "config": dataclasses.asdict(self.config),
             "seeds": self.seeds,
             "updates": self.updates,
+            "steps": self.steps,
+            "phase_updates": self.phase_updates,
             "random_position": position,
             "fitted": self.fitted,
             "spaces": self.spaces.to_json(),
@@ -219,6 +315,29 @@ class Agent(ABC):
 
     def _other_tensors(self) -> dict[str, Tensor]:
         return {f"normalizer/{name}": tensor for name, tensor in self.normalizer.tensors().items()}
+
+    def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What online training holds besides the learners: buffer and running episodes."""
+        if self.collector is None or self.buffer is None:
+            return {}, {}
+        tensors = {f"buffer/{name}": tensor for name, tensor in self.buffer.state().items()}
+        return tensors | {f"collector/{name}": tensor for name, tensor in self.collector.state().items()}, {}
+
+    def load_online_state(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+        """The inverse of `online_state`; the environments wait until they are made."""
+        kept = {name.removeprefix("buffer/"): value for name, value in tensors.items() if name.startswith("buffer/")}
+        if kept:
+            sizes = self.spaces.observation_size, self.spaces.action_size
+            self.buffer = ReplayBuffer(self.config.buffer_size, *sizes, population=self.population, device=self.device)
+            self.buffer.load(kept)
+        prefix = "collector/"
+        self._saved = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    def _continue_episodes(self) -> None:
+        assert self.collector is not None
+        if self._saved and not self.collector.load(self._saved):
+            warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
+        self._saved = {}
 
     @classmethod
     def _restore(cls, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], device: torch.device) -> Self:
@@ -232,7 +351,9 @@ class Agent(ABC):
         restore_state(agent.networks, agent.optimizers, {**agent.constants, **agent._other_tensors()}, tensors)
         agent.random.load(tensors["random/block_start"], manifest["random_position"])
         seeding.set_states(agent.action_generators, tensors["random/actions"])
-        agent.updates, agent.fitted = manifest["updates"], manifest["fitted"]
+        seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
+        for name in ("updates", "steps", "phase_updates", "fitted"):
+            setattr(agent, name, manifest[name])
         return agent
 
     def learner(self, k: int) -> Self:
@@ -249,15 +370,28 @@ class Agent(ABC):
         return self._restore(chosen, {**manifest, "seeds": [self.seeds[k] for k in learners]}, self.device)
 
     def save(self, path: str | Path) -> None:
-        """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it."""
-        checkpoint.save_population(Path(path), self.updates, *self.state())
+        """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it.
+
+        Online training goes on exactly from it: buffer, running episodes and generators are in it.
+        """
+        (tensors, manifest), (more, described) = self.state(), self.online_state()
+        checkpoint.save_population(Path(path), self.work, tensors | more, manifest | {"online": described})
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Self:
+    def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:
         """Read the newest readable checkpoint of one learner or of a population.
+
+        Args:
+            path: what `save` wrote.
+            environment: to go on in, where the checkpoint was not trained in an environment id.
+            device: as in the constructor.
 
         Raises:
             CheckpointError: nothing readable, another agent, another format.
         """
         tensors, manifest = checkpoint.load_population(Path(path))
-        return cls._restore(tensors, manifest, pick_device(device))
+        agent = cls._restore(tensors, manifest, pick_device(device))
+        agent.load_online_state(tensors, manifest.get("online", {}))
+        if environment is not None:
+            agent.environment = environment
+        return agent

@@ -6,7 +6,7 @@ stretch of the rewards; learners that differ in their rewards alone share the ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -98,6 +98,20 @@ class ReplayBuffer:
         for place, values in zip(torch.split(self.table[rows], self.widths, dim=1), columns, strict=True):
             place.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
+    def grown(self, capacity: int) -> ReplayBuffer:
+        """A buffer with room of its own for each learner that begins with these transitions, at most the last ones."""
+        population = len(self.starts)
+        buffer = ReplayBuffer(capacity, self.widths[0], self.widths[1], population=population, device=self.device)
+        counts = self.sizes.clamp(max=capacity)
+        if (counts != counts[0]).any():
+            raise ValueError(
+                f"datasets of {counts.flatten().tolist()} transitions: learners that go on online need equal ones"
+            )
+        count = int(counts[0])
+        indices = self.sizes - count + torch.arange(count, device=self.device)
+        buffer.add(*self.gather(indices))
+        return buffer
+
     def __len__(self) -> int:
         """Transitions of the learner that has most."""
         return int(self.sizes.max())
@@ -122,13 +136,35 @@ class ReplayBuffer:
 
     def sample(self, uniform: Tensor) -> Batch:
         """The batch that uniform numbers in [0, 1), (P, B) float64, point at; drawn with replacement."""
-        indices = (uniform * self.sizes).long()
+        return self.gather((uniform * self.sizes).long())
+
+    def gather(self, indices: Tensor) -> Batch:
+        """The transitions at indices (P, B), each in its learner's stretch."""
         rows = self.table.index_select(0, (self.starts + indices).flatten())
         observations, actions, next_observations, terminated = torch.split(
             rows.view(*indices.shape, -1), self.widths, dim=-1
         )
         rewards = self.rewards.take(self.reward_starts + indices)
         return Batch(observations, actions, rewards, next_observations, terminated.squeeze(-1))
+
+    # State: the stretches that are filled, every tensor with the population as its first axis.
+
+    def state(self) -> dict[str, Tensor]:
+        """What was added so far; of a buffer with a capacity of its own."""
+        population = len(self.starts)
+        return {
+            "table": self.table.view(population, self.capacity, -1)[:, : len(self)],
+            "rewards": self.rewards.view(population, self.capacity)[:, : len(self)],
+            "position": torch.full((population,), self.position),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Continue where `state` was taken, with the same capacity."""
+        population, size = tensors["rewards"].shape
+        self.table.view(population, self.capacity, -1)[:, :size] = tensors["table"].to(self.table)
+        self.rewards.view(population, self.capacity)[:, :size] = tensors["rewards"].to(self.rewards)
+        self.sizes.fill_(size)
+        self.position = int(tensors["position"][0])
 
 
 def _table_key(data: Dataset) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Checkpoints: `FOLDER/checkpoint-N/{manifest.json,state.safetensors}`; N counts updates.
+"""Checkpoints: `FOLDER/checkpoint-N/{manifest.json,state.safetensors}`; N counts updates and environment steps.
 
 A checkpoint is written under a temporary name and renamed when it is whole; the newest readable one wins.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 
 import orl
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2  # checkpoints kept in a folder
 
 
@@ -62,7 +62,7 @@ def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Map
 
     Args:
         folder: created if needed.
-        number: updates done.
+        number: updates and environment steps done.
         tensors: state by name.
         manifest: JSON-able description; format and versions are added.
 
@@ -135,7 +135,7 @@ def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], ma
 
     Args:
         folder: created if needed.
-        number: updates done.
+        number: updates and environment steps done.
         tensors: state by name, the population as first axis.
         manifest: with `seeds`, one per learner.
     """

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from orl.networks import StackedMLP
+from orl.seeding import Draw
 
 
 class CriticEnsemble(nn.Module):
-    """C independent action-value networks per learner."""
+    """C independent action-value networks per learner; layer normalisation and dropout as in `StackedMLP`."""
 
     def __init__(
         self,
@@ -21,17 +22,31 @@ class CriticEnsemble(nn.Module):
         action_size: int,
         hidden_sizes: Sequence[int],
         num_critics: int,
+        *,
+        normalized: bool = False,
+        dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.num_critics = num_critics
+        self.num_critics, self.hidden_sizes, self.dropout_rate = num_critics, tuple(hidden_sizes), dropout_rate
         sizes = (observation_size + action_size, *hidden_sizes, 1)
-        self.network = StackedMLP(generators, sizes, members=(num_critics,))
+        self.network = StackedMLP(
+            generators, sizes, members=(num_critics,), normalized=normalized, dropout_rate=dropout_rate
+        )
 
-    def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A)."""
+    def forward(self, observations: Tensor, actions: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
+        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); without `dropped` no unit is dropped."""
         inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1)
-        values: Tensor = self.network(inputs.expand(-1, self.num_critics, -1, -1))
+        values: Tensor = self.network(inputs.expand(-1, self.num_critics, -1, -1), dropped)
         return values.squeeze(-1)
+
+    def dropout_draws(self, name: str, batch_size: int) -> dict[str, Draw]:
+        """The units to drop in one forward pass: draws `name/0`, `name/1`, ... for the hidden layers."""
+        if not self.dropout_rate:
+            return {}
+        return {
+            f"{name}/{i}": Draw("dropout", (self.num_critics, batch_size, size), self.dropout_rate)
+            for i, size in enumerate(self.hidden_sizes)
+        }
 
 
 class ValueFunction(nn.Module):
@@ -56,7 +71,7 @@ class Target(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(online).requires_grad_(False)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor | Sequence[Tensor]) -> Tensor:
         """What the copy returns."""
         outputs: Tensor = self.network(*inputs)
         return outputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orl.batch import Metrics
 from orl.progress import progress
@@ -13,10 +13,27 @@ class Learner(Protocol):
     """What a loop needs of an agent."""
 
     updates: int
+    steps: int
 
     def step(self) -> Metrics:
         """Sample a batch and do one update."""
         ...
+
+    def collect(self) -> int:
+        """Act once in every copy of the environment; returns how many updates are due."""
+        ...
+
+    def phase(self) -> Iterator[Metrics]:
+        """Do the stabilization phase that is due, a piece at a time."""
+        ...
+
+
+class Moment(NamedTuple):
+    """Where online training stands between two pieces of work."""
+
+    steps: int  # of each learner, in its life
+    metrics: Metrics  # of the last update, (P,) each; empty where there was none
+    in_phase: bool  # within a stabilization phase, where steps stand still
 
 
 def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
@@ -32,3 +49,26 @@ def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iter
             metrics = agent.step()
             advance(1)
             yield agent.updates, metrics
+
+
+def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterator[Moment]:
+    """Let every learner do `steps` environment steps and the updates that its schedule has for them.
+
+    A phase that is due after a step is done before the next one, so that none follows the last step.
+
+    Yields:
+        After every step in all copies, and after every piece of a stabilization phase.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}: give at least one environment step")
+    end = agent.steps + steps
+    with progress("steps", steps, visible=progress_bar) as advance:
+        while agent.steps < end:
+            for metrics in agent.phase():
+                advance(0)
+                yield Moment(agent.steps, metrics, True)
+            before, metrics = agent.steps, {}
+            for _ in range(agent.collect()):
+                metrics |= agent.step()
+            advance(agent.steps - before)
+            yield Moment(agent.steps, metrics, False)

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from orl.checkpoint import write_text
 
-KEYS = ("time/total_updates", "seed")
+SEED = "seed"
 
 
 class Sink:
@@ -26,12 +26,16 @@ class Sink:
     Args:
         folder: created if needed.
         names: one per learner.
-        resumed_at: updates done by the checkpoint that a run continues from; what was recorded later is dropped.
+        resumed_at: the clock of the checkpoint that a run continues from; what was recorded later is dropped.
+        clock: name of what counts the work done; it never stands still between records.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], resumed_at: int = 0) -> None:
+    def __init__(
+        self, folder: Path, names: Sequence[str], resumed_at: int = 0, clock: str = "time/total_updates"
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "progress.csv"
+        self.clock = clock
         self.names = list(names)
         self.rows = self._read(resumed_at)
         self.writers = [
@@ -43,32 +47,42 @@ class Sink:
         if not resumed_at or not self.path.exists():
             return []
         with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if int(row[KEYS[0]]) <= resumed_at]
+            return [row for row in csv.DictReader(file) if int(row[self.clock]) <= resumed_at]
 
-    def write(self, updates: int, metrics: Mapping[str, Tensor], prefix: str = "train/") -> list[dict[str, float]]:
-        """Record one value per learner of each metric, (P,) tensors, at a number of updates; returns them as floats."""
+    def write(
+        self, time: int, metrics: Mapping[str, Tensor], prefix: str = "train/", *, x: int | None = None
+    ) -> list[dict[str, float]]:
+        """Record one value per learner of each metric, (P,) tensors; returns them as floats.
+
+        Args:
+            time: on the clock.
+            metrics: by name.
+            prefix: of the names.
+            x: where TensorBoard draws them; by default at `time`.
+        """
         if not metrics:
             return []
         values = torch.stack([metric.detach().to(torch.float64) for metric in metrics.values()], dim=1).cpu().tolist()
         records = [dict(zip((prefix + name for name in metrics), learner, strict=True)) for learner in values]
         for name, writer, record in zip(self.names, self.writers, records, strict=True):
             for key, value in record.items():
-                writer.add_scalar(key, value, updates)  # type: ignore[no-untyped-call]
+                writer.add_scalar(key, value, time if x is None else x)  # type: ignore[no-untyped-call]
             texts = {key: repr(value) for key, value in record.items()}
-            self._row(str(updates), name).update(texts)
+            self._row(str(time), name).update(texts)
         return records
 
-    def _row(self, updates: str, name: str) -> dict[str, str]:
-        """The row of this learner at this number of updates; training and evaluation share it."""
+    def _row(self, time: str, name: str) -> dict[str, str]:
+        """The row of this learner at this time; training and evaluation share it."""
         for row in reversed(self.rows[-len(self.names) :]):
-            if row[KEYS[0]] == updates and row[KEYS[1]] == name:
+            if row[self.clock] == time and row[SEED] == name:
                 return row
-        self.rows.append({KEYS[0]: updates, KEYS[1]: name})
+        self.rows.append({self.clock: time, SEED: name})
         return self.rows[-1]
 
     def flush(self) -> None:
         """Bring the files up to date."""
-        columns = list(KEYS) + sorted({key for row in self.rows for key in row} - set(KEYS))
+        first = [self.clock, SEED]
+        columns = first + sorted({key for row in self.rows for key in row} - set(first))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()

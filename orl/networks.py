@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 
 class StackedLinear(nn.Module):
@@ -38,27 +39,75 @@ class StackedLinear(nn.Module):
         return outputs.view(*inputs.shape[:-1], -1)
 
 
+class StackedLayerNorm(nn.Module):
+    """Layer normalisation with a scale and a shift (*L, 1, features) per member.
+
+    Source: Ba et al. 2016, arXiv 1607.06450, Eq. 4.
+    """
+
+    def __init__(self, leading: Sequence[int], features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(*leading, 1, features))
+        self.bias = nn.Parameter(torch.zeros(*leading, 1, features))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(*L, B, features), each row normalised over its features."""
+        return torch.addcmul(self.bias, layer_norm(inputs, inputs.shape[-1:]), self.weight)
+
+
+def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
+    """Zero the units that `dropped` names, scale the others by 1 / (1 - rate).
+
+    Args:
+        inputs: (P, *units).
+        dropped: (P, K) places in each learner's flattened units; the number of units stands for none.
+        rate: probability of a unit to be dropped, in [0, 1).
+    """
+    units = inputs[0].numel()
+    scale = inputs.new_full((len(inputs), units + 1), 1.0 / (1.0 - rate)).scatter_(1, dropped, 0.0)
+    return inputs * scale[:, :units].view(inputs.shape)
+
+
 class StackedMLP(nn.Module):
     """Linear layers with ReLU between them, one network per member.
+
+    Hidden layers are Linear, dropout, layer normalisation, ReLU, in this order (Hiraoka et al. 2021, DroQ, arXiv
+    2110.02034, figure 1).
 
     Args:
         generators: one per learner; the first leading axis is the population.
         sizes: features of the input, of each hidden layer, of the output.
         members: leading axes after the population, such as (num_critics,).
+        normalized: with layer normalisation.
+        dropout_rate: probability of a hidden unit to be dropped where `forward` is told which ones.
     """
 
     def __init__(
-        self, generators: Sequence[torch.Generator], sizes: Sequence[int], *, members: Sequence[int] = ()
+        self,
+        generators: Sequence[torch.Generator],
+        sizes: Sequence[int],
+        *,
+        members: Sequence[int] = (),
+        normalized: bool = False,
+        dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout_rate = dropout_rate
         self.layers = nn.ModuleList(
             StackedLinear(members, inputs, outputs, generators) for inputs, outputs in pairwise(sizes)
         )
+        leading = (len(generators), *members)
+        self.norms = nn.ModuleList(StackedLayerNorm(leading, size) for size in sizes[1:-1] if normalized)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(*L, B, sizes[0]) to (*L, B, sizes[-1])."""
+    def forward(self, inputs: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
+        """(*L, B, sizes[0]) to (*L, B, sizes[-1]); `dropped`, one tensor per hidden layer, as `dropout` has it."""
         hidden = inputs
-        for layer in self.layers[:-1]:
-            hidden = torch.relu(layer(hidden))
+        for i, layer in enumerate(self.layers[:-1]):
+            hidden = layer(hidden)
+            if dropped:
+                hidden = dropout(hidden, dropped[i], self.dropout_rate)
+            if self.norms:
+                hidden = self.norms[i](hidden)
+            hidden = torch.relu(hidden)
         outputs: Tensor = self.layers[-1](hidden)
         return outputs

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Stream = Literal["initialisation", "updates", "actions", "evaluation", "split", "bootstrap"]
-STREAMS: tuple[Stream, ...] = ("initialisation", "updates", "actions", "evaluation", "split", "bootstrap")
+Stream = Literal[
+    "initialisation", "updates", "actions", "evaluation", "split", "bootstrap", "environment", "exploration", "phase"
+]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 
-def sequence(seed: int, stream: Stream) -> np.random.SeedSequence:
-    """The stream's own child of `SeedSequence(seed)`."""
-    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))
+def sequence(seed: int, stream: Stream, *place: int) -> np.random.SeedSequence:
+    """The stream's own child of `SeedSequence(seed)`; `place` tells streams of one name apart."""
+    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *place))
 
 
 def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
@@ -24,9 +27,11 @@ def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
     return np.random.default_rng(sequence(seed, stream))
 
 
-def torch_generator(seed: int, stream: Stream, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(
+    seed: int, stream: Stream, device: torch.device | str = "cpu", place: tuple[int, ...] = ()
+) -> torch.Generator:
     """A torch generator for one stream of one seed."""
-    state = sequence(seed, stream).generate_state(1, np.uint64)[0]
+    state = sequence(seed, stream, *place).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
@@ -52,8 +57,27 @@ def check_seeds(seed: int | Sequence[int]) -> list[int]:
 class Draw:
     """One kind of random number that an update consumes."""
 
-    kind: Literal["uniform", "normal"]  # uniform in [0, 1), float64 (indices); normal: standard, default dtype
+    kind: Literal["uniform", "normal", "dropout"]  # uniform in [0, 1), float64 (indices); normal: default dtype
     shape: tuple[int, ...]  # per learner
+    rate: float = 0.0  # of dropout: probability of each of the units in `shape`
+
+    def sample(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """`count` of them: (count, *shape); of dropout, places of dropped units (count, K), int64.
+
+        N ~ Poisson(-n log(1 - rate)) throws at n units with replacement hit each one independently with probability
+        `rate`, which is far cheaper than n Bernoulli numbers. Throws beyond N go to place n, which is no unit. K is
+        ten standard deviations above the mean.
+        """
+        if self.kind == "uniform":
+            return torch.rand((count, *self.shape), generator=generator, dtype=torch.float64, device=device)
+        if self.kind == "normal":
+            return torch.randn((count, *self.shape), generator=generator, device=device)
+        units = math.prod(self.shape)
+        mean = -units * math.log1p(-self.rate)
+        most = math.ceil(mean + 10.0 * math.sqrt(mean) + 10.0)
+        throws = torch.poisson(torch.full((count, 1), mean, dtype=torch.float64, device=device), generator)
+        places = torch.randint(units, (count, most), generator=generator, device=device)
+        return torch.where(torch.arange(most, device=device) < throws, places, units)
 
 
 class RandomBlocks:
@@ -65,10 +89,17 @@ class RandomBlocks:
 
     BLOCK = 64  # updates a block
 
-    def __init__(self, seeds: Sequence[int], draws: Mapping[str, Draw], device: torch.device) -> None:
+    def __init__(
+        self,
+        seeds: Sequence[int],
+        draws: Mapping[str, Draw],
+        device: torch.device,
+        stream: Stream = "updates",
+        place: tuple[int, ...] = (),
+    ) -> None:
         self.draws = dict(draws)
         self.device = device
-        self.generators = [torch_generator(seed, "updates", device) for seed in seeds]
+        self.generators = [torch_generator(seed, stream, device, place) for seed in seeds]
         self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
         self.block: dict[str, Tensor] = {}
@@ -87,12 +118,7 @@ class RandomBlocks:
         columns: dict[str, list[Tensor]] = {name: [] for name in self.draws}
         for generator in self.generators:
             for name, draw in self.draws.items():
-                shape = (self.BLOCK, *draw.shape)
-                if draw.kind == "uniform":
-                    values = torch.rand(shape, generator=generator, dtype=torch.float64, device=self.device)
-                else:
-                    values = torch.randn(shape, generator=generator, device=self.device)
-                columns[name].append(values)
+                columns[name].append(draw.sample(self.BLOCK, generator, self.device))
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
 
     def state(self) -> tuple[Tensor, int]:

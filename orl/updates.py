@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,12 @@ def gradient_step(optimizer: Adam, loss: Tensor) -> None:
 
 
 def critic_update(
-    critic: CriticEnsemble, optimizer: Adam, observations: Tensor, actions: Tensor, targets: Tensor
+    critic: CriticEnsemble,
+    optimizer: Adam,
+    observations: Tensor,
+    actions: Tensor,
+    targets: Tensor,
+    dropped: Sequence[Tensor] = (),
 ) -> Metrics:
     """Move every critic towards the same targets.
 
@@ -40,11 +45,12 @@ def critic_update(
         observations: (P, B, O).
         actions: (P, B, A), in [-1, 1].
         targets: (P, B), without gradient.
+        dropped: hidden units to drop, one tensor per hidden layer.
 
     Returns:
         `critic_loss`, the mean over critics, and `q_mean`, each (P,).
     """
-    values = critic(observations, actions)  # (P, C, B)
+    values = critic(observations, actions, dropped)  # (P, C, B)
     gradient_step(optimizer, losses.squared_error(values, targets))
     with torch.no_grad():
         error = (values - targets.unsqueeze(1)).square()

@@ -22,7 +22,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle th
 VERBS = {  # verb: (module and name of what tyro parses, summary)
     "demo": ("demo:Demo", "The main job in minutes: a good policy from 1 % of the rewards, with table and figures."),
     "dataset": ("dataset:DatasetVerbs", "Make, list, describe and convert datasets."),
-    "train": ("train:TrainVerbs", "Train an agent on recorded data: bc, td3bc or iql."),
+    "train": (
+        "train:TrainVerbs",
+        "Train an agent: on recorded data (bc, td3bc, iql) or acting (sac, redq, droq, speq).",
+    ),
     "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),

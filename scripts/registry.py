@@ -7,11 +7,17 @@ from typing import Any
 
 from orl import agents, checkpoint
 from orl.agent import Agent
+from orl.agents import sac, speq
 
 PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "bc": (agents.BC, agents.BCConfig()),
     "td3bc": (agents.TD3BC, agents.TD3BCConfig()),
     "iql": (agents.IQL, agents.IQLConfig()),
+    "sac": (agents.SAC, sac.SAC_PRESET),
+    "redq": (agents.SAC, sac.REDQ_PRESET),
+    "droq": (agents.SAC, sac.DROQ_PRESET),
+    "speq": (agents.SPEQ, speq.SPEQ_PRESET),
+    "speq-auto": (agents.SPEQ, speq.SPEQ_AUTO_PRESET),
 }
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,11 @@ class RunFolder:
         results: dict[str, Any] = checkpoint.read_json(self.results_path)
         return results
 
-    def resume(self, updates: int) -> None:
+    def resume(self, time: int, clock: str = "updates") -> None:
         """Take back the evaluations up to a checkpoint; later ones will be made again."""
         file = self.path / "history.json"
         if file.exists():
-            self.history = [each for each in checkpoint.read_json(file) if each["updates"] <= updates]
+            self.history = [each for each in checkpoint.read_json(file) if each[clock] <= time]
             self.earlier_seconds = self.history[-1]["seconds"] if self.history else 0.0
 
     @property
@@ -74,12 +75,13 @@ class RunFolder:
         """Wall-clock time spent on this run, as far as it is known to count."""
         return self.earlier_seconds + time.monotonic() - self.started
 
-    def record(self, updates: int, returns: ArrayLike, lengths: ArrayLike) -> None:
+    def record(self, updates: int, returns: ArrayLike, lengths: ArrayLike, **more: Any) -> None:
         """Add an evaluation: returns and lengths (P, E)."""
         self.history.append(
             {
                 "updates": updates,
                 "seconds": round(self.seconds, 1),
+                **more,
                 "returns": np.asarray(returns, np.float64).tolist(),
                 "lengths": np.asarray(lengths).tolist(),
             }
@@ -104,6 +106,19 @@ def command_line(folder: Path) -> str:
     """The command as typed, with absolute paths made relative to the run's folder."""
     words = [os.path.relpath(word, folder.resolve()) if os.path.isabs(word) else word for word in sys.argv[1:]]
     return " ".join(["orl", *words])
+
+
+def write_evaluations(
+    folder: RunFolder, seeds: Sequence[int], history: Sequence[Mapping[str, Any]], clock: str
+) -> None:
+    """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
+    for k, name in enumerate(checkpoint.learner_names(seeds)):
+        np.savez(
+            folder.path / name / "evaluations.npz",
+            timesteps=[each[clock] for each in history],
+            results=[each["returns"][k] for each in history],
+            ep_lengths=[each["lengths"][k] for each in history],
+        )
 
 
 def score_row(

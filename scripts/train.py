@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union
@@ -24,7 +23,8 @@ from orl.scripts import figures, reward_kinds, tables
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import PRESETS
 from orl.scripts.reward_kinds import Rewards
-from orl.scripts.run_folder import RunFolder, score_row
+from orl.scripts.run_folder import RunFolder, score_row, write_evaluations
+from orl.scripts.train_online import TrainOnline
 from orl.spaces import Spaces
 
 C = TypeVar("C")
@@ -173,7 +173,7 @@ class Train(Generic[C]):
 
     def _finish(self, folder: RunFolder, env: str, kind: str, seeds: list[int]) -> dict[str, Any]:
         returns = np.array([each["returns"] for each in folder.history])  # (evaluations, P, E)
-        write_evaluations(folder, seeds)
+        write_evaluations(folder, seeds, folder.history, "updates")
         best = returns.mean(axis=2).max(axis=0)  # each seed's best evaluation
         row = score_row(
             returns[-1],
@@ -190,31 +190,19 @@ class Train(Generic[C]):
         return folder.finish([row])
 
 
-def write_evaluations(folder: RunFolder, seeds: Sequence[int]) -> None:
-    """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; timesteps are updates."""
-    for k, name in enumerate(learner_names(seeds)):
-        np.savez(
-            folder.path / name / "evaluations.npz",
-            timesteps=[each["updates"] for each in folder.history],
-            results=[each["returns"][k] for each in folder.history],
-            ep_lengths=[each["lengths"][k] for each in folder.history],
-        )
-
-
 def _verbs() -> Any:
     """One subcommand per preset, for tyro."""
-    kinds = tuple(
-        Annotated[
-            Train[type(preset)],  # type: ignore[misc]
-            tyro.conf.subcommand(name, default=Train(tyro.MISSING, preset, agent=name), description=_summary(kind)),
-        ]
-        for name, (kind, preset) in PRESETS.items()
-    )
-    return Union[kinds]  # noqa: UP007  built at run time
+    kinds = []
+    for name, (kind, preset) in PRESETS.items():
+        verb: Any = TrainOnline if kind.schedule is not Agent.schedule else Train
+        default = verb(tyro.MISSING, preset, agent=name)
+        about = tyro.conf.subcommand(name, default=default, description=_summary(kind, verb))
+        kinds.append(Annotated[verb[type(preset)], about])
+    return Union[tuple(kinds)]  # noqa: UP007  built at run time
 
 
-def _summary(kind: type[Agent]) -> str:
-    about = f"{(kind.__doc__ or '').splitlines()[0]}\n\n{Train.__doc__}"
+def _summary(kind: type[Agent], verb: type[Any]) -> str:
+    about = f"{(kind.__doc__ or '').splitlines()[0]}\n\n{verb.__doc__}"
     return about.replace("\n    ", "\n")
 
 

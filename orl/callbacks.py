@@ -1,0 +1,88 @@
+"""Stable-Baselines3's callbacks on our agents: the one adapter to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
+
+from orl.loop import Moment
+
+if TYPE_CHECKING:
+    from orl.agent import Agent
+
+
+class Model:
+    """What a callback needs of Stable-Baselines3's model, of an agent with one learner.
+
+    `predict`, `save` and everything else not named here are the agent's.
+    """
+
+    def __init__(self, agent: Agent, logger: Logger) -> None:
+        self.agent, self.logger = agent, logger
+        self.verbose = 0
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps done."""
+        return self.agent.steps
+
+    @property
+    def n_envs(self) -> int:
+        """Copies of the environment."""
+        assert self.agent.collector is not None
+        return self.agent.collector.copies
+
+    def get_env(self) -> Any:
+        """The training environment, a vector environment of Gymnasium."""
+        assert self.agent.collector is not None
+        return self.agent.collector.vector
+
+    def get_vec_normalize_env(self) -> None:
+        """There is none: observations are normalised within the agent."""
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint folder, named without the .zip that Stable-Baselines3's callbacks add."""
+        self.agent.save(str(path).removesuffix(".zip"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
+
+
+def called_back(agent: Agent, moments: Iterator[Moment], callback: Any, steps: int) -> Iterator[Moment]:
+    """Online training with Stable-Baselines3 callbacks: `on_step` after every step in all copies.
+
+    Args:
+        agent: one learner.
+        moments: of its training; ends early where a callback says so.
+        callback: one, or a list of them.
+        steps: environment steps asked for.
+
+    Raises:
+        ValueError: the agent is a population, or `callback` is none of Stable-Baselines3's.
+    """
+    if agent.population > 1:
+        raise ValueError(f"callbacks watch one learner, this agent is a population of {agent.population}")
+    called = CallbackList(callback) if isinstance(callback, list) else callback
+    if not isinstance(called, BaseCallback):
+        raise ValueError(f"callback={callback!r}: give a callback of Stable-Baselines3, or a list of them")
+    return _call(agent, moments, called, steps)
+
+
+def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: int) -> Iterator[Moment]:
+    called.init_callback(Model(agent, Logger(folder=None, output_formats=[])))  # type: ignore[arg-type]
+    called.on_training_start({"total_timesteps": agent.steps + steps, "self": called.model}, {})
+    called.on_rollout_start()
+    for moment in moments:
+        yield moment
+        if moment.in_phase:
+            continue
+        called.update_locals({"rewards": np.zeros(0), "metrics": moment.metrics})
+        if not called.on_step():
+            break
+    called.on_rollout_end()
+    called.on_training_end()

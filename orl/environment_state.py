@@ -1,0 +1,102 @@
+"""The whole state of an environment as text, so that a run can continue in the middle of an episode.
+
+What is kept: of every wrapper and of the environment itself the attributes that are numbers or arrays (such as
+`TimeLimit`'s elapsed steps) and the random generator; of MuJoCo also the integration state and the places of the
+bodies; of environments with `get_state` and `set_state` what these give. Environments that keep their state elsewhere
+(lists, objects of their own) need these two methods.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+
+def environment_state(environment: Any) -> str:
+    """The state of an environment, or of a vector environment with `get_state`, as JSON."""
+    own = environment.unwrapped.get_state() if hasattr(environment.unwrapped, "get_state") else None
+    layers = [_attributes(layer) for layer in _layers(environment)]
+    return json.dumps(
+        _encode({"layers": layers, "own": own, "mujoco": _mujoco_state(environment.unwrapped)}), separators=(",", ":")
+    )
+
+
+def restore_environment(environment: Any, text: str) -> None:
+    """Put an environment made with the same arguments into the state that `environment_state` described."""
+    state = _decode(json.loads(text))
+    for layer, (attributes, generator) in zip(_layers(environment), state["layers"], strict=True):
+        for name, value in attributes.items():
+            setattr(layer, name, value)
+        if generator is not None:
+            layer._np_random = np.random.Generator(np.random.PCG64())
+            layer._np_random.bit_generator.state = generator
+    if state["own"] is not None:
+        environment.unwrapped.set_state(state["own"])
+    if state["mujoco"] is not None:
+        _restore_mujoco(environment.unwrapped, state["mujoco"])
+
+
+def _layers(environment: Any) -> Iterator[Any]:
+    """The wrappers from outside to inside, then the environment."""
+    while isinstance(environment, gymnasium.Wrapper):
+        yield environment
+        environment = environment.env
+    yield environment
+
+
+def _attributes(layer: Any) -> list[Any]:
+    kept = {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, bool | int | float | np.number | np.bool_)
+        or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
+    }
+    generator = vars(layer).get("_np_random")
+    return [kept, None if generator is None else generator.bit_generator.state]
+
+
+# `mjSTATE_INTEGRATION` leaves out where the bodies are, from which Ant and Humanoid compute their first reward.
+_PLACES = ("xpos", "xipos")
+
+
+def _mujoco_state(environment: Any) -> dict[str, Any] | None:
+    data, model = getattr(environment, "data", None), getattr(environment, "model", None)
+    if type(data).__name__ != "MjData":
+        return None
+    import mujoco
+
+    integration = np.empty(mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_INTEGRATION))
+    mujoco.mj_getState(model, data, integration, mujoco.mjtState.mjSTATE_INTEGRATION)
+    return {"integration": integration, **{name: getattr(data, name).copy() for name in _PLACES}}
+
+
+def _restore_mujoco(environment: Any, state: dict[str, Any]) -> None:
+    import mujoco
+
+    mujoco.mj_setState(environment.model, environment.data, state["integration"], mujoco.mjtState.mjSTATE_INTEGRATION)
+    for name in _PLACES:
+        getattr(environment.data, name)[:] = state[name]
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.number | np.bool_):
+        return {"array": np.asarray(value).tolist(), "type": np.asarray(value).dtype.str, "shape": np.shape(value)}
+    if isinstance(value, dict):
+        return {key: _encode(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(each) for each in value]
+    return value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"array", "type", "shape"}:
+        return np.array(value["array"], value["type"]).reshape(value["shape"])
+    if isinstance(value, dict):
+        return {key: _decode(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_decode(each) for each in value]
+    return value

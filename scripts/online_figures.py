@@ -1,0 +1,75 @@
+"""Figures of online training: what a return costs in steps, in updates and in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from orl import statistics
+from orl.scripts.figures import save
+
+AXES = {
+    "steps": "environment steps",
+    "critic updates": "critic updates (phases included)",
+    "training_seconds": "seconds of training",
+}
+
+
+def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], env: str, path: Path) -> None:
+    """Returns against steps, updates and seconds; below, the critics' bias against updates with phases shaded.
+
+    Args:
+        runs: histories of evaluations by name, as `orl train` writes them.
+        env: Gymnasium id.
+        path: PNG file.
+    """
+    figure, grid = plt.subplots(2, 3, figsize=(12.0, 6.4), height_ratios=(3, 2), layout="constrained")
+    for name, history in runs.items():
+        evaluated = [each for each in history if not each["after_phase"]]
+        means = np.array([np.mean(each["returns"], axis=1) for each in evaluated])  # (evaluations, S)
+        centre = statistics.interquartile_mean(means, axis=1)
+        for axes, key in zip(grid[0], AXES, strict=True):
+            x = [_place(each, key) for each in evaluated]
+            (line,) = axes.plot(x, centre, label=name, linewidth=1.4)
+            if means.shape[1] > 1:
+                axes.fill_between(x, means.min(1), means.max(1), alpha=0.15, color=line.get_color(), linewidth=0)
+    for axes, label in zip(grid[0], AXES.values(), strict=True):
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("return: interquartile mean,\nrange over seeds")
+    grid[0, 0].legend(fontsize=8)
+    _biases(grid[1], runs)
+    figure.suptitle(env, fontsize=11)
+    save(figure, path)
+
+
+def _place(each: Mapping[str, Any], key: str) -> float:
+    if key == "critic updates":
+        return float(each["updates"] + np.mean(each["stabilization_updates"]))
+    return float(each[key])
+
+
+def _biases(row: Any, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """The first seed's bias of up to three runs; a phase is what lies between two evaluations of one step."""
+    shown = [(name, history) for name, history in runs.items() if history and history[0]["critic_bias"]][: len(row)]
+    for axes in row[len(shown) :]:
+        axes.set_axis_off()
+    for axes, (name, history) in zip(row, shown, strict=False):
+        known = [each for each in history if each["critic_bias"][0] is not None]
+        x = np.array([each["updates"] + each["stabilization_updates"][0] for each in known])
+        axes.plot(x, [each["critic_bias"][0] for each in known], linewidth=1.1, marker=".", markersize=4)
+        for before, after in pairwise(history):
+            if after["stabilization_updates"][0] > before["stabilization_updates"][0]:
+                begin = before["updates"] + before["stabilization_updates"][0]
+                end = after["updates"] + after["stabilization_updates"][0]
+                axes.axvspan(begin, end, color="#0072b2", alpha=0.1, linewidth=0)
+        axes.axhline(0.0, color="black", linewidth=0.6)
+        axes.set_title(f"{name}, first seed" + ("; phases shaded" if max(x, default=0) else ""), fontsize=9)
+        axes.set_xlabel("critic updates")
+        axes.grid(alpha=0.3)
+    row[0].set_ylabel("(Q - return) / |mean return|")

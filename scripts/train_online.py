@@ -1,0 +1,210 @@
+"""`orl train AGENT` for the agents that act: train in an environment, over several seeds at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+
+from orl import checkpoint, datasets, loop
+from orl.agents import SAC, SPEQ
+from orl.agents.critic_bias import critic_bias
+from orl.checkpoint import learner_names
+from orl.evaluation import evaluate
+from orl.loop import Moment
+from orl.metrics import Sink
+from orl.scripts import tables
+from orl.scripts.online_figures import training_figure
+from orl.scripts.policies import write_policy
+from orl.scripts.racing_datasets import register_environments
+from orl.scripts.registry import PRESETS
+from orl.scripts.replay import replay_dataset
+from orl.scripts.run_folder import RunFolder, score_row, write_evaluations
+from orl.spaces import Spaces
+
+C = TypeVar("C")
+CLOCK = "time/total_work"
+
+
+@dataclass(frozen=True)
+class TrainOnline(Generic[C]):
+    """Train in an environment, one copy of it per seed, all seeds side by side.
+
+    Writes one folder: config.json, results.json, history.json, progress.csv, TensorBoard events, a figure, and a
+    checkpoint per seed. The same command in the same folder resumes, also in the middle of an episode or of a phase.
+    """
+
+    env: str
+    """Gymnasium id."""
+    config: tyro.conf.OmitArgPrefixes[C]
+    """Hyperparameters."""
+    agent: tyro.conf.Suppress[str] = ""
+    """Name of the preset."""
+    steps: int = 300_000
+    """Environment steps of each seed."""
+    seeds: int = 1
+    """Number of seeds, trained side by side."""
+    first_seed: int = 0
+    """The first of them; the others follow."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    eval_every: int = 5_000
+    """Environment steps between evaluations; the last one is always made."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, per seed."""
+    bias_episodes: int = 1
+    """Episodes per seed that each evaluation compares the critics with; 0: none."""
+    log_every: int = 500
+    """Environment steps between records of training metrics."""
+    checkpoint_every: int = 10_000
+    """Environment steps, or updates of a phase, between checkpoints."""
+    save_replay: bool = False
+    """Also write the transitions of each seed as a dataset, seed-K/replay.npz."""
+    out: Path | None = None
+    """Folder of the run; by default runs/AGENT-ENV."""
+
+    def run(self) -> None:
+        """Check everything, then train, evaluate and report."""
+        for name in ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        for name in ("first_seed", "bias_episodes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 0 or more")
+        register_environments()
+        Spaces.of(self.env)
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
+        out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
+        folder = RunFolder.open(out, kept)
+        results = folder.finished()
+        if results is None:
+            results = self._train(folder)
+        else:
+            Console().print(f"{out} is finished; these are its results", soft_wrap=True)
+        tables.show(results["rows"])
+
+    @property
+    def _seeds(self) -> list[int]:
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    def _train(self, folder: RunFolder) -> dict[str, Any]:
+        agent, place = self._agent(folder), folder.path
+        if self.seeds == 1:
+            place = place / learner_names(self._seeds)[0]
+        spent = folder.history[-1]["training_seconds"] if folder.history else 0.0
+        agent.connect()
+        with Sink(folder.path, learner_names(self._seeds), agent.work, CLOCK) as sink:
+            saved, started = agent.work, time.monotonic()
+            in_phase = getattr(agent, "running", None) is not None
+            left = self.steps - agent.steps
+            for moment in loop.online(agent, left, progress_bar=True) if left > 0 else ():
+                spent += time.monotonic() - started
+                last = moment.steps >= self.steps and not moment.in_phase
+                ended, in_phase = in_phase and not moment.in_phase, moment.in_phase
+                self._log(agent, moment, sink, last=last)
+                if last or ended or (not in_phase and moment.steps % self.eval_every == 0):
+                    self._evaluate(agent, folder, sink, spent, after_phase=ended)
+                if last or agent.work - saved >= self._work_between_checkpoints(in_phase):
+                    saved = agent.work
+                    sink.flush()
+                    agent.save(place)
+                started = time.monotonic()
+        if self.save_replay:
+            self._write_replay(agent, folder)
+        return self._finish(folder, agent)
+
+    def _work_between_checkpoints(self, in_phase: bool) -> int:
+        """On the clock of work: a step outside of phases is one step and its updates."""
+        ratio: float = self.config.utd_ratio  # type: ignore[attr-defined]
+        return self.checkpoint_every if in_phase else round(self.checkpoint_every * (1.0 + ratio))
+
+    def _agent(self, folder: RunFolder) -> SAC | SPEQ:
+        kind: Any = PRESETS[self.agent][0]
+        parts = [folder.path / name for name in learner_names(self._seeds)]
+        if not all(checkpoint.numbers(part) for part in parts):
+            agent: SAC | SPEQ = kind(self.env, self.config, seed=self._seeds, device=self.device)
+            return agent
+        agent = kind.load(folder.path if self.seeds > 1 else parts[0], device=self.device)
+        folder.resume(agent.work, "work")
+        Console().print(f"resuming {folder.path} at step {agent.steps:,}", soft_wrap=True)
+        return agent
+
+    def _log(self, agent: SAC | SPEQ, moment: Moment, sink: Sink, *, last: bool) -> None:
+        assert agent.collector is not None
+        if moment.in_phase:
+            sink.write(agent.work, moment.metrics, "phase/", x=agent.updates + agent.phase_updates)
+        elif moment.steps % self.log_every == 0 or last:
+            sink.write(agent.work, moment.metrics, x=moment.steps)
+            sink.write(agent.work, agent.collector.metrics(), "rollout/", x=moment.steps)
+            counts = {"total_timesteps": agent.steps, "updates": agent.updates}
+            full = {name: torch.full((agent.population,), value) for name, value in counts.items()}
+            if "stabilization_updates" in agent.constants:
+                full["stabilization_updates"] = agent.constants["stabilization_updates"]
+            sink.write(agent.work, full, "time/", x=moment.steps)
+
+    def _evaluate(self, agent: SAC | SPEQ, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool) -> None:
+        played = evaluate(agent, self.env, episodes=self.eval_episodes)
+        metrics = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
+        if self.env in datasets.REFERENCES:
+            metrics["normalized_score"] = datasets.normalized_score(self.env, metrics["mean_reward"])
+        if self.bias_episodes:
+            bias = critic_bias(agent, self.env, episodes=self.bias_episodes)
+            metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
+        in_phases = agent.constants.get("stabilization_updates", torch.zeros(agent.population))
+        folder.record(
+            agent.updates,
+            played.returns,
+            played.lengths,
+            steps=agent.steps,
+            work=agent.work,
+            training_seconds=round(seconds, 1),
+            stabilization_updates=in_phases.long().tolist(),
+            after_phase=after_phase,
+            critic_bias=_finite(metrics.get("critic_bias")),
+            critic_bias_std=_finite(metrics.get("critic_bias_std")),
+        )
+        tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in metrics.items()}
+        sink.write(agent.work, tensors, "eval/", x=agent.steps)
+        for k, name in enumerate(learner_names(self._seeds) if not after_phase else ()):
+            facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.agent}
+            write_policy(agent, k, folder.path / name / "policies" / f"step-{agent.steps}.safetensors", **facts)
+
+    def _write_replay(self, agent: SAC | SPEQ, folder: RunFolder) -> None:
+        for k, name in enumerate(learner_names(self._seeds)):
+            datasets.write_npz(replay_dataset(agent, k), folder.path / name / "replay.npz")
+
+    def _finish(self, folder: RunFolder, agent: SAC | SPEQ) -> dict[str, Any]:
+        history = [each for each in folder.history if not each["after_phase"]]
+        returns = np.array([each["returns"] for each in history])  # (evaluations, P, E)
+        write_evaluations(folder, self._seeds, history, "steps")
+        labels: dict[str, Any] = {"dataset": None, "env": self.env, "agent": self.agent, "rewards": "true"}
+        best = score_row(returns.mean(axis=2).max(axis=0)[:, None], self._seeds, **labels)
+        in_phases = np.array(history[-1]["stabilization_updates"])
+        config: Any = self.config
+        actor_updates = agent.updates // config.policy_delay
+        row = score_row(
+            returns[-1],
+            self._seeds,
+            **labels,
+            steps=agent.steps,
+            critic_updates=float((agent.updates + in_phases).mean()),
+            network_updates=float((config.num_critics * (agent.updates + in_phases) + actor_updates).mean()),
+            training_seconds=history[-1]["training_seconds"],
+            seed_returns=returns[-1].mean(axis=1).tolist(),
+            best_return=best["return"],
+            best_normalized_score=best["normalized_score"],
+        )
+        training_figure({folder.path.name: folder.history}, self.env, folder.path / "training.png")
+        return folder.finish([row])
+
+
+def _finite(values: Any) -> list[float | None] | None:
+    """Numbers for JSON; null where there is none."""
+    return None if values is None else [float(value) if np.isfinite(value) else None for value in values]
