@@ -26,56 +26,31 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from orl import seeding
 from orl.agent import Agent
+from orl.agents.phases import Phases, PhasesConfig
 from orl.agents.sac import SACConfig, SoftActorCritic
-from orl.agents.stabilization import Phase
 from orl.batch import Batch, Metrics
-from orl.configuration import positive, share
 from orl.schedule import Schedule
 from orl.seeding import Draw
 
 
 @dataclass(frozen=True)
-class SPEQConfig(SACConfig):
+class SPEQConfig(PhasesConfig, SACConfig):
     """Hyperparameters of SPEQ: those of the learner, as DroQ's at a ratio of 1, and of its phases."""
 
     # Learner (table 1 of section 4 and the released scripts)
     layer_norm: bool = True
     dropout_rate: float | None = None  # of the critics' hidden units; None: the table of the released scripts
     actor_q: Literal["min", "mean"] = "mean"
-    # Phases
-    period: int = 10_000  # F: environment steps between phases, or between the times that `timing` decides
-    phase_updates: int = 75_000  # N: critic updates of a phase; the most of them where `length` decides
-    # Automatic timing (our choice)
-    timing: Literal["fixed", "new_data", "td_error"] = "fixed"  # what a phase waits for at each period
-    new_share: float = 0.1  # new_data: share of the buffer that is newer than the last phase
-    error_ratio: float = 1.2  # td_error: mean absolute TD error of the newest `period` transitions over the buffer's
-    # Automatic length
-    length: Literal["fixed", "td_error", "policy_value"] = "fixed"  # held-out score that stops a phase
-    check_every: int = 1_000  # critic updates between checks
-    patience: int = 10  # checks without improvement that stop a phase
-    tolerance: float = 0.001  # share of the best score that an improvement must exceed
-    smoothing: int = 3  # checks that the score's moving average is taken over
-    held_out: float = 0.1  # share of the buffer that a phase does not train on, at most 10,000 transitions
-    restore_best: bool = True  # end with the critics of the best check
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(self, "period", "phase_updates", "new_share", "error_ratio", "check_every", "patience", "smoothing")
-        share(self, "tolerance", "held_out")
-        if self.length != "fixed" and not 0 < self.held_out < 1:
-            raise ValueError(f"SPEQConfig.held_out={self.held_out}: an automatic length needs a share in (0, 1)")
+        self.check_phases()
         if self.buffer_size <= self.learning_starts:
             raise ValueError(
                 f"SPEQConfig.buffer_size={self.buffer_size}: phases need a buffer that reaches past "
                 f"learning_starts={self.learning_starts}"
             )
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether learners of a population can part ways in a phase."""
-        return self.timing != "fixed" or self.length != "fixed"
 
 
 SPEQ_PRESET = SPEQConfig()  # Romeo et al. 2025, section 4
@@ -92,10 +67,7 @@ class SPEQ(Agent):
         """The soft actor-critic learner, and when each learner's last phase began."""
         self.soft = SoftActorCritic(self.config, self.spaces, generators, self.device)
         self.networks, self.optimizers = self.soft.networks, self.soft.optimizers
-        counts = torch.zeros(self.population, dtype=torch.int64, device=self.device)
-        self.constants = {"last_phase": counts, "stabilization_updates": counts.clone()}
-        self.running: Phase | None = None
-        self.checked_at = 0  # the last place where a phase could begin
+        self.phases = Phases(self)
 
     def schedule(self) -> Schedule:
         """Updates at `utd_ratio`, and a place for a phase every `period` steps."""
@@ -118,67 +90,13 @@ class SPEQ(Agent):
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone, a piece of `check_every` at a time."""
-        if self.running is None:
-            place = self._schedule.phase_place(self.steps)
-            if place is None or place <= self.checked_at:
-                return
-            self.checked_at = place
-            takes_part = self.due(place)
-            if not takes_part.any():
-                return
-            self.constants["last_phase"][takes_part] = self.steps
-            self.running = Phase.begin(self, takes_part)
-        while not self.running.is_over:
-            metrics = self.running.advance(self)
-            if self.running.is_over:
-                self.constants["stabilization_updates"] += self.running.done
-                self.running.finish(self)
-                self.running = None
-                yield metrics
-                return
-            yield metrics
-
-    def due(self, place: int) -> Tensor:
-        """Which learners (P,) begin a phase at a multiple of the period."""
-        assert self.buffer is not None
-        timing = self.config.timing
-        if timing == "new_data":
-            return (self.steps - self.constants["last_phase"]) >= self.config.new_share * len(self.buffer)
-        if timing == "td_error":
-            newest, all_of_it = (self._td_error(place, most) for most in (self.config.period, len(self.buffer)))
-            return newest > self.config.error_ratio * all_of_it
-        return torch.ones(self.population, dtype=torch.bool, device=self.device)
-
-    @torch.no_grad()
-    def _td_error(self, place: int, most: int) -> Tensor:
-        """Mean absolute TD error (P,) of a sample of the `most` newest transitions, no unit dropped."""
-        assert self.buffer is not None
-        size = len(self.buffer)
-        count = 10 * self.config.batch_size
-        generators = [seeding.torch_generator(seed, "phase", self.device, (place, 1)) for seed in self.seeds]
-        ages, noise = (
-            torch.stack([draw.sample(1, generator, self.device)[0] for generator in generators])
-            for draw in (Draw("uniform", (count,)), Draw("normal", (count, self.spaces.action_size)))
-        )
-        indices = (self.buffer.position - 1 - (ages * min(most, size)).long()) % size
-        batch = self.normalised(self.buffer.gather(indices))
-        targets = self.soft.targets(batch, {"next_noise": noise})
-        values: Tensor = self.soft.critic(batch.observations, batch.actions)
-        return (values - targets.unsqueeze(1)).abs().mean((1, 2))
+        return self.phases.run(self)
 
     def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """With the phase that is running."""
-        tensors, manifest = super().online_state()
-        manifest["checked_at"] = self.checked_at
-        if self.running is not None:
-            more, manifest["phase"] = self.running.state()
-            tensors |= {f"phase/{name}": tensor for name, tensor in more.items()}
-        return tensors, manifest
+        return self.phases.add_state(*super().online_state())
 
     def load_online_state(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """With the phase that was running."""
         super().load_online_state(tensors, manifest)
-        self.checked_at = manifest.get("checked_at", 0)
-        if "phase" in manifest:
-            own = {name.removeprefix("phase/"): value for name, value in tensors.items() if name.startswith("phase/")}
-            self.running = Phase.load(self, own, manifest["phase"])
+        self.phases.load_state(self, tensors, manifest)

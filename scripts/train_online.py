@@ -102,7 +102,7 @@ class TrainOnline(Generic[C]):
         agent.connect()
         with Sink(folder.path, learner_names(self._seeds), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
-            in_phase = getattr(agent, "running", None) is not None
+            in_phase = isinstance(agent, SPEQ) and agent.phases.running is not None
             left = self.steps - agent.steps
             for moment in loop.online(agent, left, progress_bar=True) if left > 0 else ():
                 spent += time.monotonic() - started

@@ -1,0 +1,135 @@
+"""When stabilization phases begin, for the agents that have them; what one does is in `stabilization`.
+
+Source: Romeo et al. 2025 (SPEQ, arXiv 2501.08669); automatic timing and length as `agents/speq.py` says.
+
+Shape key: P population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from orl import seeding
+from orl.agents.stabilization import Phase
+from orl.batch import Metrics
+from orl.configuration import positive, share
+from orl.seeding import Draw
+
+if TYPE_CHECKING:
+    from orl.agents.speq import SPEQ
+
+
+@dataclass(frozen=True)
+class PhasesConfig:
+    """When phases begin and end."""
+
+    # Phases
+    period: int = 10_000  # F: environment steps between phases, or between the times that `timing` decides
+    phase_updates: int = 75_000  # N: critic updates of a phase; the most of them where `length` decides
+    # Automatic timing (our choice)
+    timing: Literal["fixed", "new_data", "td_error"] = "fixed"  # what a phase waits for at each period
+    new_share: float = 0.1  # new_data: share of the buffer that is newer than the last phase
+    error_ratio: float = 1.2  # td_error: mean absolute TD error of the newest `period` transitions over the buffer's
+    # Automatic length
+    length: Literal["fixed", "td_error", "policy_value"] = "fixed"  # held-out score that stops a phase
+    check_every: int = 1_000  # critic updates between checks
+    patience: int = 10  # checks without improvement that stop a phase
+    tolerance: float = 0.001  # share of the best score that an improvement must exceed
+    smoothing: int = 3  # checks that the score's moving average is taken over
+    held_out: float = 0.1  # share of the buffer that a phase does not train on, at most 10,000 transitions
+    restore_best: bool = True  # end with the critics of the best check
+
+    def check_phases(self) -> None:
+        """Refuse values that no phase can have."""
+        positive(self, "period", "phase_updates", "new_share", "error_ratio", "check_every", "patience", "smoothing")
+        share(self, "tolerance", "held_out")
+        if self.length != "fixed" and not 0 < self.held_out < 1:
+            raise ValueError(
+                f"{type(self).__name__}.held_out={self.held_out}: an automatic length needs a share in (0, 1)"
+            )
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether learners of a population can part ways in a phase."""
+        return self.timing != "fixed" or self.length != "fixed"
+
+
+class Phases:
+    """The phases of an agent's life: which one runs, and when each learner's last one began."""
+
+    def __init__(self, agent: SPEQ) -> None:
+        counts = torch.zeros(agent.population, dtype=torch.int64, device=agent.device)
+        agent.constants |= {"last_phase": counts, "stabilization_updates": counts.clone()}
+        self.running: Phase | None = None
+        self.checked_at = 0  # the last multiple of the period where a phase could begin
+
+    def run(self, agent: SPEQ) -> Iterator[Metrics]:
+        """The phase that is due, a piece of `check_every` updates at a time."""
+        if self.running is None:
+            place = agent.schedule().phase_place(agent.steps)
+            if place is None or place <= self.checked_at:
+                return
+            self.checked_at = place
+            takes_part = self.due(agent, place)
+            if not takes_part.any():
+                return
+            agent.constants["last_phase"][takes_part] = agent.steps
+            self.running = Phase.begin(agent, takes_part)
+        while self.running is not None:
+            metrics = self.running.advance(agent)
+            if self.running.is_over:
+                agent.constants["stabilization_updates"] += self.running.done
+                self.running.finish(agent)
+                self.running = None
+            yield metrics
+
+    def due(self, agent: SPEQ, place: int) -> Tensor:
+        """Which learners (P,) begin a phase at a multiple of the period."""
+        config = agent.config
+        assert agent.buffer is not None
+        if config.timing == "new_data":
+            return (agent.steps - agent.constants["last_phase"]) >= config.new_share * len(agent.buffer)
+        if config.timing == "td_error":
+            newest, all_of_it = (_td_error(agent, place, most) for most in (config.period, len(agent.buffer)))
+            return newest > config.error_ratio * all_of_it
+        return torch.ones(agent.population, dtype=torch.bool, device=agent.device)
+
+    def add_state(
+        self, tensors: dict[str, Tensor], manifest: dict[str, Any]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """An agent's online state, and the phase that is running."""
+        manifest["checked_at"] = self.checked_at
+        if self.running is not None:
+            more, manifest["phase"] = self.running.state()
+            tensors |= {f"phase/{name}": tensor for name, tensor in more.items()}
+        return tensors, manifest
+
+    def load_state(self, agent: SPEQ, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+        """Go on in the phase that was running."""
+        self.checked_at = manifest.get("checked_at", 0)
+        if "phase" in manifest:
+            own = {name.removeprefix("phase/"): value for name, value in tensors.items() if name.startswith("phase/")}
+            self.running = Phase.load(agent, own, manifest["phase"])
+
+
+@torch.no_grad()
+def _td_error(agent: SPEQ, place: int, most: int) -> Tensor:
+    """Mean absolute TD error (P,) of a sample of the `most` newest transitions, no unit dropped."""
+    assert agent.buffer is not None
+    size = len(agent.buffer)
+    count = 10 * agent.config.batch_size
+    generators = [seeding.torch_generator(seed, "phase", agent.device, (place, 1)) for seed in agent.seeds]
+    ages, noise = (
+        torch.stack([draw.sample(1, generator, agent.device)[0] for generator in generators])
+        for draw in (Draw("uniform", (count,)), Draw("normal", (count, agent.spaces.action_size)))
+    )
+    indices = (agent.buffer.position - 1 - (ages * min(most, size)).long()) % size
+    batch = agent.normalised(agent.buffer.gather(indices))
+    targets = agent.soft.targets(batch, {"next_noise": noise})
+    values: Tensor = agent.soft.critic(batch.observations, batch.actions)
+    return (values - targets.unsqueeze(1)).abs().mean((1, 2))
