@@ -24,21 +24,24 @@ def record(
     policy: Policy,
     environment: Env[Any, Any] | VectorEnv[Any, Any, Any],
     *,
-    episodes: int,
+    episodes: int | None = None,
+    steps: int | None = None,
     seed: int,
     progress: Progress | None = None,
 ) -> list[Episode]:
     """Play whole episodes and record what was executed.
 
     Episode k is reset with the k-th number drawn from `seed`, whatever the environment's autoreset mode, and is played
-    by copy k modulo n: each copy plays its share to the end, so that short episodes are not favoured, and a policy
-    that depends on the observation alone gives the same episodes for any number of copies.
+    by the copy that is free first. Every episode that was begun before the last one kept is played to its end and kept,
+    so that short ones are not favoured; a policy that depends on the observation alone gives the same episodes for any
+    number of copies; and a shorter recording is the beginning of a longer one.
 
     Args:
         policy: from observations (O,) to actions (A,), or from (n, O) to (n, A) for a vector environment, in the
             environment's unit; actions beyond the bounds are clipped, and the clipped ones executed and stored.
         environment: with a bounded, one-dimensional Box of actions and a one-dimensional Box of observations.
-        episodes: how many, at least 1.
+        episodes: how many, at least 1; or
+        steps: as many episodes as hold this many transitions, at least 1.
         seed: of the resets; the policy has its own.
         progress: called after each step with the numbers of finished episodes and of transitions so far.
 
@@ -46,32 +49,69 @@ def record(
         The episodes in the order of their numbers.
 
     Raises:
-        ValueError: spaces of another kind, episodes < 1, or actions that are not finite or have another shape.
+        ValueError: spaces of another kind, not one of episodes and steps, one below 1, or actions that are not finite
+            or have another shape.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}: record at least 1")
+    goal = Goal(episodes, steps)
     is_vector = isinstance(environment, VectorEnv)
     actions = environment.single_action_space if is_vector else environment.action_space  # type: ignore[union-attr]
     observations = (
         environment.single_observation_space if is_vector else environment.observation_space  # type: ignore[union-attr]
     )
     action_box = require_boxes(observations, actions, "the environment")
-    seeds = [int(number) for number in np.random.SeedSequence(seed).generate_state(episodes)]
+    copies = environment.num_envs if isinstance(environment, VectorEnv) else 1
+    seeds = np.random.SeedSequence(seed).generate_state(goal.most + copies)
     if isinstance(environment, VectorEnv):
-        return _record_vector(policy, environment, action_box, seeds, progress)
-    recorded: list[Episode] = []
-    steps = 0
-    for episode_seed in seeds:
+        return _record_vector(policy, environment, action_box, seeds, goal, progress)
+    played = 0
+    for number, episode_seed in enumerate(map(int, seeds)):
         diary = Diary(episode_seed, environment.reset(seed=episode_seed)[0])
         while not diary.ended:
             action = _executable(policy(diary.observations[-1]), action_box, (action_box.shape[0],))
             observation, reward, terminated, truncated, _ = environment.step(action)
             diary.add(action, float(reward), bool(terminated), bool(truncated), observation)
-            steps += 1
+            played += 1
             if progress is not None:
-                progress(len(recorded) + diary.ended, steps)
-        recorded.append(diary.close())
-    return recorded
+                progress(number + diary.ended, played)
+        goal.add(number, diary.close())
+        if goal.reached:
+            break
+    return goal.kept()
+
+
+class Goal:
+    """When enough is recorded: a number of episodes, or of transitions in the first episodes without a hole.
+
+    Raises:
+        ValueError: not one of the two, or one below 1.
+    """
+
+    def __init__(self, episodes: int | None, steps: int | None) -> None:
+        if (episodes is None) == (steps is None):
+            raise ValueError(f"episodes={episodes}, steps={steps}: give one of the two")
+        for name, number in (("episodes", episodes), ("steps", steps)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number}: record at least 1")
+        self.episodes, self.steps = episodes, steps
+        self.most = episodes or steps or 0  # episodes that can be kept, at most
+        self.finished: dict[int, Episode] = {}
+        self.count = self.transitions = 0  # of episodes 0, 1, 2, ... up to the first that is still played
+
+    def add(self, number: int, episode: Episode) -> None:
+        """An episode has ended."""
+        self.finished[number] = episode
+        while self.count in self.finished and not self.reached:
+            self.transitions += len(self.finished[self.count])
+            self.count += 1
+
+    @property
+    def reached(self) -> bool:
+        """Whether the episodes to keep are complete."""
+        return self.count == self.episodes or (self.steps is not None and self.transitions >= self.steps)
+
+    def kept(self) -> list[Episode]:
+        """Them, in the order of their numbers."""
+        return [self.finished[number] for number in range(self.count)]
 
 
 class RandomPolicy:
@@ -131,39 +171,39 @@ def _record_vector(
     policy: Policy,
     environment: VectorEnv[Any, Any, Any],
     action_box: Box,
-    seeds: list[int],
+    seeds: NDArray[np.uint32],
+    goal: Goal,
     progress: Progress | None,
 ) -> list[Episode]:
     copies = environment.num_envs
     is_same_step = AutoresetMode(environment.metadata["autoreset_mode"]) is AutoresetMode.SAME_STEP
-    recorded: dict[int, Episode] = {}
     numbers = list(range(copies))  # episode that each copy plays; beyond the last it runs idle, unrecorded
-    resets = [seeds[number % len(seeds)] for number in numbers]
+    resets = [int(seeds[number]) for number in numbers]
     observations = _reset(environment, resets, np.ones(copies, np.bool_))
     diaries = [Diary(resets[i], observations[i]) for i in range(copies)]
-    steps = 0
-    while len(recorded) < len(seeds):
+    begun, played = copies, 0
+    while not goal.reached:
         actions = _executable(policy(observations), action_box, (copies, action_box.shape[0]))
         observations, rewards, terminated, truncated, infos = environment.step(actions)
         ended = np.asarray(terminated) | np.asarray(truncated)
         for i in range(copies):
-            if numbers[i] >= len(seeds):
+            if numbers[i] >= goal.most:
                 continue
             final = infos["final_obs"][i] if is_same_step and ended[i] else observations[i]
             diaries[i].add(actions[i], float(rewards[i]), bool(terminated[i]), bool(truncated[i]), final)
-            steps += 1
+            played += 1
             if ended[i]:
-                recorded[numbers[i]] = diaries[i].close()
-        if ended.any() and len(recorded) < len(seeds):
+                goal.add(numbers[i], diaries[i].close())
+        if ended.any() and not goal.reached:
             for i in np.flatnonzero(ended).tolist():
-                numbers[i] += copies
-                resets[i] = seeds[numbers[i] % len(seeds)]
+                numbers[i], begun = begun, min(begun + 1, goal.most)
+                resets[i] = int(seeds[numbers[i]])
             observations = _reset(environment, resets, ended)
             for i in np.flatnonzero(ended).tolist():
                 diaries[i] = Diary(resets[i], observations[i])
         if progress is not None:
-            progress(len(recorded), steps)
-    return [recorded[number] for number in range(len(seeds))]
+            progress(len(goal.finished), played)
+    return goal.kept()
 
 
 def _reset(environment: Any, seeds: list[int], ended: NDArray[np.bool_]) -> NDArray[Any]:

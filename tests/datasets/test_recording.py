@@ -122,9 +122,34 @@ def test_progress_counts_episodes_and_transitions() -> None:
     assert [steps for _, steps in seen] == list(range(1, len(seen) + 1))
 
 
+@pytest.mark.parametrize("copies", [0, 1, 4])
+def test_steps_are_as_many_whole_episodes_as_hold_them(copies: int) -> None:
+    longer = record(push, Walk(), episodes=30, seed=3)
+    environment = SyncVectorEnv([Walk] * copies) if copies else Walk()
+    episodes = record(push, environment, steps=40, seed=3)
+    lengths = [len(episode) for episode in episodes]
+    assert sum(lengths[:-1]) < 40 <= sum(lengths)
+    assert all(same(left, right) for left, right in zip(episodes, longer, strict=False))
+
+
+def test_a_shorter_recording_of_samples_is_the_beginning_of_a_longer_one() -> None:
+    def recorded(steps: int) -> list[Any]:
+        vector = SyncVectorEnv([Walk] * 4)
+        return record(RandomPolicy(vector, seed=1), vector, steps=steps, seed=3)
+
+    short, long = recorded(20), recorded(60)
+    assert len(short) < len(long)
+    assert all(same(left, right) for left, right in zip(short, long, strict=False))
+
+
 def test_what_cannot_be_recorded_is_refused() -> None:
     with pytest.raises(ValueError, match="episodes=0"):
         record(push, Walk(), episodes=0, seed=0)
+    with pytest.raises(ValueError, match="steps=-5"):
+        record(push, Walk(), steps=-5, seed=0)
+    for both in ({}, {"episodes": 1, "steps": 1}):
+        with pytest.raises(ValueError, match="one of the two"):
+            record(push, Walk(), seed=0, **both)
     with pytest.raises(ValueError, match="not finite"):
         record(lambda _: np.array([np.nan]), Walk(), episodes=1, seed=0)
     with pytest.raises(ValueError, match=r"shape \(2,\).*takes \(1,\)"):
