@@ -1,6 +1,7 @@
 """One algorithm a file; the classes are re-exported here."""
 
 from orl.agents.bc import BC, BCConfig
+from orl.agents.flash_sac import FlashSAC, FlashSACConfig
 from orl.agents.iql import IQL, IQLConfig
 from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import SAC, SACConfig
@@ -14,6 +15,8 @@ __all__ = [
     "SPEQ",
     "TD3BC",
     "BCConfig",
+    "FlashSAC",
+    "FlashSACConfig",
     "IQLConfig",
     "RewardModel",
     "RewardModelConfig",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import seeding
+from orl.agents.flash_sac import FlashSAC
 from orl.agents.sac import SAC
 from orl.agents.speq import SPEQ
 from orl.evaluation import make_vector
@@ -29,7 +30,7 @@ class Bias(NamedTuple):
     std: NDArray[np.float64]
 
 
-def critic_bias(agent: SAC | SPEQ, environment_id: str, *, episodes: int = 3, seed: int = 0) -> Bias:
+def critic_bias(agent: SAC | SPEQ | FlashSAC, environment_id: str, *, episodes: int = 3, seed: int = 0) -> Bias:
     """Play episodes with sampled actions and compare every Q(s, a), the mean of the critics, with what followed.
 
     Starts and noise come from the evaluation stream of `seed`; training is not touched.
@@ -55,7 +56,7 @@ def critic_bias(agent: SAC | SPEQ, environment_id: str, *, episodes: int = 3, se
         noise = torch.randn(episodes, agent.spaces.action_size, generator=generator, device=agent.device)
         with torch.no_grad():
             actions, log_prob = soft.actor.sample(inputs, noise.expand(population, -1, -1))
-            values.append(_flat(soft.critic(inputs, actions).mean(1)))
+            values.append(_flat(soft.q_values(inputs, actions).mean(1)))
         log_probs.append(_flat(coefficient * log_prob))
         in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
         observations, reward, terminated, truncated, _ = environment.step(in_unit.reshape(len(running), -1))

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.agents.sac import SoftActorCritic
 from orl.agents.stabilization import Phase
 from orl.batch import Metrics
 from orl.configuration import positive, share
 from orl.seeding import Draw
 
 if TYPE_CHECKING:
+    from orl.agents.flash_sac import FlashSAC
     from orl.agents.speq import SPEQ
 
 
@@ -62,13 +64,13 @@ class PhasesConfig:
 class Phases:
     """The phases of an agent's life: which one runs, and when each learner's last one began."""
 
-    def __init__(self, agent: SPEQ) -> None:
+    def __init__(self, agent: SPEQ | FlashSAC) -> None:
         counts = torch.zeros(agent.population, dtype=torch.int64, device=agent.device)
         agent.constants |= {"last_phase": counts, "stabilization_updates": counts.clone()}
         self.running: Phase | None = None
         self.checked_at = 0  # the last multiple of the period where a phase could begin
 
-    def run(self, agent: SPEQ) -> Iterator[Metrics]:
+    def run(self, agent: SPEQ | FlashSAC) -> Iterator[Metrics]:
         """The phase that is due, a piece of `check_every` updates at a time."""
         if self.running is None:
             place = agent.schedule().phase_place(agent.steps)
@@ -88,7 +90,7 @@ class Phases:
                 self.running = None
             yield metrics
 
-    def due(self, agent: SPEQ, place: int) -> Tensor:
+    def due(self, agent: SPEQ | FlashSAC, place: int) -> Tensor:
         """Which learners (P,) begin a phase at a multiple of the period."""
         config = agent.config
         assert agent.buffer is not None
@@ -109,7 +111,7 @@ class Phases:
             tensors |= {f"phase/{name}": tensor for name, tensor in more.items()}
         return tensors, manifest
 
-    def load_state(self, agent: SPEQ, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+    def load_state(self, agent: SPEQ | FlashSAC, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Go on in the phase that was running."""
         self.checked_at = manifest.get("checked_at", 0)
         if "phase" in manifest:
@@ -118,9 +120,10 @@ class Phases:
 
 
 @torch.no_grad()
-def _td_error(agent: SPEQ, place: int, most: int) -> Tensor:
+def _td_error(agent: SPEQ | FlashSAC, place: int, most: int) -> Tensor:
     """Mean absolute TD error (P,) of a sample of the `most` newest transitions, no unit dropped."""
     assert agent.buffer is not None
+    assert isinstance(agent.soft, SoftActorCritic)
     size = len(agent.buffer)
     count = 10 * agent.config.batch_size
     generators = [seeding.torch_generator(seed, "phase", agent.device, (place, 1)) for seed in agent.seeds]

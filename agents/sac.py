@@ -199,6 +199,11 @@ class SoftActorCritic:
             "entropy_coefficient": coefficient.squeeze(-1),
         }
 
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q (P, C, B) with no unit dropped."""
+        values: Tensor = self.critic(observations, actions)
+        return values
+
 
 def dropped(random: Mapping[str, Tensor], name: str) -> Sequence[Tensor]:
     """The drawn units of each hidden layer, in order; empty where nothing is dropped."""

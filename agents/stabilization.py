@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.agents.sac import SoftActorCritic
 from orl.batch import Batch, Metrics
 from orl.seeding import RandomBlocks
 from orl.state import flatten_state, restore_state
 
 if TYPE_CHECKING:
+    from orl.agents.flash_sac import FlashSAC
     from orl.agents.speq import SPEQ
 
 MOST_HELD_OUT = 10_000  # transitions
@@ -39,7 +41,7 @@ class Phase:
     best: Tensor  # (P,), the lowest of them
     waited: Tensor  # (P,), checks since then
 
-    def __init__(self, agent: SPEQ, steps: int, takes_part: Tensor) -> None:
+    def __init__(self, agent: SPEQ | FlashSAC, steps: int, takes_part: Tensor) -> None:
         assert agent.buffer is not None
         self.steps, self.updates = steps, 0
         self.is_running, self.done = takes_part, torch.zeros_like(agent.constants["last_phase"])
@@ -52,19 +54,20 @@ class Phase:
             self._hold_out(agent)
 
     @classmethod
-    def begin(cls, agent: SPEQ, takes_part: Tensor) -> Phase:
+    def begin(cls, agent: SPEQ | FlashSAC, takes_part: Tensor) -> Phase:
         """A new phase at the agent's present step, for the learners (P,) that take part."""
         phase = cls(agent, agent.steps, takes_part)
         if phase.is_automatic:
             phase.kept = phase._critics(agent)
         if phase.order is not None:
+            assert isinstance(agent.soft, SoftActorCritic)
             if agent.config.length == "td_error":  # y of the targets as they are now: frozen for the whole phase
                 phase.targets = agent.soft.targets(phase.held_out, {"next_noise": phase.noise})
             phase.smoothed = phase.best = phase._score(agent)
             phase.waited = torch.zeros_like(phase.done)
         return phase
 
-    def _hold_out(self, agent: SPEQ) -> None:
+    def _hold_out(self, agent: SPEQ | FlashSAC) -> None:
         """Choose the held-out transitions and the noise of their checks: from the seed and the step alone."""
         c = agent.config
         held = min(max(int(c.held_out * self.size), 1), MOST_HELD_OUT)
@@ -77,7 +80,7 @@ class Phase:
         assert agent.buffer is not None
         self.held_out: Batch = agent.normalised(agent.buffer.gather(self.order[:, :held]))
 
-    def advance(self, agent: SPEQ) -> Metrics:
+    def advance(self, agent: SPEQ | FlashSAC) -> Metrics:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
@@ -92,7 +95,7 @@ class Phase:
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
         return metrics | {"phase_updates": self.done.clone()}
 
-    def _batch(self, agent: SPEQ, uniform: Tensor) -> Batch:
+    def _batch(self, agent: SPEQ | FlashSAC, uniform: Tensor) -> Batch:
         assert agent.buffer is not None
         if self.order is None:
             return agent.buffer.sample(uniform)
@@ -100,7 +103,7 @@ class Phase:
         places = held + (uniform * (self.size - held)).long()
         return agent.buffer.gather(self.order.gather(1, places))
 
-    def _check(self, agent: SPEQ) -> Tensor:
+    def _check(self, agent: SPEQ | FlashSAC) -> Tensor:
         """Score the critics; stop learners that have not improved for `patience` checks."""
         c = agent.config
         weight = 2.0 / (c.smoothing + 1.0)
@@ -112,7 +115,7 @@ class Phase:
         self.is_running = self.is_running & (self.waited < c.patience)
         return self.smoothed
 
-    def _score(self, agent: SPEQ) -> Tensor:
+    def _score(self, agent: SPEQ | FlashSAC) -> Tensor:
         """What falls as long as a phase is worth its updates, (P,).
 
         td_error: mean squared error to the targets of the phase's start. policy_value: alpha log pi - mean_i Q_i at the
@@ -128,18 +131,18 @@ class Phase:
             score: Tensor = (soft.entropy_coefficient() * log_prob - values.mean(1)).mean(1)
             return score
 
-    def _critics(self, agent: SPEQ) -> dict[str, Tensor]:
+    def _critics(self, agent: SPEQ | FlashSAC) -> dict[str, Tensor]:
         names = ("critic", "critic_target")
         return flatten_state({n: agent.networks[n] for n in names}, {"critic": agent.optimizers["critic"]}, {})
 
-    def _keep(self, agent: SPEQ, learners: Tensor) -> None:
+    def _keep(self, agent: SPEQ | FlashSAC, learners: Tensor) -> None:
         """Remember the critics of these learners (P,) as those to end with; not Adam's step, which all share."""
         for name, tensor in self._critics(agent).items():
             if not name.endswith("/step"):
                 chosen = learners.view(-1, *[1] * (tensor.dim() - 1))
                 self.kept[name] = torch.where(chosen, tensor, self.kept[name])
 
-    def finish(self, agent: SPEQ) -> None:
+    def finish(self, agent: SPEQ | FlashSAC) -> None:
         """Put learners that parted ways to the critics they end with."""
         if not self.is_automatic:
             return
@@ -163,7 +166,7 @@ class Phase:
         return tensors, {"steps": self.steps, "updates": self.updates, "position": position}
 
     @classmethod
-    def load(cls, agent: SPEQ, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Phase:
+    def load(cls, agent: SPEQ | FlashSAC, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Phase:
         """The inverse of `state`."""
         own = {name: tensor.to(agent.device) for name, tensor in tensors.items() if name != "block_start"}
         phase = cls(agent, manifest["steps"], own["is_running"])

@@ -110,6 +110,9 @@ class Agent(ABC):
     def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
 
+    def observe(self, step: Step) -> None:  # noqa: B027  most algorithms need nothing more
+        """Take what else the algorithm needs from a step in the environments, such as the scale of rewards."""
+
     def schedule(self) -> Schedule:
         """When to update while acting; an algorithm without one learns from recorded data alone."""
         raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
@@ -214,6 +217,7 @@ class Agent(ABC):
         tensors = (torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
         self.buffer.add(*tensors)
         self.steps += self.collector.copies
+        self.observe(step)
         return self._schedule.updates(self.steps - self.collector.copies, self.steps)
 
     def _explore(self, observations: Floats) -> Floats:

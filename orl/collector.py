@@ -120,7 +120,9 @@ class Collector:
         arrays = ("observations", "returns", "lengths", "recent_returns", "recent_lengths", "episodes")
         if isinstance(self.vector, SyncVectorEnv):
             states = [environment_state(each) for each in self.vector.envs]
-            texts = ["\n".join(states[k * self.copies : (k + 1) * self.copies]) for k in range(self.shape[0])]
+            texts = [""] * self.shape[0]
+            if all(states):
+                texts = ["\n".join(states[k * self.copies : (k + 1) * self.copies]) for k in range(self.shape[0])]
         else:
             restorable = hasattr(self.vector.unwrapped, "get_state")
             texts = [environment_state(self.vector) if restorable else ""] * self.shape[0]

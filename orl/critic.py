@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,7 @@ class Target(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(online).requires_grad_(False)
 
-    def forward(self, *inputs: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, *inputs: Any) -> Tensor:
         """What the copy returns."""
         outputs: Tensor = self.network(*inputs)
         return outputs

@@ -3,7 +3,7 @@
 What is kept: of every wrapper and of the environment itself the attributes that are numbers or arrays (such as
 `TimeLimit`'s elapsed steps) and the random generator; of MuJoCo also the integration state and the places of the
 bodies; of environments with `get_state` and `set_state` what these give. Environments that keep their state elsewhere
-(lists, objects of their own) need these two methods.
+(lists, objects of their own) need these two methods: without them there is no state that could be restored.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorWrapper
 
 
 def environment_state(environment: Any) -> str:
-    """The state of an environment, or of a vector environment with `get_state`, as JSON."""
+    """The state of an environment, or of a vector environment with `get_state`, as JSON; empty where it cannot be kept."""
     own = environment.unwrapped.get_state() if hasattr(environment.unwrapped, "get_state") else None
-    layers = [_attributes(layer) for layer in _layers(environment)]
-    return json.dumps(
-        _encode({"layers": layers, "own": own, "mujoco": _mujoco_state(environment.unwrapped)}), separators=(",", ":")
-    )
+    mujoco = _mujoco_state(environment.unwrapped)
+    layers = list(_layers(environment))
+    if not all(_is_kept(layer) for layer in (layers if own is None and mujoco is None else layers[:-1])):
+        return ""
+    state = {"layers": [_attributes(layer) for layer in layers], "own": own, "mujoco": mujoco}
+    return json.dumps(_encode(state), separators=(",", ":"))
 
 
 def restore_environment(environment: Any, text: str) -> None:
@@ -42,10 +46,25 @@ def restore_environment(environment: Any, text: str) -> None:
 
 def _layers(environment: Any) -> Iterator[Any]:
     """The wrappers from outside to inside, then the environment."""
-    while isinstance(environment, gymnasium.Wrapper):
+    while isinstance(environment, gymnasium.Wrapper | VectorWrapper):
         yield environment
         environment = environment.env
     yield environment
+
+
+def _is_kept(layer: Any) -> bool:
+    """Whether an attribute can be neither the state nor a part of it unless `_attributes` keeps it."""
+    return all(_is_constant(value) for name, value in vars(layer).items() if name != "env")
+
+
+def _is_constant(value: Any) -> bool:
+    """Numbers and arrays are kept; texts, spaces, functions, and tuples and dictionaries of such do not change."""
+    if isinstance(value, dict | tuple):
+        return all(map(_is_constant, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biufUS"
+    plain = (bool, int, float, str, bytes, np.number, np.bool_, np.random.Generator, gymnasium.Space, EnvSpec, type)
+    return value is None or callable(value) or isinstance(value, plain)
 
 
 def _attributes(layer: Any) -> list[Any]:

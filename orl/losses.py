@@ -5,6 +5,7 @@ A loss is averaged over the batch, the last axis, and summed over all leading ax
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -21,6 +22,33 @@ def td_target(rewards: Tensor, terminated: Tensor, next_values: Tensor, discount
 def squared_error(values: Tensor, targets: Tensor) -> Tensor:
     """Sum over members of mean_B (Q(s, a) - y)^2; values (P, C, B), targets (P, B)."""
     return over_batch((values - targets.unsqueeze(1)).square())
+
+
+def categorical_target(probabilities: Tensor, values: Tensor, support: Tensor) -> Tensor:
+    """The distribution of `values` with `probabilities`, projected on an evenly spaced support.
+
+    Mass between two bins is split so that its mean stays; beyond the ends it goes to the last bin.
+
+    Args:
+        probabilities: (P, B, bins).
+        values: (P, B, bins), where each of them lies after the Bellman update.
+        support: (P, bins), ascending.
+
+    Source: Bellemare et al. 2017 (C51, arXiv 1707.06887), Algorithm 1.
+    """
+    bins = support.shape[-1]
+    low, high = support[:, :1, None], support[:, -1:, None]
+    places = (values.clamp(low, high) - low) * ((bins - 1) / (high - low))
+    lower = places.floor().clamp(max=bins - 2)
+    share = places - lower
+    index = lower.long()
+    target = torch.zeros_like(probabilities).scatter_add_(-1, index, probabilities * (1.0 - share))
+    return target.scatter_add_(-1, index + 1, probabilities * share)
+
+
+def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Sum over members of mean_B -sum_z p(z) log q(z); logits (P, C, B, bins), target (P, B, bins)."""
+    return over_batch(-(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1))
 
 
 def expectile_loss(values: Tensor, targets: Tensor, expectile: float) -> Tensor:

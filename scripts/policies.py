@@ -15,11 +15,11 @@ from torch import Tensor
 
 from orl import seeding
 from orl.actor import SquashedGaussianActor
-from orl.agents import SAC, SPEQ
+from orl.agents import SAC, SPEQ, FlashSAC
 from orl.spaces import Spaces
 
 
-def write_policy(agent: SAC | SPEQ, learner: int, path: Path, **facts: Any) -> None:
+def write_policy(agent: SAC | SPEQ | FlashSAC, learner: int, path: Path, **facts: Any) -> None:
     """Write a learner's actor.
 
     Args:

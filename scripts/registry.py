@@ -7,7 +7,7 @@ from typing import Any
 
 from orl import agents, checkpoint
 from orl.agent import Agent
-from orl.agents import sac, speq
+from orl.agents import flash_sac, sac, speq
 
 PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "bc": (agents.BC, agents.BCConfig()),
@@ -18,6 +18,8 @@ PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "droq": (agents.SAC, sac.DROQ_PRESET),
     "speq": (agents.SPEQ, speq.SPEQ_PRESET),
     "speq-auto": (agents.SPEQ, speq.SPEQ_AUTO_PRESET),
+    "flash-sac": (agents.FlashSAC, flash_sac.FLASH_SAC_PRESET),
+    "flash-speq": (agents.FlashSAC, flash_sac.FLASH_SPEQ_PRESET),
 }
 
 

@@ -14,7 +14,8 @@ import tyro
 from rich.console import Console
 
 from orl import checkpoint, datasets, loop
-from orl.agents import SAC, SPEQ
+from orl.actor import SquashedGaussianActor
+from orl.agents import SAC, SPEQ, FlashSAC
 from orl.agents.critic_bias import critic_bias
 from orl.checkpoint import learner_names
 from orl.evaluation import evaluate
@@ -102,7 +103,7 @@ class TrainOnline(Generic[C]):
         agent.connect()
         with Sink(folder.path, learner_names(self._seeds), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
-            in_phase = isinstance(agent, SPEQ) and agent.phases.running is not None
+            in_phase = not isinstance(agent, SAC) and agent.phases.running is not None
             left = self.steps - agent.steps
             for moment in loop.online(agent, left, progress_bar=True) if left > 0 else ():
                 spent += time.monotonic() - started
@@ -125,18 +126,18 @@ class TrainOnline(Generic[C]):
         ratio: float = self.config.utd_ratio  # type: ignore[attr-defined]
         return self.checkpoint_every if in_phase else round(self.checkpoint_every * (1.0 + ratio))
 
-    def _agent(self, folder: RunFolder) -> SAC | SPEQ:
+    def _agent(self, folder: RunFolder) -> SAC | SPEQ | FlashSAC:
         kind: Any = PRESETS[self.agent][0]
         parts = [folder.path / name for name in learner_names(self._seeds)]
         if not all(checkpoint.numbers(part) for part in parts):
-            agent: SAC | SPEQ = kind(self.env, self.config, seed=self._seeds, device=self.device)
+            agent: SAC | SPEQ | FlashSAC = kind(self.env, self.config, seed=self._seeds, device=self.device)
             return agent
         agent = kind.load(folder.path if self.seeds > 1 else parts[0], device=self.device)
         folder.resume(agent.work, "work")
         Console().print(f"resuming {folder.path} at step {agent.steps:,}", soft_wrap=True)
         return agent
 
-    def _log(self, agent: SAC | SPEQ, moment: Moment, sink: Sink, *, last: bool) -> None:
+    def _log(self, agent: SAC | SPEQ | FlashSAC, moment: Moment, sink: Sink, *, last: bool) -> None:
         assert agent.collector is not None
         if moment.in_phase:
             sink.write(agent.work, moment.metrics, "phase/", x=agent.updates + agent.phase_updates)
@@ -149,7 +150,9 @@ class TrainOnline(Generic[C]):
                 full["stabilization_updates"] = agent.constants["stabilization_updates"]
             sink.write(agent.work, full, "time/", x=moment.steps)
 
-    def _evaluate(self, agent: SAC | SPEQ, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool) -> None:
+    def _evaluate(
+        self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool
+    ) -> None:
         played = evaluate(agent, self.env, episodes=self.eval_episodes)
         metrics = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
         if self.env in datasets.REFERENCES:
@@ -172,15 +175,17 @@ class TrainOnline(Generic[C]):
         )
         tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in metrics.items()}
         sink.write(agent.work, tensors, "eval/", x=agent.steps)
-        for k, name in enumerate(learner_names(self._seeds) if not after_phase else ()):
+        if after_phase or not isinstance(agent.soft.actor, SquashedGaussianActor):
+            return
+        for k, name in enumerate(learner_names(self._seeds)):
             facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.agent}
             write_policy(agent, k, folder.path / name / "policies" / f"step-{agent.steps}.safetensors", **facts)
 
-    def _write_replay(self, agent: SAC | SPEQ, folder: RunFolder) -> None:
+    def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder) -> None:
         for k, name in enumerate(learner_names(self._seeds)):
             datasets.write_npz(replay_dataset(agent, k), folder.path / name / "replay.npz")
 
-    def _finish(self, folder: RunFolder, agent: SAC | SPEQ) -> dict[str, Any]:
+    def _finish(self, folder: RunFolder, agent: SAC | SPEQ | FlashSAC) -> dict[str, Any]:
         history = [each for each in folder.history if not each["after_phase"]]
         returns = np.array([each["returns"] for each in history])  # (evaluations, P, E)
         write_evaluations(folder, self._seeds, history, "steps")

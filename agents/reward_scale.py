@@ -1,0 +1,67 @@
+"""The scale of rewards: large enough that discounted returns stay in the range of a categorical value.
+
+Source: SimbaV2 (Lee et al. 2025) and FlashSAC's code.
+
+Shape key: P population, n copies of the environment per learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RETURNS = "reward_scale/returns"
+
+
+class RewardScale:
+    """D = max(std of G, max |G| / bound), with G the discounted sum of an episode's rewards so far, over all steps.
+
+    Args:
+        population: P; every learner has a scale of its own.
+        discount: gamma.
+        bound: what |G| / D never exceeds.
+        device: of the scale.
+    """
+
+    def __init__(self, population: int, discount: float, bound: float, device: torch.device) -> None:
+        self.discount, self.bound = discount, bound
+        names = ("count", "mean", "squares", "largest")
+        self.statistics = {
+            f"return_{name}": torch.zeros(population, dtype=torch.float64, device=device) for name in names
+        }
+        self.returns: NDArray[np.float64] | None = None  # (P, n), of the running episodes
+
+    @property
+    def value(self) -> Tensor:
+        """D, (P, 1); 1 before anything was seen."""
+        count, squares, largest = (self.statistics[f"return_{name}"] for name in ("count", "squares", "largest"))
+        std = (squares / count.clamp(min=1.0) + 1e-8).sqrt()
+        scale = torch.where(count > 0, torch.maximum(std, largest / self.bound), 1.0)
+        return scale.to(torch.get_default_dtype()).unsqueeze(-1)
+
+    def observe(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> None:
+        """Add the rewards (P, n) of one step; where an episode ended (P, n), the next one begins at 0."""
+        if self.returns is None:
+            self.returns = np.zeros_like(rewards)
+        self.returns = self.discount * self.returns + rewards
+        count, mean, squares, largest = self.statistics.values()
+        for values in torch.from_numpy(self.returns).to(count.device).unbind(1):  # Welford's update, copy by copy
+            count += 1.0
+            difference = values - mean
+            mean += difference / count
+            squares += difference * (values - mean)
+            largest.copy_(torch.maximum(largest, values.abs()))
+        self.returns[ended] = 0.0
+
+    def running_state(self) -> dict[str, Tensor]:
+        """The discounted returns of the running episodes."""
+        return {} if self.returns is None else {RETURNS: torch.from_numpy(self.returns.copy())}
+
+    def load_running(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `running_state`."""
+        if RETURNS in tensors:
+            self.returns = tensors[RETURNS].cpu().numpy().copy()
