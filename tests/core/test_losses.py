@@ -95,3 +95,24 @@ def test_huber_is_twice_that_of_torch() -> None:
     errors = torch.linspace(-3, 3, 31)
     expected = 2 * torch.nn.functional.huber_loss(errors, torch.zeros(31), reduction="none", delta=0.7)
     torch.testing.assert_close(losses.huber(errors, 0.7), expected)
+
+
+def test_a_categorical_target_splits_mass_between_neighbours_and_keeps_the_mean() -> None:
+    support = torch.tensor([[-1.0, 0.0, 1.0]])
+    probabilities = torch.tensor([[[0.2, 0.3, 0.5]]])
+    target = losses.categorical_target(probabilities, torch.tensor([[[-0.5, 0.25, 0.75]]]), support)
+    # 0.2 at -0.5: halves to -1 and 0; 0.3 at 0.25: 0.225 and 0.075; 0.5 at 0.75: 0.125 and 0.375
+    torch.testing.assert_close(target, torch.tensor([[[0.1, 0.45, 0.45]]]))
+    assert (target * support).sum().item() == pytest.approx(0.35)  # -0.5 * 0.2 + 0.25 * 0.3 + 0.75 * 0.5
+
+
+def test_a_categorical_target_keeps_mass_on_bins_and_beyond_the_ends() -> None:
+    support = torch.tensor([[-1.0, 0.0, 1.0]])
+    target = losses.categorical_target(torch.tensor([[[0.2, 0.3, 0.5]]]), torch.tensor([[[-3.0, 0.0, 1.0]]]), support)
+    torch.testing.assert_close(target, torch.tensor([[[0.2, 0.3, 0.5]]]))
+
+
+def test_cross_entropy_sums_critics() -> None:
+    logits = torch.tensor([[[[0.0, 0.0]], [[math.log(3.0), 0.0]]]])  # (1, 2, 1, 2): halves; three quarters and one
+    loss = losses.cross_entropy(logits, torch.tensor([[[1.0, 0.0]]]))
+    assert loss.item() == pytest.approx(math.log(2.0) + math.log(4.0 / 3.0))

@@ -1,0 +1,157 @@
+"""FlashSAC: its equations by hand, what stands still when, the population law, exact resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from orl import loop
+from orl.agent import Agent
+from orl.agents import FlashSAC, FlashSACConfig
+from orl.agents.reward_scale import RewardScale
+from orl.batch import Batch
+from orl.normalized_networks import UnitLinear
+
+SMALL: dict[str, Any] = {
+    "critic_width": 8,
+    "critic_blocks": 1,
+    "actor_width": 8,
+    "actor_blocks": 1,
+    "batch_size": 8,
+    "num_bins": 11,
+    "learning_starts": 30,
+}
+PHASES: dict[str, Any] = {"phase_updates": 20, "period": 50, "check_every": 8}
+ENV = "Pendulum-v1"
+
+
+def tensors(agent: Agent) -> dict[str, Tensor]:
+    return agent.state()[0]
+
+
+def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance: float) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("phases", [{}, PHASES])
+def test_learner_k_of_many_equals_that_learner_alone(phases: dict[str, Any]) -> None:
+    many = FlashSAC(ENV, seed=[0, 1, 2], **SMALL, **phases).learn(130)
+    alone = FlashSAC(ENV, seed=1, **SMALL, **phases).learn(130)
+    assert many.phase_updates == alone.phase_updates == (40 if phases else 0)
+    assert_same(tensors(many.learner(1)), tensors(alone), rtol=1e-9, atol=1e-10)
+
+
+def test_training_goes_on_exactly_in_the_middle_of_a_phase(tmp_path: Path) -> None:
+    whole = FlashSAC(ENV, seed=[0, 1], **SMALL, **PHASES).learn(130)
+    first = FlashSAC(ENV, seed=[0, 1], **SMALL, **PHASES)
+    first.connect()
+    for moment in loop.online(first, 130):
+        if moment.in_phase:
+            break
+    assert first.phases.running is not None
+    first.save(tmp_path / "run")
+    second = FlashSAC.load(tmp_path / "run")
+    second.learn(130 - second.steps)
+    assert_same(tensors(whole), tensors(second), rtol=0.0, atol=0.0)
+
+
+def test_a_phase_moves_critics_and_targets_alone() -> None:
+    agent = FlashSAC(ENV, **SMALL, **PHASES)
+    agent.connect()
+    moments = loop.online(agent, 130)
+    before = next(tensors(agent) for moment in moments if moment.steps == 50)
+    for moment in moments:
+        if moment.in_phase and agent.phases.running is None:
+            break
+    after = tensors(agent)
+    moved = {name.split("/")[0] for name in before if not before[name].equal(after[name])}
+    assert moved == {"critic", "critic_target", "optimizer", "last_phase", "stabilization_updates"}
+    changed = {name for name in before if name.startswith("optimizer") and not before[name].equal(after[name])}
+    assert all(name.startswith("optimizer/critic/") for name in changed)
+
+
+def test_an_actor_step_leaves_the_critic_alone_and_keeps_rows_at_norm_one() -> None:
+    agent = FlashSAC(ENV, **SMALL).learn(40)
+    assert agent.buffer is not None
+    random = agent.random.next()
+    batch = agent.buffer.sample(random["indices"])
+    before = {name: value.clone() for name, value in agent.soft.critic.state_dict().items()}
+    agent.soft.update_actor(batch, random)
+    assert all(value.equal(before[name]) for name, value in agent.soft.critic.state_dict().items())
+    for module in agent.soft.actor.modules():
+        if isinstance(module, UnitLinear):
+            torch.testing.assert_close(module.weight.norm(dim=-2), torch.ones_like(module.weight[..., 0, :]))
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_target_is_the_bellman_update_of_the_lower_critic() -> None:
+    agent = FlashSAC(ENV, **SMALL)
+    agent.soft.reward_scale.observe(np.array([[8.0]]), np.array([[True]]))  # D = 8 / 4
+    noise = torch.randn(1, 2, 3, 11, generator=torch.Generator().manual_seed(0))
+    logits = noise - 8.0 * agent.soft.critic.support.square()  # no mass near the ends, where it would be cut
+    batch = Batch(
+        torch.zeros(1, 3, 3),
+        torch.zeros(1, 3, 1),
+        torch.tensor([[1.0, -1.0, 0.5]]),
+        torch.zeros(1, 3, 3),
+        torch.tensor([[0.0, 0.0, 1.0]]),
+    )
+    log_prob = torch.tensor([[0.5, -2.0, 3.0]])
+    target = agent.soft.target_distribution(batch, logits, log_prob)
+    torch.testing.assert_close(target.sum(-1), torch.ones(1, 3))
+    lower = agent.soft.critic.values(logits).amin(1)
+    soft_value = torch.where(batch.terminated > 0, 0.0, lower - 0.01 * log_prob)
+    mean = (target * agent.soft.critic.support.unsqueeze(1)).sum(-1)
+    torch.testing.assert_close(mean, batch.rewards / 2.0 + 0.99 * soft_value)
+    assert (target[0, 2] > 0).sum() <= 2  # terminal: the two bins around r / D
+
+
+def test_the_reward_scale_is_the_std_or_the_largest_return() -> None:
+    scale = RewardScale(1, 0.5, 4.0, torch.device("cpu"))
+    assert scale.value.item() == 1.0
+    returns, running = [], 0.0
+    for reward, ended in [(1.0, False), (2.0, True), (3.0, False), (-1.0, False)]:
+        running = 0.5 * running + reward
+        returns.append(running)
+        running = 0.0 if ended else running
+        scale.observe(np.array([[reward]]), np.array([[ended]]))
+    assert returns == [1.0, 2.5, 3.0, 0.5]
+    assert scale.value.item() == pytest.approx(np.std(returns), rel=1e-5)
+    scale.observe(np.array([[80.0]]), np.array([[False]]))
+    returns.append(80.25)
+    assert scale.value.item() == pytest.approx(max(np.std(returns), 80.25 / 4.0), rel=1e-5)
+
+
+def test_the_learning_rate_follows_environment_steps_not_updates() -> None:
+    agent = FlashSAC(ENV, **SMALL, **PHASES, cosine_horizon=100)
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in agent.optimizers.items()}
+    assert set(rates.values()) == {3e-4}
+    agent.learn(50)
+    assert agent.optimizers["critic"].param_groups[0]["lr"] == pytest.approx(2.25e-4)
+    agent.learn(100)
+    assert agent.optimizers["actor"].param_groups[0]["lr"] == pytest.approx(1.5e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"length": "td_error"}, "phases have a fixed length"),
+        ({"timing": "td_error"}, "timing 'fixed' or 'new_data'"),
+        ({"num_bins": 1}, "num_bins=1"),
+        ({"batch_size": 1}, "batch_size=1"),
+        ({"phase_updates": -1}, "phase_updates=-1: must not be negative"),
+        ({"tau": 2.0}, r"tau=2.0: must lie in \[0, 1\]"),
+        ({"critic_width": 0}, "critic_width=0: must be above 0"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FlashSACConfig(**fields)
