@@ -10,7 +10,13 @@ import torch
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from orl.actor import DeterministicActor, GaussianActor, SquashedGaussianActor, normal_log_prob
+from orl.actor import (
+    DeterministicActor,
+    EntropyCoefficient,
+    GaussianActor,
+    SquashedGaussianActor,
+    normal_log_prob,
+)
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -89,3 +95,27 @@ def test_a_squashed_sample_passes_gradients_and_its_mode_is_tanh_of_the_mean(gen
     actions, _ = actor.sample(observations, noise(1, 4, 2))
     actions.sum().backward()
     assert all(parameter.grad is not None for parameter in actor.parameters())
+
+
+@pytest.mark.parametrize("raw", [-20.0, -5.0, 0.0, 5.0, 20.0])
+def test_a_squashed_log_density_is_exact_far_out(generators: Generators, raw: float) -> None:
+    """float32 at |u| = 20, where 1 - tanh(u)^2 is 0: log(1 - tanh(u)^2) = log 4 - 2 |u| - 2 log(1 + exp(-2 |u|))."""
+    actor = SquashedGaussianActor(generators(0), 2, 1, (4,))
+    layer = actor.network.layers[-1]
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([[[raw, math.log(0.5)]]]))
+    action, log_prob = actor.sample(torch.zeros(1, 1, 2), torch.zeros(1, 1, 1))
+    slope = math.log(4.0) - 2 * abs(raw) - 2 * math.log1p(math.exp(-2 * abs(raw)))
+    assert action.item() == pytest.approx(math.tanh(raw), abs=1e-7)
+    assert log_prob.item() == pytest.approx(-0.5 * math.log(2 * math.pi) - math.log(0.5) - slope, rel=1e-6)
+    log_prob.sum().backward()
+    assert layer.bias.grad is not None
+    assert layer.bias.grad[0, 0, 0].item() == pytest.approx(2 * math.tanh(raw), abs=1e-6)  # d/du of -log(1 - tanh^2)
+
+
+def test_an_entropy_coefficient_starts_where_it_is_told_and_stays_positive() -> None:
+    coefficient = EntropyCoefficient(3, 0.2)
+    torch.testing.assert_close(coefficient(), torch.full((3, 1), 0.2))
+    coefficient.log_value.data.copy_(torch.tensor([-50.0, 0.0, 3.0]))
+    assert (coefficient() > 0).all()

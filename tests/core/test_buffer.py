@@ -185,3 +185,60 @@ def test_memory_of_a_system_that_does_not_say_is_not_refused(monkeypatch: pytest
 def test_free_memory_of_this_machine_is_known() -> None:
     free = available_memory(torch.device("cpu"))
     assert free is None or 2**20 < free < 2**50
+
+
+def test_a_grown_buffer_begins_with_the_dataset(make_data: Callable[..., Dataset]) -> None:
+    first, second = make_data(20, seed=1), make_data(20, seed=2)
+    grown = ReplayBuffer.from_datasets([first, second]).grown(25)
+    assert (len(grown), grown.position, grown.capacity) == (20, 20, 25)
+    batch = grown.gather(torch.arange(20).expand(2, 20))
+    for k, each in enumerate((first, second)):
+        assert np.array_equal(batch.observations[k].numpy(), each.observations)
+        assert np.array_equal(batch.rewards[k].numpy(), each.rewards)
+        assert np.array_equal(batch.terminated[k].numpy(), each.terminated)
+    grown.add(**{name: values for name, values in sized(torch.full((2, 7), 1.0)).items()})
+    assert (len(grown), grown.position) == (25, 2)
+    assert np.array_equal(grown.gather(torch.full((2, 1), 2)).observations[1, 0].numpy(), second.observations[2])
+
+
+def sized(numbers: Tensor) -> dict[str, Tensor]:
+    """Transitions of the size that `make_data` has."""
+    made = transitions(numbers)
+    return made | {
+        "observations": made["observations"][..., :1].repeat(1, 1, 3),
+        "actions": made["actions"].repeat(1, 1, 2),
+        "next_observations": made["next_observations"][..., :1].repeat(1, 1, 3),
+    }
+
+
+def test_a_grown_buffer_keeps_the_last_rows_that_fit(make_data: Callable[..., Dataset]) -> None:
+    data = make_data(20)
+    grown = ReplayBuffer.from_datasets([data]).grown(8)
+    assert (len(grown), grown.position) == (8, 0)
+    rows = grown.gather(torch.arange(8).unsqueeze(0)).observations[0].numpy()
+    assert np.array_equal(rows, data.observations[-8:])
+
+
+def test_data_of_unequal_sizes_do_not_grow(make_data: Callable[..., Dataset]) -> None:
+    buffer = ReplayBuffer.from_datasets([make_data(20), make_data(30)])
+    with pytest.raises(ValueError, match=r"datasets of \[20, 30\] transitions: .* go on online need equal ones"):
+        buffer.grown(100)
+    assert len(buffer.grown(10)) == 10  # as many of each
+
+
+@pytest.mark.parametrize("added", [2, 3, 5])
+def test_a_buffer_continues_from_its_state(added: int) -> None:
+    """Not full, exactly full, and wrapped; the tensors have the population first and hold what is there alone."""
+    numbers = torch.arange(1.0, added + 1)
+    buffer, loaded = (ReplayBuffer(3, 2, 1, population=2) for _ in range(2))
+    for number in numbers:
+        buffer.add(**transitions(torch.stack([number, number + 10]).unsqueeze(1)))
+    state = buffer.state()
+    assert all(len(tensor) == 2 for tensor in state.values())
+    assert state["rewards"].shape == (2, min(added, 3))
+    loaded.load({name: tensor.clone() for name, tensor in state.items()})
+    assert contents(loaded) == contents(buffer)
+    for each in (buffer, loaded):
+        each.add(**transitions(torch.tensor([[7.0, 8.0], [17.0, 18.0]])))
+    assert contents(loaded) == contents(buffer)
+    assert (len(loaded), loaded.position) == (len(buffer), buffer.position)

@@ -92,7 +92,7 @@ def test_nothing_readable_names_the_folder_and_what_is_there(tmp_path: Path) -> 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 1"):
+    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 2"):
         checkpoint.load(tmp_path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,20 @@ class Counter:
     """A learner that counts."""
 
     updates = 5
+    steps = 0
+    copies = 1
+    due = 1  # updates a step
+    phases: tuple[int, ...] = ()  # steps that a phase of two pieces follows
+
+    def collect(self) -> int:
+        self.steps += self.copies
+        return self.due
+
+    def phase(self) -> Iterator[dict[str, Tensor]]:
+        if self.steps in self.phases:
+            self.phases = tuple(each for each in self.phases if each != self.steps)
+            yield {"piece": torch.tensor([1.0])}
+            yield {"piece": torch.tensor([2.0])}
 
     def step(self) -> dict[str, Tensor]:
         self.updates += 1
@@ -44,3 +60,49 @@ def test_an_invisible_progress_bar_prints_nothing(capsys: pytest.CaptureFixture[
     with progress("work", 10, visible=False) as advance:
         advance(3)
     assert capsys.readouterr().out == ""
+
+
+def moments(learner: Counter, steps: int) -> list[tuple[int, int, bool]]:
+    return [(moment.steps, learner.updates - 5, moment.in_phase) for moment in loop.online(learner, steps)]
+
+
+def test_online_it_yields_after_every_step_and_its_updates() -> None:
+    learner = Counter()
+    assert moments(learner, 3) == [(1, 1, False), (2, 2, False), (3, 3, False)]
+    learner.due = 2
+    assert moments(learner, 1) == [(4, 5, False)]
+    learner.due = 0
+    assert [moment.metrics for moment in loop.online(learner, 2)] == [{}, {}]
+
+
+def test_online_copies_share_the_steps() -> None:
+    learner = Counter()
+    learner.copies = 4
+    assert [steps for steps, _, _ in moments(learner, 10)] == [4, 8, 12]  # the last step of all copies is whole
+
+
+def test_a_phase_follows_its_step_and_none_the_last_one() -> None:
+    learner = Counter()
+    learner.phases = (2, 4)
+    expected = [(1, 1, False), (2, 2, False), (2, 2, True), (2, 2, True), (3, 3, False), (4, 4, False)]
+    assert moments(learner, 4) == expected
+    assert moments(learner, 1) == [(4, 4, True), (4, 4, True), (5, 5, False)]  # training went on after all
+
+
+def test_metrics_of_several_updates_are_the_last_of_each() -> None:
+    learner = Counter()
+    learner.due = 3
+    assert [moment.metrics["count"].item() for moment in loop.online(learner, 2)] == [8.0, 11.0]
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_no_steps_are_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"steps={steps}: give at least one environment step"):
+        next(loop.online(Counter(), steps))
+
+
+def test_a_progress_bar_shows_the_steps_and_not_the_phases(capsys: pytest.CaptureFixture[str]) -> None:
+    learner = Counter()
+    learner.phases = (2,)
+    assert len(list(loop.online(learner, 4, progress_bar=True))) == 6
+    assert "4/4" in capsys.readouterr().out

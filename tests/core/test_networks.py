@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from orl.networks import StackedLinear, StackedMLP
+from orl.networks import StackedLayerNorm, StackedLinear, StackedMLP, dropout
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -67,3 +67,77 @@ def test_a_learner_starts_as_it_would_alone_and_members_differ(generators: Gener
         assert torch.equal(stacked[1:], own)
         assert not torch.equal(stacked[0], stacked[1])
         assert not torch.equal(own[0, 0], own[0, 1])
+
+
+@pytest.mark.parametrize("members", [(), (2,), (2, 3)])
+def test_stacked_layer_normalisation_equals_separate_ones(members: tuple[int, ...], float64: None) -> None:
+    stacked = StackedLayerNorm((3, *members), 6)
+    noise = torch.Generator().manual_seed(0)
+    for parameter in stacked.parameters():
+        parameter.data.normal_(generator=noise)
+    inputs = torch.randn(3, *members, 5, 6, generator=noise)
+    inputs[..., 0, :] = 3.0  # a row without variance
+    outputs = stacked(inputs)
+    rows = zip(stacked.weight.reshape(-1, 6), stacked.bias.reshape(-1, 6), inputs.reshape(-1, 5, 6), strict=True)
+    for (weight, bias, own), output in zip(rows, outputs.reshape(-1, 5, 6), strict=True):
+        norm = nn.LayerNorm(6)
+        norm.load_state_dict({"weight": weight, "bias": bias})
+        torch.testing.assert_close(norm(own), output, rtol=0, atol=1e-12)
+
+
+def test_dropout_by_hand() -> None:
+    """Units are counted in each learner's own (critics, batch, features); their number stands for none."""
+    inputs = torch.arange(1.0, 13.0).view(2, 1, 2, 3)
+    dropped = torch.tensor([[0, 4, 4, 6], [6, 6, 6, 6]])
+    outputs = dropout(inputs, dropped, 0.25)
+    scaled = inputs / 0.75
+    scaled[0, 0, 0, 0] = scaled[0, 0, 1, 1] = 0.0
+    torch.testing.assert_close(outputs, scaled)
+
+
+def test_hidden_layers_are_linear_dropout_normalisation_relu(generators: Generators, float64: None) -> None:
+    stacked = StackedMLP(generators(3, 4), (4, 8, 6, 2), members=(2,), normalized=True, dropout_rate=0.3)
+    noise = torch.Generator().manual_seed(0)
+    for parameter in stacked.norms.parameters():
+        parameter.data.normal_(generator=noise)
+    inputs = torch.randn(2, 2, 9, 4, generator=noise)
+    keeps = [(torch.rand(2, 2, 9, size, generator=noise) > 0.3) for size in (8, 6)]
+    outputs = stacked(inputs, [places_of(keep) for keep in keeps])
+    without = stacked(inputs)
+    for p in range(2):
+        for c in range(2):
+            for given, masks in ((outputs, keeps), (without, None)):
+                hidden = inputs[p, c]
+                for i, size in enumerate((8, 6)):
+                    layer, norm = stacked.layers[i], stacked.norms[i]
+                    hidden = hidden @ layer.weight[p, c] + layer.bias[p, c]
+                    if masks is not None:
+                        hidden = torch.where(masks[i][p, c], hidden / 0.7, 0.0)
+                    hidden = nn.functional.layer_norm(hidden, (size,), norm.weight[p, c, 0], norm.bias[p, c, 0]).relu()
+                expected = hidden @ stacked.layers[2].weight[p, c] + stacked.layers[2].bias[p, c]
+                torch.testing.assert_close(given[p, c], expected, rtol=0, atol=1e-12)
+
+
+def places_of(keep: Tensor) -> Tensor:
+    """Masks (P, *units) as places of the units to drop, padded with the place that is none."""
+    rows = [(~learner).flatten().nonzero()[:, 0].tolist() for learner in keep]
+    longest = max(map(len, rows))
+    return torch.tensor([row + [keep[0].numel()] * (longest - len(row)) for row in rows])
+
+
+def test_dropout_keeps_the_mean_and_passes_no_gradient_to_dropped_units() -> None:
+    inputs = torch.ones(1, 4, 50, requires_grad=True)
+    outputs = dropout(inputs, torch.tensor([[3, 199, 200]]), 0.01)
+    outputs.sum().backward()
+    assert inputs.grad is not None
+    assert (inputs.grad.flatten()[[3, 199]] == 0).all()
+    assert inputs.grad.sum().item() == pytest.approx(198 / 0.99)
+
+
+def test_a_normalised_learner_starts_as_it_would_alone(generators: Generators) -> None:
+    together = StackedMLP(generators(5, 6), (3, 4, 1), members=(2,), normalized=True)
+    alone = StackedMLP(generators(6), (3, 4, 1), members=(2,), normalized=True)
+    plain = StackedMLP(generators(6), (3, 4, 1), members=(2,))
+    for stacked, own in zip(together.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(stacked[1:], own)
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(alone.layers, plain.layers, strict=True))

@@ -89,3 +89,51 @@ def test_set_states_takes_rows_of_any_layout() -> None:
     seeding.set_states(copies, states)
     for copy, original in zip(copies, source, strict=True):
         assert torch.equal(torch.rand(3, generator=copy), torch.rand(3, generator=original))
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.005, 0.1, 0.5])
+def test_every_unit_is_dropped_independently_at_the_rate(rate: float) -> None:
+    """Poisson many throws with replacement hit each of n units with probability `rate`, apart from one another."""
+    shape, count = (2, 5, 7), 20_000
+    units = 2 * 5 * 7
+    places = Draw("dropout", shape, rate).sample(count, torch.Generator().manual_seed(0), CPU)
+    assert places.dtype == torch.int64
+    assert places.min() >= 0
+    assert places.max() == units  # that place is no unit
+    hit = torch.zeros(count, units + 1).scatter_(1, places, 1.0)[:, :units]
+    error = 4.5 * (rate * (1 - rate) / count) ** 0.5  # of one unit's share; 4.5 deviations, 70 units
+    torch.testing.assert_close(hit.mean(0), torch.full((units,), rate), rtol=0, atol=error)
+    assert hit.mean().item() == pytest.approx(rate, abs=error / units**0.5)
+    numbers = hit.sum(1)  # binomial if units are independent
+    assert numbers.var().item() == pytest.approx(units * rate * (1 - rate), rel=0.1 if rate > 1e-3 else 0.2)
+    assert len(places.unique(dim=0)) > 1
+
+
+def test_the_throws_are_as_many_as_the_argument_says() -> None:
+    """A unit is missed by Poisson(-n log(1 - p)) throws with probability exp(log(1 - p)) = 1 - p."""
+    places = Draw("dropout", (100,), 0.2).sample(20_000, torch.Generator().manual_seed(1), CPU)
+    throws = (places < 100).sum(1).double()
+    mean = -100 * np.log1p(-0.2)
+    assert throws.mean().item() == pytest.approx(mean, rel=0.01)
+    assert throws.var().item() == pytest.approx(mean, rel=0.05)
+    assert throws.max() < places.shape[1]  # none was cut off
+
+
+def test_dropped_units_come_from_blocks_like_other_numbers() -> None:
+    draws = {"noise": Draw("normal", (2,)), "dropped/0": Draw("dropout", (2, 3, 4), 0.3)}
+    together, alone = RandomBlocks([4, 7], draws, CPU), RandomBlocks([7], draws, CPU)
+    for _ in range(70):
+        population, single = together.next(), alone.next()
+        for name in draws:
+            assert torch.equal(population[name][1:], single[name])
+    start, position = together.state()
+    resumed = RandomBlocks([4, 7], draws, CPU)
+    resumed.load(start, position)
+    assert torch.equal(resumed.next()["dropped/0"], together.next()["dropped/0"])
+
+
+def test_streams_of_one_name_are_told_apart_by_their_place() -> None:
+    draws = {"noise": Draw("normal", (4,))}
+    firsts = [RandomBlocks([0], draws, CPU, "phase", place).next()["noise"] for place in ((), (10,), (20,), (10, 2))]
+    assert not any(torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
+    assert torch.equal(RandomBlocks([0], draws, CPU, "phase", (10,)).next()["noise"], firsts[1])

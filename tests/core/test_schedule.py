@@ -1,0 +1,47 @@
+"""How many updates are due, and where phases may begin."""
+
+from __future__ import annotations
+
+import pytest
+
+from orl.schedule import Schedule
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0, 8.1, 20.0, 1 / 3])
+@pytest.mark.parametrize("copies", [1, 3, 7])
+def test_the_ratio_is_kept_over_a_run_whatever_the_number_of_copies(ratio: float, copies: int) -> None:
+    schedule = Schedule(ratio, learning_starts=100)
+    places = range(0, 21_001, copies)
+    due = [schedule.updates(steps, steps + copies) for steps in places]
+    assert all(n == 0 for steps, n in zip(places, due, strict=True) if steps + copies <= 100)
+    assert sum(due) == int(ratio * (places[-1] + copies - 100) + 1e-6)
+    assert max(due) - min(due[100:]) <= 1  # spread evenly
+
+
+def test_updates_begin_with_the_first_step_after_the_warm_up() -> None:
+    schedule = Schedule(1.0, learning_starts=5)
+    assert [schedule.updates(steps, steps + 1) for steps in range(8)] == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert schedule.updates(4, 7) == 2  # three copies cross it together
+    assert [Schedule(1.0, 0).updates(steps, steps + 1) for steps in range(2)] == [1, 1]
+
+
+def test_a_resumed_run_counts_as_one_that_went_on() -> None:
+    schedule = Schedule(8.1, learning_starts=10)
+    assert schedule.updates(0, 57) + schedule.updates(57, 100) == schedule.updates(0, 100) == 729
+
+
+def test_places_of_phases() -> None:
+    schedule = Schedule(1.0, learning_starts=25, period=10)
+    reached = {steps: schedule.phase_place(steps) for steps in (0, 9, 10, 20, 29, 30, 31, 39, 40)}
+    assert reached == {0: None, 9: None, 10: None, 20: None, 29: None, 30: 30, 31: 30, 39: 30, 40: 40}
+
+
+def test_a_place_at_the_end_of_the_warm_up_is_none() -> None:
+    """Nothing was learned before it."""
+    schedule = Schedule(1.0, learning_starts=20, period=10)
+    assert schedule.phase_place(29) is None
+    assert schedule.phase_place(30) == 30
+
+
+def test_without_a_period_there_is_no_place() -> None:
+    assert Schedule(1.0, 0).phase_place(1_000_000) is None
