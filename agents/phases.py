@@ -85,7 +85,7 @@ class Phases:
         while self.running is not None:
             metrics = self.running.advance(agent)
             if self.running.is_over:
-                agent.constants["stabilization_updates"] += self.running.done
+                agent.constants["stabilization_updates"] += self.running.counts
                 self.running.finish(agent)
                 self.running = None
             yield metrics

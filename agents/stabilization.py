@@ -31,7 +31,7 @@ class Phase:
     """What a phase holds between two of its pieces.
 
     Attributes:
-        done: critic updates that each learner has done (P,).
+        counts: critic updates that each learner has done (P,).
         is_running: learners that have not stopped (P,).
     """
 
@@ -44,7 +44,7 @@ class Phase:
     def __init__(self, agent: SPEQ | FlashSAC, steps: int, takes_part: Tensor) -> None:
         assert agent.buffer is not None
         self.steps, self.updates = steps, 0
-        self.is_running, self.done = takes_part, torch.zeros_like(agent.constants["last_phase"])
+        self.is_running, self.counts = takes_part, torch.zeros_like(agent.constants["last_phase"])
         self.random = RandomBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase", (steps,))
         self.is_over = False
         self.is_automatic = agent.config.is_automatic
@@ -64,7 +64,7 @@ class Phase:
             if agent.config.length == "td_error":  # y of the targets as they are now: frozen for the whole phase
                 phase.targets = agent.soft.targets(phase.held_out, {"next_noise": phase.noise})
             phase.smoothed = phase.best = phase._score(agent)
-            phase.waited = torch.zeros_like(phase.done)
+            phase.waited = torch.zeros_like(phase.counts)
         return phase
 
     def _hold_out(self, agent: SPEQ | FlashSAC) -> None:
@@ -89,11 +89,11 @@ class Phase:
             metrics = agent.soft.update_critic(agent.normalised(self._batch(agent, random["indices"])), random)
         self.updates += count
         agent.phase_updates += count
-        self.done += count * self.is_running
+        self.counts += count * self.is_running
         if self.order is not None:
             metrics["held_out_score"] = self._check(agent)
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
-        return metrics | {"phase_updates": self.done.clone()}
+        return metrics | {"phase_updates": self.counts.clone()}
 
     def _batch(self, agent: SPEQ | FlashSAC, uniform: Tensor) -> Batch:
         assert agent.buffer is not None
@@ -157,7 +157,7 @@ class Phase:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name and a JSON-able manifest."""
         block_start, position = self.random.state()
-        tensors = {"is_running": self.is_running, "done": self.done, "block_start": block_start}
+        tensors = {"is_running": self.is_running, "counts": self.counts, "block_start": block_start}
         for name in ("targets", "smoothed", "best", "waited"):
             if hasattr(self, name):
                 tensors[name] = getattr(self, name)
@@ -173,7 +173,7 @@ class Phase:
         phase.updates = manifest["updates"]
         phase.random.load(tensors["block_start"], manifest["position"])
         phase.kept = {name.removeprefix("kept/"): value for name, value in own.items() if name.startswith("kept/")}
-        for name in ("targets", "smoothed", "best", "waited", "done"):
+        for name in ("targets", "smoothed", "best", "waited", "counts"):
             if name in own:
                 setattr(phase, name, own[name])
         return phase
