@@ -69,7 +69,8 @@ def _biases(row: Any, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
                 end = after["updates"] + after["stabilization_updates"][0]
                 axes.axvspan(begin, end, color="#0072b2", alpha=0.1, linewidth=0)
         axes.axhline(0.0, color="black", linewidth=0.6)
-        axes.set_title(f"{name}, first seed" + ("; phases shaded" if max(x, default=0) else ""), fontsize=9)
+        shaded = "; phases shaded" if known and known[-1]["stabilization_updates"][0] else ""
+        axes.set_title(f"bias of {name}, first seed{shaded}", fontsize=9)
         axes.set_xlabel("critic updates")
         axes.grid(alpha=0.3)
     row[0].set_ylabel("(Q - return) / |mean return|")

@@ -9,13 +9,15 @@ import tyro
 
 from orl import checkpoint
 from orl.scripts import figures, tables
+from orl.scripts.online_figures import training_figure
 
 
 @dataclass(frozen=True)
 class Plot:
     """Draw the learning curves and the scores of runs side by side.
 
-    Writes learning_curves.png and, for finished runs, scores.png.
+    Writes learning_curves.png, or training.png where agents acted (returns against steps, updates and seconds, and the
+    critics' bias); for finished runs also scores.png.
     """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
@@ -38,8 +40,12 @@ class Plot:
         if len(set(environments.values())) > 1:
             raise ValueError(f"runs of different environments cannot share axes: {environments}")
         env = next(iter(environments.values()))
-        figures.learning_curves(histories, env, self.out / "learning_curves.png")
-        written = ["learning_curves.png"]
+        if all("steps" in history[0] for history in histories.values() if history):
+            training_figure(histories, env, self.out / "training.png")
+            written = ["training.png"]
+        else:
+            figures.learning_curves(histories, env, self.out / "learning_curves.png")
+            written = ["learning_curves.png"]
         if rows and all(row["normalized_score"] is not None for row in rows):
             figures.score_bars(rows, env, self.out / "scores.png")
             written.append("scores.png")

@@ -21,10 +21,13 @@ from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
 from stable_baselines3.common.logger import configure
 
 from orl.agent import Agent
-from orl.agents import IQL, TD3BC
+from orl.agents import IQL, SAC, SPEQ, TD3BC
 from orl.dataset import Dataset
+from orl.device import pick_device
+from orl.scripts.plain_stabilization import PlainStabilization
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.run_folder import RunFolder
+from orl.seeding import RandomBlocks
 from orl.spaces import Spaces
 
 ENVIRONMENT = "Hopper-v5"
@@ -64,7 +67,7 @@ class Speed:
         results = folder.finished() if folder is not None else None
         if results is None:
             torch.set_num_threads(self.threads)
-            rows = self._updates() + self._others()
+            rows = self._updates() + self._stabilization() + self._others()
             results = {"rows": rows, "machine": machine()}
             if folder is not None:
                 results = folder.finish(rows, machine=machine())
@@ -75,9 +78,9 @@ class Speed:
         contenders: dict[str, Work] = {"SB3 SAC": lambda: peer.train(self.updates, batch_size=256)}
         learners = {"SB3 SAC": 1}
         data = random_data()
-        for kind in (TD3BC, IQL):
+        for kind in (TD3BC, IQL, SAC):
             for population in self.populations:
-                name = f"{kind.__name__}, {population} learner{'s' if population > 1 else ''}"
+                name = f"{kind.__name__}, {_learners(population)}"
                 contenders[name] = _steps(kind(data, seed=list(range(population)), device=self.device), self.updates)
                 learners[name] = population
         seconds = interleaved(contenders, self.repeats)
@@ -89,6 +92,27 @@ class Speed:
                 "per_second": learners[name] * self.updates / spent,
                 "ratio": base * learners[name] / spent,
                 "against": "SB3 SAC, per learner",
+            }
+            for name, spent in seconds.items()
+        ]
+
+    def _stabilization(self) -> list[dict[str, Any]]:
+        """Critic-only updates of SPEQ against the plain formulation."""
+        data, rate = random_data(), 0.01
+        plain = PlainStabilization(data, dropout_rate=rate, device=str(pick_device(self.device)))
+        contenders: dict[str, Work] = {"plain": _repeat(plain.update, self.updates)}
+        for population in self.populations:
+            agent = SPEQ(data, seed=list(range(population)), dropout_rate=rate, device=self.device)
+            contenders[_learners(population)] = _repeat(_critic_update(agent), self.updates)
+        seconds = interleaved(contenders, self.repeats)
+        counts = {"plain": 1} | {_learners(population): population for population in self.populations}
+        return [
+            {
+                "what": f"stabilization: {name}",
+                "milliseconds": 1e3 * spent / self.updates,
+                "per_second": counts[name] * self.updates / spent,
+                "ratio": seconds["plain"] * counts[name] / spent,
+                "against": "plain modules, per learner",
             }
             for name, spent in seconds.items()
         ]
@@ -155,6 +179,7 @@ def random_data() -> Dataset:
         observations[1:],
         np.zeros(ROWS),
         np.arange(ROWS) % 1000 == 999,
+        environment_id=ENVIRONMENT,
     )
 
 
@@ -197,6 +222,23 @@ def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
         rate = f"{each['per_second']:,.0f}"
         table.add_row(each["what"], f"{each['milliseconds']:.3f}", rate, ratio, each.get("against", ""))
     Console().print(table)
+
+
+def _learners(population: int) -> str:
+    return f"{population} learner{'s' if population > 1 else ''}"
+
+
+def _critic_update(agent: SPEQ) -> Work:
+    """One update of a stabilization phase: random numbers, batch, critics and targets."""
+    random = RandomBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase")
+    buffer = agent.buffer
+    assert buffer is not None
+
+    def update() -> None:
+        numbers = random.next()
+        agent.soft.update_critic(buffer.sample(numbers["indices"]), numbers)
+
+    return update
 
 
 def _steps(agent: Agent, updates: int) -> Work:

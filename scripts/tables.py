@@ -16,8 +16,10 @@ TITLES = {
     "normalized_score": "score",
     "interval": "95 % interval",
     "return": "return",
+    "critic_updates": "updates",
+    "training_seconds": "seconds",
     "laps": "laps",
-    "best_normalized_score": "best score",
+    "best_normalized_score": "best",
     "seeds": "seeds",
 }
 
@@ -25,11 +27,16 @@ TITLES = {
 def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     """Print result rows; a column that no row fills is left out, one that never changes goes to the title."""
     columns = [key for key in TITLES if any(row.get(key) is not None for row in rows)]
-    constant = {key: cell(key, rows[0].get(key)) for key in columns if len({str(row.get(key)) for row in rows}) == 1}
-    if len(rows) > 1:
-        columns = [key for key in columns if key not in constant]
-        facts = [f"{text} seeds" if key == "seeds" else text for key, text in constant.items() if text]
-        title = ", ".join([title, *facts] if title else facts)
+    if "dataset" not in columns:
+        columns = [key for key in columns if key != "rewards"]  # acting agents see all of them
+    constant = {
+        key: cell(key, rows[0].get(key))
+        for key in columns
+        if len({str(row.get(key)) for row in rows}) == 1 and (len(rows) > 1 or key in ("dataset", "env", "seeds"))
+    }
+    columns = [key for key in columns if key not in constant]
+    facts = [_seeds(text) if key == "seeds" else text for key, text in constant.items() if text]
+    title = ", ".join([title, *facts] if title else facts)
     table = Table(title=title or None, title_justify="left")
     for key in columns:
         is_text = key in ("dataset", "env", "agent", "rewards")
@@ -37,6 +44,10 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
     Console().print(table)
+
+
+def _seeds(count: str) -> str:
+    return "1 seed" if count == "1" else f"{count} seeds"
 
 
 def cell(key: str, value: Any) -> str:
@@ -47,4 +58,6 @@ def cell(key: str, value: Any) -> str:
         return str(len(value))
     if key == "interval":
         return f"{value[0]:.1f} to {value[1]:.1f}"
+    if key in ("critic_updates", "training_seconds"):
+        return f"{value:,.0f}"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
