@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,9 @@ def called_back(agent: Agent, moments: Iterator[Moment], callback: Any, steps: i
 
 
 def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: int) -> Iterator[Moment]:
-    called.init_callback(Model(agent, Logger(folder=None, output_formats=[])))  # type: ignore[arg-type]
+    with warnings.catch_warnings():  # the training environment is one of Gymnasium, which is no fault
+        warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
+        called.init_callback(Model(agent, Logger(folder=None, output_formats=[])))  # type: ignore[arg-type]
     called.on_training_start({"total_timesteps": agent.steps + steps, "self": called.model}, {})
     called.on_rollout_start()
     for moment in moments:

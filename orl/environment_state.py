@@ -19,7 +19,7 @@ from gymnasium.vector import VectorWrapper
 
 
 def environment_state(environment: Any) -> str:
-    """The state of an environment, or of a vector environment with `get_state`, as JSON; empty where it cannot be kept."""
+    """The state of an environment, or of a vector one with `get_state`, as JSON; empty where it cannot be kept."""
     own = environment.unwrapped.get_state() if hasattr(environment.unwrapped, "get_state") else None
     mujoco = _mujoco_state(environment.unwrapped)
     layers = list(_layers(environment))

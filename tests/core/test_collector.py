@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -79,7 +80,7 @@ def test_transitions_equal_those_of_a_plain_loop(stroll: str, length: int, ends:
         expected, returns, _ = naive(own, int(starts[c]), k, c, steps)
         assert transitions == expected
         all_returns[k] += returns
-        assert all(after[0] == before[3] or after[0][2] == 0 for before, after in zip(expected, expected[1:]))  # noqa: B905
+        assert all(after[0] == before[3] or after[0][2] == 0 for before, after in pairwise(expected))
     flags = np.array([[each[4] for each in transitions] for transitions in record.values()])
     assert flags.any() == (ends != "truncated")
     assert collector.episodes.tolist() == [len(returns) for returns in all_returns]
@@ -195,9 +196,9 @@ def test_other_autoreset_modes_are_refused(stroll: str, mode: AutoresetMode) -> 
 def test_numbers_of_copies_that_do_not_divide_are_refused(stroll: str) -> None:
     with pytest.raises(ValueError, match="3 copies of the environment cannot be shared by 2 seeds"):
         vector_environment(vector(stroll, 3), 2)
-    with pytest.raises(ValueError, match="one environment for 2 seeds; give an id, or .* n times 2 copies"):
+    with pytest.raises(ValueError, match=r"one environment for 2 seeds; give an id, or .* n times 2 copies"):
         vector_environment(gymnasium.make(stroll), 2)
-    with pytest.raises(ValueError, match="Nowhere-v0: no such environment; see gymnasium.pprint_registry"):
+    with pytest.raises(ValueError, match=r"Nowhere-v0: no such environment; see gymnasium.pprint_registry"):
         vector_environment("Nowhere-v0", 1)
 
 
