@@ -40,6 +40,7 @@ def write(
     ref_max_score: float | None = None,
     author: str = AUTHOR,
     code_permalink: str | None = None,
+    packages: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write episodes as a Minari data set, which appears only once it is whole.
@@ -55,6 +56,7 @@ def write(
         ref_max_score: return of the reference policy.
         author: who made it.
         code_permalink: address of the code that made it.
+        packages: more of those whose versions the data depend on.
         overwrite: replace a set of this id.
 
     Raises:
@@ -85,7 +87,7 @@ def write(
             ref_min_score=ref_min_score,
             ref_max_score=ref_max_score,
             description=description,
-            requirements=requirements(environment_id),
+            requirements=requirements(environment_id, packages),
             jpeg_encoding=False,
         )
         mean_return = float(np.mean(finished))
@@ -142,12 +144,12 @@ def metadata(dataset_id: str) -> dict[str, Any]:
     return dict(open_dataset(dataset_id).storage.metadata)
 
 
-def requirements(environment_id: str | None = None) -> list[str]:
+def requirements(environment_id: str | None = None, packages: Sequence[str] = ()) -> list[str]:
     """Installed versions that the data depend on, as pip writes them."""
     simulators = []
     if environment_id is not None and "mujoco" in str(gymnasium.spec(environment_id).entry_point):
         simulators = ["mujoco"]
-    return [f"{name}=={importlib.metadata.version(name)}" for name in (*REQUIREMENTS, *simulators)]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in (*REQUIREMENTS, *simulators, *packages)]
 
 
 def damaged(dataset_id: str, error: Exception) -> str:

@@ -171,7 +171,7 @@ def _record_vector(
     policy: Policy,
     environment: VectorEnv[Any, Any, Any],
     action_box: Box,
-    seeds: NDArray[np.uint32],
+    seeds: NDArray[Any],
     goal: Goal,
     progress: Progress | None,
 ) -> list[Episode]:

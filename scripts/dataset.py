@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import gymnasium
 import numpy as np
 import tyro
 from gymnasium.spaces import Box
@@ -19,93 +18,131 @@ from rich.table import Table
 from orl import datasets
 from orl.datasets import minari_io, store
 from orl.datasets.files import SUFFIXES
-from orl.scripts import racing_datasets
+from orl.scripts import mujoco_datasets, racing_datasets, recording
 
 if TYPE_CHECKING:
     from orl.dataset import Dataset
+
+
+GROUPS = {"all": "orl/", "orl/racing/all": "orl/racing/"} | {
+    f"orl/{body}/all": f"orl/{body}/" for body in mujoco_datasets.ENVIRONMENTS
+}
+EPISODES = 100
 
 
 @dataclass(frozen=True)
 class Make:
     """Make data sets on this machine.
 
-    Ours by id (`orl dataset make orl/racing/expert-v0`, or `all` six), or a new one of a random policy:
-    `orl dataset make --env Hopper-v5 --id orl/hopper/random-v0 --episodes 100`.
+    Ours by id (`orl dataset make orl/racing/expert-v0 orl/hopper/medium-v0`), by environment (`orl/hopper/all`), or
+    `all`; or one of your own, of random actions or of a policy that you have:
+    `orl dataset make mine/halfcheetah/sac-v0 --env HalfCheetah-v5 --policy sac.zip --steps 100000`.
     They go to the Minari store: MINARI_DATASETS_PATH, or ~/.minari/datasets.
     """
 
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Ids of ours to make (`orl dataset list` shows them), or `all`."""
+    """Ids of ours to make (`orl dataset list` shows them), orl/racing/all, orl/hopper/all and so on, or all; with --env
+    the id of the new data set."""
     env: str | None = None
     """Gymnasium id of an environment with continuous actions, for a data set of its own."""
-    policy: Literal["random"] = "random"
-    """What acts in --env: uniform random actions."""
+    policy: str = "random"
+    """What acts in --env: random (uniform actions); a .zip of Stable-Baselines3 (SAC, TD3, DDPG, PPO, A2C); a
+    .safetensors policy or a folder with a checkpoint of orl. Nothing in a .zip is unpickled."""
+    deterministic: bool = False
+    """Take the policy's modes; by default its samples, as D4RL does."""
     id: str | None = None
-    """Id of the data set made with --env, such as orl/hopper/random-v0."""
-    episodes: int = 100
-    """Whole episodes to record with --env."""
+    """The id of the data set made with --env, as another way to say it; by default local/ENV/POLICY-v0."""
+    episodes: int | None = None
+    """Whole episodes to record with --env; 100 if --steps is not given either."""
+    steps: int | None = None
+    """Transitions to record, in whole episodes: with --env, or of each MuJoCo set of ours (200,000 by default; D4RL's
+    have a million). Racing sets have sizes of their own."""
     seed: int = 0
     """Of the actions and resets with --env; the sets of ours have their own."""
     overwrite: bool = False
     """Replace data sets that are there; without it they are left as they are."""
 
     def run(self) -> None:
-        """Make what is not there yet."""
-        if (self.env is None) != (self.id is None):
-            raise ValueError("--env and --id go together: the environment to act in, and the name of the data set")
-        if not self.ids and self.env is None:
-            raise ValueError(f"name data sets to make: all, {', '.join(racing_datasets.RECIPES)}; or --env with --id")
-        ids = tuple(racing_datasets.RECIPES) if self.ids == ("all",) else self.ids
-        for identifier in ids:
-            if identifier not in racing_datasets.RECIPES:
-                known = ", ".join(("all", *racing_datasets.RECIPES))
-                raise ValueError(f"{identifier!r} is none of ours: {known}; --env and --id make others")
-        if self.id is not None:
-            store.require_id(self.id)
+        """Check everything, then make what is not there yet."""
+        for name, number in (("steps", self.steps), ("episodes", self.episodes)):
+            if number is not None and number < 1:
+                raise ValueError(f"--{name} {number}: give 1 or more")
         racing_datasets.register_environments()
-        for identifier in ids:
-            self._make(identifier)
-        if self.id is not None:
-            self._make(self.id)
-
-    def _make(self, identifier: str) -> None:
-        console = Console()
-        if store.exists(identifier) and not self.overwrite:
-            console.print(f"{identifier} exists; --overwrite makes it anew", soft_wrap=True)
+        if self.env is not None:
+            self._make_own()
             return
-        if identifier == self.id:
-            self._record(identifier)
-        else:
-            with _bar(identifier, "transitions") as bar:
-                racing_datasets.make(identifier, overwrite=self.overwrite, progress=bar)
-        console.print(f"made {identifier}: {_summary(datasets.load(identifier))}", soft_wrap=True)
+        if self.id is not None or self.policy != "random" or self.deterministic or self.episodes is not None:
+            raise ValueError("--id, --policy, --deterministic and --episodes go with --env: the environment to act in")
+        for identifier in self._ours():
+            self._make_ours(identifier)
 
-    def _record(self, identifier: str) -> None:
+    def _ours(self) -> list[str]:
+        """Ids of ours that are to be made."""
+        if not self.ids:
+            raise ValueError(f"name data sets to make: {_known()}; or --env for one of your own")
+        makeable = [*racing_datasets.RECIPES, *mujoco_datasets.shipped()]
+        chosen: list[str] = []
+        for identifier in self.ids:
+            if identifier in GROUPS:
+                chosen += [each for each in makeable if each.startswith(GROUPS[identifier])]
+            elif identifier in mujoco_datasets.RECIPES:
+                mujoco_datasets.RECIPES[identifier].require()
+                chosen.append(identifier)
+            elif identifier not in racing_datasets.RECIPES:
+                raise ValueError(f"{identifier!r} is none of ours: {_known()}; --env makes others")
+            elif self.steps is not None:
+                raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
+            else:
+                chosen.append(identifier)
+        return list(dict.fromkeys(chosen))
+
+    def _make_ours(self, identifier: str) -> None:
+        if self._is_there(identifier):
+            return
+        with _bar(identifier, "transitions") as bar:
+            if identifier in racing_datasets.RECIPES:
+                racing_datasets.make(identifier, overwrite=self.overwrite, progress=bar)
+            else:
+                steps = self.steps or mujoco_datasets.STEPS
+                mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=bar)
+        Console().print(f"made {identifier}: {_summary(datasets.load(identifier))}", soft_wrap=True)
+
+    def _make_own(self) -> None:
         assert self.env is not None
-        try:
-            environment = gymnasium.make(self.env)
-        except gymnasium.error.Error as error:
-            raise ValueError(f"environment {self.env!r} cannot be made: {error}") from error
-        reference = datasets.REFERENCES.get(self.env)
-        with _bar(identifier, "episodes") as bar:
-            episodes = datasets.record(
-                datasets.RandomPolicy(environment, self.seed),
-                environment,
-                episodes=self.episodes,
-                seed=self.seed,
-                progress=lambda finished, _: bar(finished, self.episodes),
-            )
-        environment.close()
-        datasets.write(
-            episodes,
-            identifier,
-            environment_id=self.env,
-            algorithm_name="uniform random actions",
-            description=f"{self.env}: {self.episodes} episodes of uniform random actions, seed {self.seed}.",
-            ref_min_score=reference.random if reference else None,
-            ref_max_score=reference.expert if reference else None,
-            overwrite=self.overwrite,
+        names = [*self.ids, *([self.id] if self.id is not None else [])]
+        if len(names) > 1:
+            raise ValueError(f"--env makes one data set, and {', '.join(names)} are {len(names)} ids; give one")
+        if self.steps is not None and self.episodes is not None:
+            raise ValueError(f"--steps {self.steps} and --episodes {self.episodes}: give one of the two")
+        environment_id = recording.environment_named(self.env)
+        identifier = names[0] if names else recording.default_id(environment_id, self.policy)
+        store.require_id(identifier)
+        store.require_place(identifier)
+        if identifier in (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES):
+            raise ValueError(f"{identifier} is the name of a data set of ours; give another id")
+        if self._is_there(identifier):
+            return
+        behaviour = recording.load_behaviour(
+            self.policy, environment_id, deterministic=self.deterministic, seed=self.seed
         )
+        with _bar(identifier, "transitions" if self.steps is not None else "episodes") as bar:
+            recording.record_own(
+                identifier,
+                behaviour,
+                environment_id,
+                episodes=self.episodes or (EPISODES if self.steps is None else None),
+                steps=self.steps,
+                seed=self.seed,
+                overwrite=self.overwrite,
+                progress=bar,
+            )
+        Console().print(f"made {identifier}: {_summary(datasets.load(identifier))}", soft_wrap=True)
+
+    def _is_there(self, identifier: str) -> bool:
+        is_there = store.exists(identifier) and not self.overwrite
+        if is_there:
+            Console().print(f"{identifier} exists; --overwrite makes it anew", soft_wrap=True)
+        return is_there
 
 
 @dataclass(frozen=True)
@@ -120,11 +157,10 @@ class List:
             table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("mean return", justify="right")
         table.add_column("made")
-        for identifier in dict.fromkeys([*racing_datasets.RECIPES, *local]):
+        for identifier in dict.fromkeys([*racing_datasets.RECIPES, *mujoco_datasets.shipped(), *local]):
             about = local.get(identifier)
             if about is None:
-                recipe = racing_datasets.RECIPES[identifier]
-                table.add_row(identifier, str(recipe.count), f"{recipe.transitions:,}", "", "", "no")
+                table.add_row(identifier, *_sizes(identifier), "", "", "no")
                 continue
             mean_return = about.get("mean_return")
             table.add_row(
@@ -213,6 +249,21 @@ DatasetVerbs = (
     | Annotated[Card, tyro.conf.subcommand("card")]
     | Annotated[Convert, tyro.conf.subcommand("convert")]
 )
+
+
+def _sizes(identifier: str) -> tuple[str, str]:
+    """Episodes, where they are known before, and transitions of a set of ours."""
+    if identifier in racing_datasets.RECIPES:
+        recipe = racing_datasets.RECIPES[identifier]
+        return str(recipe.count), f"{recipe.transitions:,}"
+    parts = mujoco_datasets.RECIPES[identifier].parts(mujoco_datasets.STEPS)
+    return "", f"{sum(parts.values()):,}"
+
+
+def _known() -> str:
+    """Ids of ours, in few words."""
+    bodies, levels = ",".join(mujoco_datasets.ENVIRONMENTS), ",".join(mujoco_datasets.LEVELS)
+    return f"all, {', '.join(racing_datasets.RECIPES)}, orl/{{{bodies}}}/{{{levels}}}-v0"
 
 
 def _summary(data: Dataset) -> str:

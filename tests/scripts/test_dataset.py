@@ -11,8 +11,9 @@ import pytest
 import tyro
 
 from orl import datasets
+from orl.agents import SAC
 from orl.datasets import Episode
-from orl.scripts import racing_datasets
+from orl.scripts import mujoco_datasets, racing_datasets
 from orl.scripts.dataset import DatasetVerbs
 from orl.scripts.racing_datasets import DECISIONS, RECIPES
 
@@ -24,6 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "store"
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(root))
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
     return root
 
 
@@ -48,15 +50,39 @@ def test_make_a_random_set_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert minari.load_dataset(RANDOM).storage.metadata["algorithm_name"] == "uniform random actions"
 
 
+def test_make_a_set_of_a_policy_by_steps() -> None:
+    agent = SAC("Pendulum-v1", hidden_sizes=(8, 8), target_entropy=-1.0)
+    agent.save("agent")
+    words = ("make", "--env", "Pendulum-v1", "--policy", "agent", "--steps", "300", "--seed", "3")
+    orl(*words)
+    orl(*words, "mine/pendulum/modes-v0", "--deterministic")
+    samples, modes = datasets.load("local/pendulum/agent-v0"), datasets.load("mine/pendulum/modes-v0")
+    assert len(samples) == len(modes) == 400  # two whole episodes
+    np.testing.assert_array_equal(samples.observations[0], modes.observations[0])
+    assert (samples.actions != modes.actions).any()
+    about = minari.load_dataset("local/pendulum/agent-v0").storage.metadata
+    assert about["algorithm_name"] == "SAC of orl after 0 steps and 0 updates, samples"
+    assert about["description"].endswith("seed 3.")
+    expected = agent.predict(modes.observations, deterministic=True)[0]
+    np.testing.assert_allclose(modes.actions * 2.0, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "name data sets to make"),
         (["orl/racing/expert-v7"], "none of ours: all, orl/racing/basic-v0"),
-        (["--env", "Pendulum-v1"], "--env and --id go together"),
+        (["orl/racing/expert-v0", "--steps", "5"], "has a size of its own"),
+        (["orl/hopper/random-v0", "--policy", "sac.zip"], "go with --env"),
+        (["orl/hopper/random-v0", "--env", "Hopper-v5"], "name of a data set of ours"),
+        (["--env", "Pendulum-v1", "--id", RANDOM, "--steps", "0"], "--steps 0: give 1 or more"),
+        (["--env", "Pendulum-v1", "--steps", "5", "--episodes", "5"], "give one of the two"),
+        (["a/b-v0", "c/d-v0", "--env", "Pendulum-v1"], "are 2 ids"),
+        (["--env", "Pendulum-v1", "--policy", "none.zip"], "no such file"),
         (["--env", "Pendulum-v1", "--id", "no version"], "is no data set id"),
-        (["--env", "Pendulm-v1", "--id", RANDOM], "'Pendulm-v1' cannot be made"),
-        (["--env", "CartPole-v1", "--id", RANDOM], "bounded Box"),
+        (["--env", "Pendulm-v1", "--id", RANDOM], "Pendulm-v1: no such environment"),
+        (["--env", "no name", "--id", RANDOM], "'no name' cannot be made"),
+        (["--env", "CartPole-v1", "--id", RANDOM], "one-dimensional Box"),
     ],
 )
 def test_make_refuses(words: list[str], message: str, store: Path) -> None:
@@ -69,7 +95,7 @@ def test_list_shows_ours_and_others(capsys: pytest.CaptureFixture[str]) -> None:
     make_random()
     orl("list")
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
-    assert list(lines) == [*RECIPES, RANDOM]
+    assert list(lines) == [*RECIPES, *mujoco_datasets.shipped(), RANDOM]
     assert "200,000" in lines["orl/racing/mix-large-v0"]
     assert lines["orl/racing/mix-large-v0"].split()[-2] == "no"
     assert lines[RANDOM].split()[-2] == "yes"
@@ -155,7 +181,7 @@ def test_small_sets_are_pieces_in_the_ratio(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.slow
 def test_all_six_sets_are_made_on_this_machine() -> None:
-    orl("make", "all")
+    orl("make", "orl/racing/all")
     returns = {name: datasets.load(name).episode_returns() for name in RECIPES}
     mean = {name.split("/")[-1]: float(values.mean()) for name, values in returns.items()}
     assert mean["basic-v0"] < mean["medium-v0"] < mean["expert-v0"]
