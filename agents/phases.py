@@ -19,6 +19,7 @@ from orl.agents.sac import SoftActorCritic
 from orl.agents.stabilization import Phase
 from orl.batch import Metrics
 from orl.configuration import positive, share
+from orl.experience import own
 from orl.seeding import Draw
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ class Phases:
         """Go on in the phase that was running."""
         self.checked_at = manifest.get("checked_at", 0)
         if "phase" in manifest:
-            own = {name.removeprefix("phase/"): value for name, value in tensors.items() if name.startswith("phase/")}
-            self.running = Phase.load(agent, own, manifest["phase"])
+            self.running = Phase.load(agent, own(tensors, "phase/"), manifest["phase"])
 
 
 @torch.no_grad()

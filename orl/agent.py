@@ -6,7 +6,6 @@ Shape key: P population, B batch, O observation, A action.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from orl.collector import Collector, Environment, Step
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
+from orl.experience import Experience
 from orl.normalize import Normalizer
 from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
@@ -48,7 +48,6 @@ class Agent(ABC):
     """
 
     Config: ClassVar[type]
-    environment: Environment | None
 
     def __init__(
         self,
@@ -68,17 +67,14 @@ class Agent(ABC):
         if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
             self.attach(source)
         else:
-            self.environment = source
+            self.experience.environment = source
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
         self.spaces, self.config, self.seeds, self.device = spaces, config, seeds, device
         self.updates = 0  # gradient updates done; one update is one call of `update`
         self.steps = 0  # environment steps done by each learner, over its copies
         self.phase_updates = 0  # critic-only updates of stabilization phases, counted as if every learner did them all
-        self.buffer: ReplayBuffer | None = None
-        self.environment = spaces.environment_id
-        self.collector: Collector | None = None
-        self._saved: dict[str, Tensor] = {}  # of a checkpoint: what waits for the environment
+        self.experience = Experience(spaces, seeds, device)
         self.fitted = False  # whether statistics were taken from data
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
         self.networks: dict[str, nn.Module] = {}
@@ -127,6 +123,16 @@ class Agent(ABC):
     def population(self) -> int:
         """Number of learners, P."""
         return len(self.seeds)
+
+    @property
+    def buffer(self) -> ReplayBuffer | None:
+        """The transitions that updates draw from; None before there are any."""
+        return self.experience.buffer
+
+    @property
+    def collector(self) -> Collector | None:
+        """The environments that this agent acts in; None before it learns online."""
+        return self.experience.collector
 
     @property
     def work(self) -> int:
@@ -197,25 +203,12 @@ class Agent(ABC):
     def connect(self, environment: Environment | None = None) -> None:
         """Make the environments and the buffer that online training needs, where they are not there yet."""
         self._schedule = self.schedule()
-        if self.collector is None or environment is not None:
-            environment = environment if environment is not None else self.environment
-            if environment is None:
-                raise ValueError(f"{type(self).__name__} has no environment; give one to learn()")
-            self.collector, self.environment = Collector(environment, self.seeds, self.spaces), environment
-            self._continue_episodes()
-        if self.buffer is None:
-            sizes = self.spaces.observation_size, self.spaces.action_size
-            self.buffer = ReplayBuffer(self.config.buffer_size, *sizes, population=self.population, device=self.device)
-        elif not self.buffer.capacity:
-            self.buffer = self.buffer.grown(self.config.buffer_size)
+        self.experience.connect(environment, self.config.buffer_size)
 
     def collect(self) -> int:
         """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
         assert self.collector is not None
-        assert self.buffer is not None
-        step: Step = self.collector.step(self._explore(self.collector.observations))
-        tensors = (torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
-        self.buffer.add(*tensors)
+        step = self.experience.act(self._explore(self.collector.observations))
         self.steps += self.collector.copies
         self.observe(step)
         return self._schedule.updates(self.steps - self.collector.copies, self.steps)
@@ -243,9 +236,7 @@ class Agent(ABC):
         datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
         if len(datasets) != self.population:
             raise ValueError(f"{len(datasets)} datasets for {self.population} seeds; give one dataset, or one per seed")
-        for each in datasets:
-            self.spaces.check(Spaces.of(each), each.name)
-        self.buffer = ReplayBuffer.from_datasets(datasets, self.device)
+        self.experience.attach(datasets)
         if not self.fitted:
             if getattr(self.config, "normalize_observations", False):
                 self.normalizer.fit(datasets)
@@ -322,26 +313,11 @@ class Agent(ABC):
 
     def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What online training holds besides the learners: buffer and running episodes."""
-        if self.collector is None or self.buffer is None:
-            return {}, {}
-        tensors = {f"buffer/{name}": tensor for name, tensor in self.buffer.state().items()}
-        return tensors | {f"collector/{name}": tensor for name, tensor in self.collector.state().items()}, {}
+        return self.experience.state(), {}
 
     def load_online_state(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
-        """The inverse of `online_state`; the environments wait until they are made."""
-        kept = {name.removeprefix("buffer/"): value for name, value in tensors.items() if name.startswith("buffer/")}
-        if kept:
-            sizes = self.spaces.observation_size, self.spaces.action_size
-            self.buffer = ReplayBuffer(self.config.buffer_size, *sizes, population=self.population, device=self.device)
-            self.buffer.load(kept)
-        prefix = "collector/"
-        self._saved = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    def _continue_episodes(self) -> None:
-        assert self.collector is not None
-        if self._saved and not self.collector.load(self._saved):
-            warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
-        self._saved = {}
+        """The inverse of `online_state`."""
+        self.experience.load(tensors, getattr(self.config, "buffer_size", 0))
 
     @classmethod
     def _restore(cls, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], device: torch.device) -> Self:
@@ -397,5 +373,5 @@ class Agent(ABC):
         agent = cls._restore(tensors, manifest, pick_device(device))
         agent.load_online_state(tensors, manifest.get("online", {}))
         if environment is not None:
-            agent.environment = environment
+            agent.experience.environment = environment
         return agent

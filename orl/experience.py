@@ -1,0 +1,93 @@
+"""Where an agent's transitions come from: recorded data, environments, or first the one and then the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from orl.buffer import ReplayBuffer
+from orl.checks import Floats
+from orl.collector import Collector, Environment, Step
+from orl.dataset import Dataset
+from orl.spaces import Spaces
+
+
+class Experience:
+    """The buffer of a population, and the environments that fill it.
+
+    Args:
+        spaces: what the learners expect.
+        seeds: one per learner.
+        device: of the buffer.
+    """
+
+    def __init__(self, spaces: Spaces, seeds: Sequence[int], device: torch.device) -> None:
+        self.spaces, self.seeds, self.device = spaces, list(seeds), device
+        self.environment: Environment | None = spaces.environment_id
+        self.buffer: ReplayBuffer | None = None
+        self.collector: Collector | None = None
+        self._saved: dict[str, Tensor] = {}  # of a checkpoint: what waits for the environments
+
+    def attach(self, datasets: Sequence[Dataset]) -> None:
+        """Hold recorded data, one dataset per learner."""
+        for each in datasets:
+            self.spaces.check(Spaces.of(each), each.name)
+        self.buffer = ReplayBuffer.from_datasets(datasets, self.device)
+
+    def connect(self, environment: Environment | None, buffer_size: int) -> None:
+        """Make the environments and a buffer with room, where they are not there yet; recorded data stay in it.
+
+        Raises:
+            ValueError: there is no environment, or one that does not fit.
+        """
+        if self.collector is None or environment is not None:
+            environment = environment if environment is not None else self.environment
+            if environment is None:
+                raise ValueError("no environment is known to learn in; give one to learn()")
+            self.collector, self.environment = Collector(environment, self.seeds, self.spaces), environment
+            if self._saved and not self.collector.load(self._saved):
+                warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
+            self._saved = {}
+        if self.buffer is None:
+            self.buffer = self._empty(buffer_size)
+        elif not self.buffer.capacity:
+            self.buffer = self.buffer.grown(buffer_size)
+
+    def _empty(self, buffer_size: int) -> ReplayBuffer:
+        sizes = self.spaces.observation_size, self.spaces.action_size
+        return ReplayBuffer(buffer_size, *sizes, population=len(self.seeds), device=self.device)
+
+    def act(self, actions: Floats) -> Step:
+        """Act once in every copy with actions (P, n, A) in [-1, 1], and store what came of it."""
+        assert self.collector is not None
+        assert self.buffer is not None
+        step = self.collector.step(actions)
+        self.buffer.add(
+            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
+        )
+        return step
+
+    # State: every tensor has the population as its first axis.
+
+    def state(self) -> dict[str, Tensor]:
+        """Buffer and running episodes, by name; nothing before there are environments."""
+        if self.collector is None or self.buffer is None:
+            return {}
+        tensors = {f"buffer/{name}": tensor for name, tensor in self.buffer.state().items()}
+        return tensors | {f"collector/{name}": tensor for name, tensor in self.collector.state().items()}
+
+    def load(self, tensors: Mapping[str, Tensor], buffer_size: int) -> None:
+        """The inverse of `state`; running episodes wait until the environments are made."""
+        kept = {name: own(tensors, name) for name in ("buffer/", "collector/")}
+        if kept["buffer/"]:
+            self.buffer = self._empty(buffer_size)
+            self.buffer.load(kept["buffer/"])
+        self._saved = kept["collector/"]
+
+
+def own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
