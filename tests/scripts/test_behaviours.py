@@ -174,3 +174,20 @@ def test_random_actions_fill_the_bounds() -> None:
     assert 1.9 < drawn.max() <= 2.0
     episodes = datasets.record(behaviour.act, gymnasium.make_vec("Pendulum-v1", 2), episodes=2, seed=0)
     assert len(episodes) == 2
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path, refused: Any, store: Path) -> None:
+    archive(tmp_path / "agent.zip")
+    for words, message in (
+        (["--env", "Hopper-v5", "--policy", "agent.zip"], "sizes are (3, 1), Hopper-v5 has (11, 3)"),
+        (["--env", "Pendulm-v1", "--policy", "agent.zip"], "Pendulm-v1: no such environment"),
+        (["--env", "Hopper-v2", "--policy", "agent.zip"], "'Hopper-v2' cannot be made"),
+        (["--policy", "agent.zip"], "go with --env"),
+        (["--env", "Pendulum-v1", "--policy", "agent"], "no such file or folder"),
+        (["--env", "Pendulum-v1", "--policy", "agent.zip", "--steps", "1000000000000"], "GiB of memory"),
+        (["orl/ant/expert-v7"], "none of ours"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Gymnasium's, of old versions
+            assert message in refused("dataset", "make", *words)
+    assert not store.exists()
