@@ -54,7 +54,10 @@ class SPEQConfig(PhasesConfig, SACConfig):
 
 
 SPEQ_PRESET = SPEQConfig()  # Romeo et al. 2025, section 4
-SPEQ_AUTO_PRESET = SPEQConfig(length="td_error")
+SPEQ_AUTO_PRESET = SPEQConfig(  # our choice: a phase goes on while five checks bring the held-out error 10 % down
+    length="td_error", patience=5, tolerance=0.1
+)
+SOPE_PRESET = SPEQConfig(length="policy_value")  # Romeo et al. 2026, without prior data
 
 
 class SPEQ(Agent):

@@ -36,7 +36,8 @@ class Phase:
     """
 
     kept: dict[str, Tensor]  # the critics to end with, where learners can part ways
-    targets: Tensor  # (P, H), of the held-out transitions
+    values: Tensor  # (P, C, H), of the held-out transitions at the last check
+    ratio: Tensor  # (P,), held-out TD error over that of the phase's start, as td_error compares them
     smoothed: Tensor  # (P,), moving average of the score
     best: Tensor  # (P,), the lowest of them
     waited: Tensor  # (P,), checks since then
@@ -61,8 +62,8 @@ class Phase:
             phase.kept = phase._critics(agent)
         if phase.order is not None:
             assert isinstance(agent.soft, SoftActorCritic)
-            if agent.config.length == "td_error":  # y of the targets as they are now: frozen for the whole phase
-                phase.targets = agent.soft.targets(phase.held_out, {"next_noise": phase.noise})
+            phase.ratio = torch.ones_like(phase.held_out.rewards[:, 0])
+            phase.values = phase._held_out_values(agent.soft)
             phase.smoothed = phase.best = phase._score(agent)
             phase.waited = torch.zeros_like(phase.counts)
         return phase
@@ -118,18 +119,28 @@ class Phase:
     def _score(self, agent: SPEQ | FlashSAC) -> Tensor:
         """What falls as long as a phase is worth its updates, (P,).
 
-        td_error: mean squared error to the targets of the phase's start. policy_value: alpha log pi - mean_i Q_i at the
-        policy's actions (SOPE).
+        td_error: by which factor the held-out TD error has shrunk, check by check: the critics of this check and of the
+        last one are compared on the same targets, those of now, so that targets that move do not count. policy_value:
+        alpha log pi - mean_i Q_i at the policy's actions (SOPE).
         """
         held, soft = self.held_out, agent.soft
+        assert isinstance(soft, SoftActorCritic)
         with torch.no_grad():
             if agent.config.length == "td_error":
-                values: Tensor = soft.critic(held.observations, held.actions)
-                return (values - self.targets.unsqueeze(1)).square().mean((1, 2))
+                targets = soft.targets(held, {"next_noise": self.noise}).unsqueeze(1)
+                values = self._held_out_values(soft)
+                before, now = ((each - targets).square().mean((1, 2)) for each in (self.values, values))
+                self.ratio, self.values = self.ratio * now / before.clamp(min=1e-30), values
+                return self.ratio
             actions, log_prob = soft.actor.sample(held.observations, self.noise)
             values = soft.critic(held.observations, actions)
             score: Tensor = (soft.entropy_coefficient() * log_prob - values.mean(1)).mean(1)
             return score
+
+    @torch.no_grad()
+    def _held_out_values(self, soft: SoftActorCritic) -> Tensor:
+        values: Tensor = soft.critic(self.held_out.observations, self.held_out.actions)
+        return values
 
     def _critics(self, agent: SPEQ | FlashSAC) -> dict[str, Tensor]:
         names = ("critic", "critic_target")
@@ -138,6 +149,7 @@ class Phase:
     def _keep(self, agent: SPEQ | FlashSAC, learners: Tensor) -> None:
         """Remember the critics of these learners (P,) as those to end with; not Adam's step, which all share."""
         for name, tensor in self._critics(agent).items():
+            self.kept.setdefault(name, torch.zeros_like(tensor))  # moments, where the phase had the first update
             if not name.endswith("/step"):
                 chosen = learners.view(-1, *[1] * (tensor.dim() - 1))
                 self.kept[name] = torch.where(chosen, tensor, self.kept[name])
@@ -158,7 +170,7 @@ class Phase:
         """Tensors by name and a JSON-able manifest."""
         block_start, position = self.random.state()
         tensors = {"is_running": self.is_running, "counts": self.counts, "block_start": block_start}
-        for name in ("targets", "smoothed", "best", "waited"):
+        for name in ("values", "ratio", "smoothed", "best", "waited"):
             if hasattr(self, name):
                 tensors[name] = getattr(self, name)
         if self.is_automatic:
@@ -173,7 +185,7 @@ class Phase:
         phase.updates = manifest["updates"]
         phase.random.load(tensors["block_start"], manifest["position"])
         phase.kept = {name.removeprefix("kept/"): value for name, value in own.items() if name.startswith("kept/")}
-        for name in ("targets", "smoothed", "best", "waited", "counts"):
+        for name in ("values", "ratio", "smoothed", "best", "waited", "counts"):
             if name in own:
                 setattr(phase, name, own[name])
         return phase

@@ -20,7 +20,7 @@ from orl import checkpoint, loop, seeding
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
-from orl.collector import Collector, Environment, Step
+from orl.collector import Collector, Environment, Step, check_copies
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
@@ -67,6 +67,7 @@ class Agent(ABC):
         if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
             self.attach(source)
         else:
+            check_copies(source, self.population)
             self.experience.environment = source
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:

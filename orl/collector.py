@@ -171,15 +171,9 @@ def vector_environment(environment: Environment, population: int) -> VectorEnv[A
             )
         except gymnasium.error.UnregisteredEnv as error:
             raise unknown_environment(environment) from error
+    check_copies(environment, population)
     if isinstance(environment, gymnasium.Env):
-        if population > 1:
-            raise ValueError(
-                f"one environment for {population} seeds; give an id, or a vector environment with n times "
-                f"{population} copies"
-            )
         return SyncVectorEnv([lambda: environment], autoreset_mode=AutoresetMode.SAME_STEP)
-    if environment.num_envs % population:
-        raise ValueError(f"{environment.num_envs} copies of the environment cannot be shared by {population} seeds")
     mode = environment.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:
         raise ValueError(
@@ -187,3 +181,14 @@ def vector_environment(environment: Environment, population: int) -> VectorEnv[A
             "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP"
         )
     return environment
+
+
+def check_copies(environment: Environment, population: int) -> None:
+    """Refuse one environment for several learners, and copies that cannot be shared out evenly."""
+    if isinstance(environment, gymnasium.Env) and population > 1:
+        raise ValueError(
+            f"one environment for {population} seeds; give an id, or a vector environment with n times "
+            f"{population} copies"
+        )
+    if isinstance(environment, VectorEnv) and environment.num_envs % population:
+        raise ValueError(f"{environment.num_envs} copies of the environment cannot be shared by {population} seeds")

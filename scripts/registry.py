@@ -18,6 +18,7 @@ PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "droq": (agents.SAC, sac.DROQ_PRESET),
     "speq": (agents.SPEQ, speq.SPEQ_PRESET),
     "speq-auto": (agents.SPEQ, speq.SPEQ_AUTO_PRESET),
+    "sope": (agents.SPEQ, speq.SOPE_PRESET),
     "flash-sac": (agents.FlashSAC, flash_sac.FLASH_SAC_PRESET),
     "flash-speq": (agents.FlashSAC, flash_sac.FLASH_SPEQ_PRESET),
 }
