@@ -73,11 +73,11 @@ class Experience:
     # State: every tensor has the population as its first axis.
 
     def state(self) -> dict[str, Tensor]:
-        """Buffer and running episodes, by name; nothing before there are environments."""
-        if self.collector is None or self.buffer is None:
-            return {}
-        tensors = {f"buffer/{name}": tensor for name, tensor in self.buffer.state().items()}
-        return tensors | {f"collector/{name}": tensor for name, tensor in self.collector.state().items()}
+        """Buffer and running episodes, by name; recorded data are not kept."""
+        transitions = self.buffer.state() if self.buffer is not None and self.buffer.capacity else {}
+        episodes = self.collector.state() if self.collector is not None else self._saved
+        tensors = {f"buffer/{name}": tensor for name, tensor in transitions.items()}
+        return tensors | {f"collector/{name}": tensor for name, tensor in episodes.items()}
 
     def load(self, tensors: Mapping[str, Tensor], buffer_size: int) -> None:
         """The inverse of `state`; running episodes wait until the environments are made."""

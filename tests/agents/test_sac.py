@@ -171,7 +171,7 @@ def test_a_critic_update_leaves_the_actor_alone_and_an_actor_update_the_critics(
 
 
 def test_the_entropy_coefficient_moves_towards_the_target(make_data: MakeData) -> None:
-    """It grows where the policy's entropy is below the target, and falls where it is above; each learner has its own."""
+    """It grows where the entropy is below the target and falls where it is above; each learner has its own."""
     low, high = (SAC(make_data(), hidden_sizes=(8,), batch_size=16, target_entropy=t).fit(20) for t in (-50.0, 50.0))
     assert low.soft.entropy_coefficient().item() < 1.0 < high.soft.entropy_coefficient().item()
     together = SAC(make_data(), seed=[0, 1], initial_entropy_coefficient=0.3, **SMALL).fit(30)
