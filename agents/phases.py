@@ -93,6 +93,10 @@ class Phases:
                 self.running = None
             yield metrics
 
+    def were_last(self, agent: SPEQ | FlashSAC) -> bool:
+        """Whether the last thing that the agent did was a piece of a phase, also one that ended with it."""
+        return agent.steps > 0 and bool((agent.constants["last_phase"] == agent.steps).any())
+
     def due(self, agent: SPEQ | FlashSAC, place: int) -> Tensor:
         """Which learners (P,) begin a phase at a multiple of the period."""
         config = agent.config

@@ -105,12 +105,15 @@ def make(environment_id: str, **keywords: Any) -> gymnasium.Env[Any, Any]:
     """`gymnasium.make` with one-line errors.
 
     Raises:
-        ValueError: an id that is not registered; for one of ours it names the import that registers it.
+        ValueError: an id that is not registered (for one of ours it names the import that registers it), or whose
+            environment needs what is not installed.
     """
     try:
         return gymnasium.make(environment_id, **keywords)
     except gymnasium.error.UnregisteredEnv as error:
         raise unknown_environment(environment_id) from error
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ValueError(f"{environment_id}: cannot be made: {error}") from error
 
 
 def unknown_environment(environment_id: str) -> ValueError:

@@ -40,9 +40,9 @@ class RunFolder:
             before = checkpoint.read_json(known)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
             if differing:
-                key = differing[0]
+                key, was, now = _difference(differing[0], before, config)
                 raise ValueError(
-                    f"{path}: holds a run with {key} = {before.get(key)!r}, not {config.get(key)!r}; "
+                    f"{path}: holds a run with {key} = {was!r}, not {now!r}; "
                     "give the same command to resume it, or another --out"
                 )
         elif path.exists() and any(path.iterdir()):
@@ -100,6 +100,14 @@ class RunFolder:
         }
         checkpoint.write_json(self.results_path, results)
         return results
+
+
+def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    """What differs in an entry of two configurations; within a nested one, the first such field of it."""
+    was, now = before.get(key), after.get(key)
+    if isinstance(was, dict) and isinstance(now, dict):
+        return _difference(next(each for each in now | was if was.get(each) != now.get(each)), was, now)
+    return key, was, now
 
 
 def command_line(folder: Path) -> str:

@@ -17,7 +17,9 @@ from orl import checkpoint, datasets, loop
 from orl.actor import SquashedGaussianActor
 from orl.agents import SAC, SPEQ, FlashSAC
 from orl.agents.critic_bias import critic_bias
+from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
+from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.loop import Moment
 from orl.metrics import Sink
@@ -80,8 +82,9 @@ class TrainOnline(Generic[C]):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 0 or more")
         register_environments()
-        Spaces.of(self.env)
-        kept = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
+        self._refuse_memory(Spaces.of(self.env))
+        named = {"agent": self.agent, **dataclasses.asdict(self)}
+        kept = {name: value for name, value in named.items() if name != "out"}
         out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
         folder = RunFolder.open(out, kept)
         results = folder.finished()
@@ -90,6 +93,11 @@ class TrainOnline(Generic[C]):
         else:
             Console().print(f"{out} is finished; these are its results", soft_wrap=True)
         tables.show(results["rows"])
+
+    def _refuse_memory(self, spaces: Spaces) -> None:
+        """Before there is a folder: a device that is not there, a buffer that does not fit."""
+        sizes = self.config.buffer_size, spaces.observation_size, spaces.action_size  # type: ignore[attr-defined]
+        ReplayBuffer(*sizes, population=self.seeds, device=pick_device(self.device))
 
     @property
     def _seeds(self) -> list[int]:
@@ -103,15 +111,16 @@ class TrainOnline(Generic[C]):
         agent.connect()
         with Sink(folder.path, learner_names(self._seeds), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
-            in_phase = not isinstance(agent, SAC) and agent.phases.running is not None
+            in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)
             left = self.steps - agent.steps
             for moment in loop.online(agent, left, progress_bar=True) if left > 0 else ():
                 spent += time.monotonic() - started
                 last = moment.steps >= self.steps and not moment.in_phase
                 ended, in_phase = in_phase and not moment.in_phase, moment.in_phase
                 self._log(agent, moment, sink, last=last)
-                if last or ended or (not in_phase and moment.steps % self.eval_every == 0):
-                    self._evaluate(agent, folder, sink, spent, after_phase=ended)
+                due = last or (not in_phase and moment.steps % self.eval_every == 0)
+                if due or ended:
+                    self._evaluate(agent, folder, sink, spent, after_phase=ended and not due)
                 if last or agent.work - saved >= self._work_between_checkpoints(in_phase):
                     saved = agent.work
                     sink.flush()

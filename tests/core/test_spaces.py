@@ -93,3 +93,13 @@ def test_an_unknown_id_names_the_remedy() -> None:
         Spaces.of("orl/nothing-v0")
     with pytest.raises(ValueError, match="no such environment"):
         make_vector("Nothing-v0", 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Hopper-v2", "moved to the gymnasium-robotics"), ("not an id", "Malformed"), ("Humanoid-v1", "deprecated")],
+)
+def test_environments_that_cannot_be_made_are_refused(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: cannot be made: .*{words}"):
+        make(name)
