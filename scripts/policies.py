@@ -51,13 +51,13 @@ class SavedPolicy:
             with safe_open(str(path), "pt") as file:
                 self.facts: dict[str, Any] = json.loads((file.metadata() or {})["orl"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (KeyError, SafetensorError) as error:
+            self.spaces = Spaces.from_json(self.facts["spaces"])
+            widths = [tensors[f"network.layers.{i}.weight"].shape[1] for i in range(len(tensors) // 2 - 1)]
+            sizes = self.spaces.observation_size, self.spaces.action_size
+            self.actor = SquashedGaussianActor([torch.Generator()], *sizes, widths)
+            self.actor.load_state_dict({name: tensor.unsqueeze(0) for name, tensor in tensors.items()})
+        except (KeyError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{path}: not a policy that orl wrote") from error
-        self.spaces = Spaces.from_json(self.facts["spaces"])
-        widths = [tensors[f"network.layers.{i}.weight"].shape[1] for i in range(len(tensors) // 2 - 1)]
-        sizes = self.spaces.observation_size, self.spaces.action_size
-        self.actor = SquashedGaussianActor([torch.Generator()], *sizes, widths)
-        self.actor.load_state_dict({name: tensor.unsqueeze(0) for name, tensor in tensors.items()})
         self.deterministic, self.generator = deterministic, seeding.torch_generator(seed, "actions")
 
     def __call__(self, observations: NDArray[Any]) -> NDArray[np.float32]:

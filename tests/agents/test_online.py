@@ -277,6 +277,26 @@ def test_a_learner_taken_out_has_no_data_and_learns_on(variant: str, stroll: str
         assert one.phase_updates == before + 12
 
 
+@pytest.mark.parametrize("variant", ["droq", "speq"])
+def test_predict_metrics_and_bounds(variant: str, stroll: str) -> None:
+    agent = make(variant, stroll, [0, 1])
+    agent.connect()
+    for moment in loop.online(agent, 25):
+        for name, values in moment.metrics.items():
+            assert values.shape == (2,), name
+            assert values.isfinite().all(), name
+            assert not values.requires_grad, name
+    with pytest.raises(ValueError, match=r"population of 2; predict with agent.learner\(k\)"):
+        agent.predict(np.zeros(3, np.float32))
+    one = agent.learner(0)
+    assert one.predict(np.zeros(3))[0].shape == (1,)
+    assert one.predict(np.zeros((5, 3)), deterministic=True)[0].shape == (5, 1)
+    with torch.no_grad():
+        one.soft.actor.network.layers[-1].bias.fill_(50.0)
+    assert (one.predict(np.zeros((5, 3)), deterministic=True)[0] == 2.0).all()  # the environment's bound
+    assert one.predict(np.zeros((500, 3)))[0].max() <= 2.0
+
+
 def test_offline_agents_do_not_act(make_data: MakeData) -> None:
     from orl.agents import IQL
 
