@@ -33,12 +33,12 @@ REFERENCES: dict[str, Reference] = {
     "Reacher-v5": Reference(-43.38096210332422, -4.3438852096245055),
     # Racing. random: uniform actions; expert: the pure-pursuit driver of skill "reference"; 100 episodes each, seed 0.
     # Printed by `python -m orl.scripts.racing_datasets`; another version of an environment needs lines of its own.
-    "orl/Racing-v0": Reference(-241.5594115777497, 1440.956398089061),
-    "orl/RacingChicane-v0": Reference(-242.31750117620214, 1488.501586448009),
-    "orl/RacingHairpins-v0": Reference(-248.76248029765677, 1349.6602222431286),
-    "orl/RacingOval-v0": Reference(-240.2032423619337, 1508.8617876380883),
-    "orl/RacingProcedural-v0": Reference(-245.12877147746255, 1501.1577947925407),
-    "orl/RacingSpeedway-v0": Reference(-142.303647925016, 1547.1865231663478),
+    "orl/Racing-v0": Reference(-92.03002094812305, 1440.956398089061),
+    "orl/RacingChicane-v0": Reference(-90.36000773489903, 1488.501586448009),
+    "orl/RacingHairpins-v0": Reference(-92.56454419203041, 1349.6602222431286),
+    "orl/RacingOval-v0": Reference(-90.40762011171792, 1508.8617876380883),
+    "orl/RacingProcedural-v0": Reference(-93.44017541592397, 1501.1577947925407),
+    "orl/RacingSpeedway-v0": Reference(-55.78339912181821, 1547.1865231663478),
 }
 
 

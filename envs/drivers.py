@@ -57,11 +57,9 @@ class Skill:
 _ZERO = (0.0, 0.0)
 SKILLS = {
     "reference": Skill((1.0, 1.0), (1.0, 1.0), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, (0.5, 0.5)),
-    "expert": Skill((0.75, 0.95), (0.9, 1.1), (0.05, 0.15), (0.0, 0.03), _ZERO, _ZERO, (0.15, 0.15), (0.3, 0.8)),
-    "medium": Skill(
-        (0.35, 0.7), (0.75, 1.1), (0.1, 0.25), (0.03, 0.1), (0.01, 0.05), (1.0, 10.0), (0.15, 0.15), (0.5, 3.0)
-    ),
-    "basic": Skill((0.2, 0.5), (0.3, 0.9), (0.1, 0.3), (0.1, 0.4), (0.01, 0.05), (0.5, 3.0), (0.15, 0.15), (0.5, 3.0)),
+    "expert": Skill((0.8, 0.95), (0.9, 1.1), (0.15, 0.25), (0.0, 0.05), _ZERO, _ZERO, (0.2, 0.2), (0.3, 0.8)),
+    "medium": Skill((0.5, 0.8), (0.7, 1.1), (0.15, 0.3), (0.05, 0.2), (0.01, 0.05), (0.5, 3.0), (0.2, 0.2), (0.3, 0.8)),
+    "basic": Skill((0.2, 0.6), (0.3, 0.9), (0.2, 0.4), (0.1, 0.4), (0.01, 0.05), (0.5, 3.0), (0.2, 0.2), (0.3, 0.8)),
 }
 
 
@@ -178,11 +176,9 @@ class PurePursuit:
         held = (np.abs(speed) < _STUCK_SPEED) | simulation.state["touching"]
         tries = held & (np.abs(throttle) > 0.1) & (simulation.state["steps"] > 10)
         self._stuck = np.where(tries & (self._reverse == 0.0), self._stuck + 1.0, 0.0)
-        timid = (self._stuck > 5.0) & (10.0 * self.traits["patience"] > 15.0)
         begins = self._stuck > 10.0 * self.traits["patience"]
         self._reverse = np.where(begins, 14.0, np.maximum(self._reverse - 1.0, 0.0))
         backs = self._reverse > 0.0
-        throttle = np.where(timid, -0.03, throttle)
         return np.where(backs, -np.sign(steering) * 0.8, steering), np.where(backs, -0.3, throttle)
 
 

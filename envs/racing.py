@@ -1,8 +1,8 @@
 """The racing environment: one car on a walled circuit, after OfflineMania (Macaluso et al. 2024, arXiv 2407.09415).
 
 Geometry and code are our own. Deviations from the original: progress is the true distance along the centre line (the
-original's jumps at corners); actions outside [-1, 1] are refused; the car does not bounce; contact counts when it
-occurs in any of the five sub-steps of a decision. Version history: v0, the first one.
+original's jumps at corners); actions outside [-1, 1] are refused; the car does not bounce; a contact counts once, in
+the decision in which it begins, and may occur in any of the five sub-steps of it. Version history: v0, the first one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class RacingEnv(gymnasium.Env[Observation, NDArray[Any]]):
     Args:
         track: mania, oval, hairpins, chicane, speedway or procedural.
         observation: rays, rays_body or lookahead.
-        reward: mania: metres beyond the best position so far, minus 2 + 50 |v|^2 in a step with wall contact, v the
-            velocity after the step (m/s); paper: the same progress, minus `contact_weight` |v| in contact; signed:
-            metres driven forwards or backwards, minus the penalty of mania.
+        reward: mania: metres beyond the best position so far, minus 2 + 50 |v|^2 in a step in which a contact with a
+            wall begins, v the velocity after the step (m/s); paper: the same progress, minus `contact_weight` |v| in
+            every step with contact; signed: metres driven forwards or backwards, minus the penalty of mania.
         start: box, or anywhere on the track.
         mirror, reverse: Swap left and right; drive the other way round.
         track_seed: Which procedural circuit; None draws one of the seeds 0 to 99 in every episode.

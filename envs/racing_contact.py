@@ -29,9 +29,8 @@ Integers = NDArray[np.int64]
 _RADIUS = CAR_WIDTH / 2.0  # m: the car is three discs in a row
 _DISCS = np.array([-1.0, 0.0, 1.0]) * (CAR_LENGTH / 2.0 - _RADIUS)  # m from the centre of the car
 _NEAR = 1.0  # m from the centre of the car to a wall beyond which no disc can touch it
-_RESTITUTION = 0.1
-_FRICTION = 2.5  # rough walls: in the original data, cars leave the step of an impact with less than 0.5 m/s
-_SCRUB = 0.2  # share of the speed along the wall lost in each sub-step of contact
+_FRICTION = 0.2
+_KEPT_AT_IMPACT, _KEPT_LEANING = 0.05, 0.97  # share of the motion that a sub-step of contact leaves
 _MAX_WALK = 16  # cells
 
 
@@ -95,8 +94,19 @@ def wall_distances(x: Floats, y: Floats, row: Floats) -> tuple[Floats, Floats]:
     return left, right
 
 
-def collide(table: TrackTable, body: Floats, track: Integers, cell: Integers) -> tuple[Integers, NDArray[np.bool_]]:
+def collide(
+    table: TrackTable, body: Floats, track: Integers, cell: Integers, leaning: NDArray[np.bool_]
+) -> tuple[Integers, NDArray[np.bool_]]:
     """Push cars out of the walls and take the impact from their velocity; changes `body` (7, E) in place.
+
+    A car that was not leaning on a wall stops, as in the original, where cars leave the step of an impact with less
+    than 0.5 m/s; one that was slides along it, slowly.
+
+    Args:
+        table: The tracks.
+        body: (7, E).
+        track, cell: (E,) where the cars are.
+        leaning: (E,) which cars touched a wall in the decision before.
 
     Returns:
         The cells (E,) of the cars, and which of them touched a wall (E,).
@@ -112,7 +122,7 @@ def collide(table: TrackTable, body: Floats, track: Integers, cell: Integers) ->
     hit = depth > 0.0
     if hit.any():
         part = part[:, hit]
-        _impact(part, depth[hit], normal_x[hit], normal_y[hit], arm[hit])
+        _impact(part, depth[hit], normal_x[hit], normal_y[hit], arm[hit], leaning[near[hit]])
         body[:, near[hit]] = part
         touched[near[hit]] = True
     return cell, touched
@@ -134,8 +144,10 @@ def _deepest(table: TrackTable, body: Floats, track: Integers, cell: Integers) -
     return depth[car, worst], normal_x, normal_y, _DISCS[worst % 3]
 
 
-def _impact(body: Floats, depth: Floats, normal_x: Floats, normal_y: Floats, arm: Floats) -> None:
-    """Rigid-body impact with Coulomb friction at the contact point; changes `body` in place."""
+def _impact(
+    body: Floats, depth: Floats, normal_x: Floats, normal_y: Floats, arm: Floats, leaning: NDArray[np.bool_]
+) -> None:
+    """Rigid-body impact with Coulomb friction at the contact point, then a loss; changes `body` in place."""
     body[X] += depth * normal_x
     body[Y] += depth * normal_y
     arm_x = arm * body[COSINE] - _RADIUS * normal_x
@@ -147,13 +159,11 @@ def _impact(body: Floats, depth: Floats, normal_x: Floats, normal_y: Floats, arm
     slide = point_x * along_x + point_y * along_y
     lever = arm_x * normal_y - arm_y * normal_x
     lever_along = arm_x * along_y - arm_y * along_x
-    push = np.maximum(-approach, 0.0) * (1.0 + _RESTITUTION) / (1.0 + lever * lever / GYRATION)
+    push = np.maximum(-approach, 0.0) / (1.0 + lever * lever / GYRATION)
     stop = -slide / (1.0 + lever_along * lever_along / GYRATION)
     limit = _FRICTION * push
     scrape = np.minimum(np.maximum(stop, -limit), limit)
-    body[VELOCITY_X] += push * normal_x + scrape * along_x
-    body[VELOCITY_Y] += push * normal_y + scrape * along_y
-    body[YAW_RATE] = (body[YAW_RATE] + (lever * push + lever_along * scrape) / GYRATION) * (1.0 - _SCRUB)
-    lost = _SCRUB * (body[VELOCITY_X] * along_x + body[VELOCITY_Y] * along_y)
-    body[VELOCITY_X] -= lost * along_x
-    body[VELOCITY_Y] -= lost * along_y
+    kept = np.where(leaning, _KEPT_LEANING, _KEPT_AT_IMPACT)
+    body[VELOCITY_X] = kept * (body[VELOCITY_X] + push * normal_x + scrape * along_x)
+    body[VELOCITY_Y] = kept * (body[VELOCITY_Y] + push * normal_y + scrape * along_y)
+    body[YAW_RATE] = kept * (body[YAW_RATE] + (lever * push + lever_along * scrape) / GYRATION)

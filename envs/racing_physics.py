@@ -12,6 +12,7 @@ wheel-speed state), and throttle exactly 0 does not apply the brake.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orl.envs.racing_track import Floats
 
@@ -76,7 +77,9 @@ def lateral_capacity(drive: Floats, grip: Floats) -> Floats:
     return _LATERAL_GRIP * grip * np.sqrt(np.maximum(1.0 - used * used, 0.0))
 
 
-def advance(body: Floats, drive: Floats, wheel: tuple[Floats, Floats], capacity: Floats) -> Floats:
+def advance(
+    body: Floats, drive: Floats, wheel: tuple[Floats, Floats], capacity: Floats, leaning: NDArray[np.bool_]
+) -> Floats:
     """Move the cars by one sub-step of 0.02 s (semi-implicit Euler), walls aside.
 
     Args:
@@ -84,6 +87,7 @@ def advance(body: Floats, drive: Floats, wheel: tuple[Floats, Floats], capacity:
         drive: (E,) m/s2, from `drive_acceleration`.
         wheel: Cosine and sine (E,) of the front wheels, from `steering_vector`.
         capacity: (E,) from `lateral_capacity`.
+        leaning: (E,) cars that a wall holds: their wheels slip at any speed, so that the wall can turn them.
 
     Returns:
         A new body (7, E).
@@ -102,7 +106,7 @@ def advance(body: Floats, drive: Floats, wheel: tuple[Floats, Floats], capacity:
     rolling_yaw_rate = new_forward * wheel_sine / (wheel_cosine * (_FRONT + _REAR))
     speed = np.sqrt(forward * forward + sideways * sideways)
     sliding = np.minimum(np.maximum((speed - _SLOW) / (_FAST - _SLOW), 0.0), 1.0)
-    rolling = (1.0 - sliding) * _RELAXATION
+    rolling = np.where(leaning, 0.0, (1.0 - sliding) * _RELAXATION)
     new_yaw_rate = new_yaw_rate + rolling * (rolling_yaw_rate - new_yaw_rate)
     new_sideways = new_sideways + rolling * (rolling_yaw_rate * _REAR - new_sideways)
     new_yaw_rate = np.minimum(np.maximum(new_yaw_rate, -MAX_YAW_RATE), MAX_YAW_RATE)

@@ -60,7 +60,7 @@ class RacingSimulation:
         self.state: dict[str, Array] = {name: np.zeros(num_cars) for name in floats}
         for name in ("track", "track_seed", "cell", "next_gate", "steps", "collisions"):
             self.state[name] = np.zeros(num_cars, dtype=np.int64)
-        for name in ("touching", "lap_completed"):
+        for name in ("touching", "contact_began", "lap_completed"):
             self.state[name] = np.zeros(num_cars, dtype=np.bool_)
         self.state["reward_progress"] = np.zeros(num_cars)
         self.state["reward_collision"] = np.zeros(num_cars)
@@ -116,11 +116,12 @@ class RacingSimulation:
         body, cell = state["body"], state["cell"]
         contact = np.zeros(self.num_cars, dtype=np.bool_)
         for _ in range(SUBSTEPS):
-            body = advance(body, drive, wheel, capacity)
-            cell, touched = collide(self.table, body, state["track"], cell)
+            body = advance(body, drive, wheel, capacity, state["touching"])
+            cell, touched = collide(self.table, body, state["track"], cell, state["touching"])
             contact |= touched
         state["body"], state["cell"] = body, cell
-        state["collisions"] = state["collisions"] + (contact & ~state["touching"])
+        state["contact_began"] = contact & ~state["touching"]
+        state["collisions"] = state["collisions"] + state["contact_began"]
         state["touching"] = contact
         before = state["position"].copy()
         self._project(np.arange(self.num_cars))
@@ -199,8 +200,10 @@ class RacingSimulation:
         else:
             state["reward_progress"] = np.maximum(position - state["best"], 0.0)
         state["best"] = np.maximum(position, state["best"])
-        penalty = settings.contact_weight * np.sqrt(square) if settings.reward == "paper" else 2.0 + 50.0 * square
-        state["reward_collision"] = np.where(state["touching"], -penalty, 0.0)
+        if settings.reward == "paper":
+            state["reward_collision"] = np.where(state["touching"], -settings.contact_weight * np.sqrt(square), 0.0)
+        else:
+            state["reward_collision"] = np.where(state["contact_began"], -2.0 - 50.0 * square, 0.0)
 
     def info(self) -> dict[str, Array]:
         """Describe all cars: a dict of new arrays (E,), always with the same keys (units in `RacingEnv`)."""

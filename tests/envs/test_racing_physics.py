@@ -8,7 +8,7 @@ import pytest
 from orl.envs import racing_physics as physics
 
 
-def drive(speed, steering, throttle, seconds, *, grip=1.0, mass=1.0, hold=False):
+def drive(speed, steering, throttle, seconds, *, grip=1.0, mass=1.0, hold=False, leaning=False):
     """Bodies (substeps, 7) of one car on an endless plane; `hold` keeps the speed with the throttle."""
     body = np.zeros((7, 1))
     body[physics.COSINE], body[physics.VELOCITY_X] = 1.0, speed
@@ -20,7 +20,7 @@ def drive(speed, steering, throttle, seconds, *, grip=1.0, mass=1.0, hold=False)
             throttle = float(np.clip(speed / 17.2 + speed - now, 0.0, 0.55))
         force = physics.drive_acceleration(np.array([throttle]), grip * one, mass * one)
         wheel = physics.steering_vector(np.array([steering]))
-        body = physics.advance(body, force, wheel, physics.lateral_capacity(force, grip * one))
+        body = physics.advance(body, force, wheel, physics.lateral_capacity(force, grip * one), np.array([leaning]))
         bodies.append(body[:, 0].copy())
     return np.array(bodies)
 
@@ -100,6 +100,11 @@ def test_positive_steering_turns_right_also_from_rest_and_backwards():
     assert drive(0.0, 0.5, -0.2, 1.0)[-1, physics.VELOCITY_X] < 0.0
 
 
+def test_wheels_of_a_leaning_car_slip():
+    free, leaning = (abs(drive(1.0, 0.7, 0.1, 0.2, leaning=leans)[-1, physics.YAW_RATE]) for leans in (False, True))
+    assert 0.0 < leaning < 0.8 * free
+
+
 def test_standing_still_is_a_fixed_point_and_finite():
     bodies = drive(0.0, 1.0, 0.0, 1.0)
     assert np.all(bodies[:, 4:] == 0.0)
@@ -131,9 +136,9 @@ def test_result_does_not_depend_on_the_number_of_cars():
     body = generator.normal(size=(7, 33))
     force, grip = generator.normal(size=33), np.ones(33)
     wheel = physics.steering_vector(generator.uniform(-1, 1, 33))
-    capacity = physics.lateral_capacity(force, grip)
-    together = physics.advance(body, force, wheel, capacity)
+    capacity, leaning = physics.lateral_capacity(force, grip), generator.random(33) < 0.5
+    together = physics.advance(body, force, wheel, capacity, leaning)
     for car in range(33):
         one = slice(car, car + 1)
-        alone = physics.advance(body[:, one], force[one], (wheel[0][one], wheel[1][one]), capacity[one])
+        alone = physics.advance(body[:, one], force[one], (wheel[0][one], wheel[1][one]), capacity[one], leaning[one])
         assert np.array_equal(alone, together[:, one])
