@@ -67,9 +67,12 @@ class Demo:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     iql: IQLConfig = field(
-        default_factory=lambda: IQLConfig(**SMALL, **FAST, advantage_temperature=10.0, cosine_horizon=20_000)
+        default_factory=lambda: IQLConfig(
+            **SMALL, **FAST, advantage_temperature=10.0, scale_rewards=False, cosine_horizon=20_000
+        )
     )
-    """Hyperparameters, the same for all kinds of rewards; the temperature is the paper's for AntMaze."""
+    """Hyperparameters, the same for all kinds of rewards; the temperature is the paper's for AntMaze. Rewards stay in
+    metres: that is better on the true ones than scaling by returns."""
     td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL, **FAST))
     """Hyperparameters."""
     bc: BCConfig = field(default_factory=lambda: BCConfig(**SMALL, learning_rate=1e-3))
