@@ -30,6 +30,7 @@ from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, ValueFunction
 from orl.dataset import Dataset
+from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.updates import adam, critic_update, gradient_step
 
@@ -55,6 +56,10 @@ class IQLConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
+    # Online, after the data
+    utd_ratio: float = 1.0  # updates per transition
+    learning_starts: int = 5_000  # environment steps with random actions and no update, where there are no data
+    buffer_size: int = 1_000_000  # transitions per learner, the data among them
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
@@ -99,6 +104,10 @@ class IQL(Agent):
                 longest = max(rows.stop - rows.start for rows in data.episode_slices)
                 spread = float(np.ptp(returns))
                 self.reward_scale[learner] = longest / spread if spread > 0 else 1.0
+
+    def schedule(self) -> Schedule:
+        """Updates at `utd_ratio`."""
+        return Schedule(self.config.utd_ratio, self.config.learning_starts)
 
     def draws(self) -> dict[str, Draw]:
         """Which transitions."""

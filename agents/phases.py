@@ -74,7 +74,7 @@ class Phases:
     def run(self, agent: SPEQ | FlashSAC) -> Iterator[Metrics]:
         """The phase that is due, a piece of `check_every` updates at a time."""
         if self.running is None:
-            place = agent.schedule().phase_place(agent.steps)
+            place = agent.present_schedule().phase_place(agent.steps)
             if place is None or place <= self.checked_at:
                 return
             self.checked_at = place

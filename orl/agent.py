@@ -203,7 +203,7 @@ class Agent(ABC):
 
     def connect(self, environment: Environment | None = None) -> None:
         """Make the environments and the buffer that online training needs, where they are not there yet."""
-        self._schedule = self.schedule()
+        self.schedule()  # refuses before anything is made
         self.experience.connect(environment, self.config.buffer_size)
 
     def collect(self) -> int:
@@ -212,12 +212,17 @@ class Agent(ABC):
         step = self.experience.act(self._explore(self.collector.observations))
         self.steps += self.collector.copies
         self.observe(step)
-        return self._schedule.updates(self.steps - self.collector.copies, self.steps)
+        return self.present_schedule().updates(self.steps - self.collector.copies, self.steps)
+
+    def present_schedule(self) -> Schedule:
+        """The schedule, without random steps where recorded data were there first."""
+        schedule = self.schedule()
+        return dataclasses.replace(schedule, learning_starts=0) if self.fitted else schedule
 
     def _explore(self, observations: Floats) -> Floats:
         """Actions (P, n, A) in [-1, 1]: uniform at first, then the policy's samples."""
         shape = (observations.shape[1], self.spaces.action_size)
-        if self.steps < self._schedule.learning_starts:
+        if self.steps < self.present_schedule().learning_starts:
             uniform = [torch.rand(shape, generator=g, device=self.device) for g in self.exploration_generators]
             return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
         return self._actions(observations, self.exploration_generators)

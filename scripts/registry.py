@@ -23,6 +23,8 @@ PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "flash-speq": (agents.FlashSAC, flash_sac.FLASH_SPEQ_PRESET),
 }
 
+ACTING = (agents.SAC, agents.SPEQ, agents.FlashSAC)  # train in an environment at the command line
+
 
 def load_agent(path: Path, device: str) -> Agent:
     """The agent, whichever it is, in a checkpoint folder or a run folder.

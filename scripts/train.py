@@ -21,7 +21,7 @@ from orl.evaluation import evaluate
 from orl.metrics import Sink
 from orl.scripts import figures, reward_kinds, tables
 from orl.scripts.racing_datasets import register_environments
-from orl.scripts.registry import PRESETS
+from orl.scripts.registry import ACTING, PRESETS
 from orl.scripts.reward_kinds import Rewards
 from orl.scripts.run_folder import RunFolder, score_row, write_evaluations
 from orl.scripts.train_online import TrainOnline
@@ -194,7 +194,7 @@ def _verbs() -> Any:
     """One subcommand per preset, for tyro."""
     kinds = []
     for name, (kind, preset) in PRESETS.items():
-        verb: Any = TrainOnline if kind.schedule is not Agent.schedule else Train
+        verb: Any = TrainOnline if kind in ACTING else Train
         default = verb(tyro.MISSING, preset, agent=name)
         about = tyro.conf.subcommand(name, default=default, description=_summary(kind, verb))
         kinds.append(Annotated[verb[type(preset)], about])

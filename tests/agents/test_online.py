@@ -18,7 +18,7 @@ from torch import Tensor
 
 from orl import loop
 from orl.agent import Agent
-from orl.agents import SAC, SPEQ
+from orl.agents import IQL, SAC, SPEQ, TD3BC
 from orl.agents.critic_bias import critic_bias
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
@@ -128,8 +128,18 @@ def test_the_law_from_data_to_an_environment_with_several_copies(
     together = everything(make(variant, data, SEEDS).fit(6).learn(50, copies(3)))
     for k, seed in enumerate(SEEDS):
         alone = make(variant, data[k], seed).fit(6).learn(50, copies(1))
-        assert (alone.updates, alone.steps) == (6 + int(40 * alone.config.utd_ratio), 50)
+        assert (alone.updates, alone.steps) == (6 + int(50 * alone.config.utd_ratio), 50)  # no random steps after data
         assert_close({name: values[k : k + 1] for name, values in together.items()}, everything(alone))
+
+
+def test_iql_goes_on_in_an_environment(stroll: str, make_data: MakeData, float64: None) -> None:
+    data = make_data(rows=40, action_size=1, action_low=-2, action_high=2)
+    settings: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8}
+    together = IQL(data, seed=SEEDS, **settings).fit(6).learn(30, stroll)
+    assert (together.updates, together.steps, len(together.buffer or ())) == (36, 30, 70)
+    for k, seed in enumerate(SEEDS):
+        alone = IQL(data, seed=seed, **settings).fit(6).learn(30, stroll)
+        assert_close({name: values[k : k + 1] for name, values in everything(together).items()}, everything(alone))
 
 
 # Exact resume.
@@ -197,7 +207,7 @@ def test_runs_continue_bit_for_bit_in_another_process(tmp_path: Path, monkeypatc
                 break
         agent.save(tmp_path / str(i))
         words.append(f"{type(agent).__name__},{tmp_path / str(i)},{total}")
-    subprocess.run([sys.executable, "-c", SCRIPT, *words], check=True, timeout=120, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", SCRIPT, *words], check=True, timeout=600, cwd=tmp_path)
     for i, (variant, environment, seed, _) in enumerate(plans):
         whole = make(variant, environment, seed).learn(total)
         resumed = type(whole).load(tmp_path / f"{i}-resumed")
@@ -298,10 +308,8 @@ def test_predict_metrics_and_bounds(variant: str, stroll: str) -> None:
 
 
 def test_offline_agents_do_not_act(make_data: MakeData) -> None:
-    from orl.agents import IQL
-
-    agent = IQL(make_data(), hidden_sizes=(8,), batch_size=8)
-    with pytest.raises(ValueError, match=r"IQL learns from recorded data; use fit\(\)"):
+    agent = TD3BC(make_data(), hidden_sizes=(8,), batch_size=8)
+    with pytest.raises(ValueError, match=r"TD3BC learns from recorded data; use fit\(\)"):
         agent.learn(5, "Pendulum-v1")
 
 
