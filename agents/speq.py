@@ -11,7 +11,7 @@ Deviations:
 * SOPE's test J < 0.999 J_best accepts worse values where J < 0; here the tolerance is taken from |J_best|;
 * SOPE keeps the critics of the stop; `restore_best` goes back to those of the best check;
 * next actions that check a phase are drawn once (common random numbers), and no unit is dropped in a check;
-* our own rule of length compares the critics of two checks on the same targets, as `docs/decisions/0009` says;
+* our own rule of length compares the critics of two checks on the same targets, as `docs/decisions/0010` says;
 * after a phase of automatic length or timing Adam's step count is what it was before, since learners of a population
   share it; it only matters for the bias correction of the first thousands of steps.
 

@@ -47,6 +47,8 @@ class Experience:
             environment = environment if environment is not None else self.environment
             if environment is None:
                 raise ValueError("no environment is known to learn in; give one to learn()")
+            if self.collector is not None:
+                self.collector.close()
             self.collector, self.environment = Collector(environment, self.seeds, self.spaces), environment
             if self._saved and not self.collector.load(self._saved):
                 warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)

@@ -49,7 +49,8 @@ class Spaces:
         if isinstance(source, gymnasium.Env):
             return cls._of_spaces(source.observation_space, source.action_space, source.spec)
         if isinstance(source, VectorEnv):
-            return cls._of_spaces(source.single_observation_space, source.single_action_space, source.spec)
+            spec = source.spec or getattr(next(iter(getattr(source, "envs", ())), None), "spec", None)
+            return cls._of_spaces(source.single_observation_space, source.single_action_space, spec)
         if isinstance(source, Sequence) and source and all(isinstance(data, Dataset) for data in source):
             return cls.of(source[0])
         raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")

@@ -103,3 +103,8 @@ def test_an_unknown_id_names_the_remedy() -> None:
 def test_environments_that_cannot_be_made_are_refused(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: cannot be made: .*{words}"):
         make(name)
+
+
+def test_copies_made_by_hand_still_name_their_environment() -> None:
+    copies = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make("Pendulum-v1")] * 2)
+    assert Spaces.of(copies).environment_id == "Pendulum-v1"
