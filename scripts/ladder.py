@@ -1,9 +1,9 @@
 """Build the ladder of an environment from a finished training: `python -m orl.scripts.ladder RUN --env Hopper-v5`.
 
-For maintainers. The expert is the best policy of the run, the medium policy the one whose score is nearest to a third
-of the expert's, and the rungs are policies of the expert's seed at even distances in time. Ten episodes, as training
-has them, are few: the best candidates play again, and those that are chosen play fresh episodes, on which the numbers
-in `ladder.json` rest. Actors are kept in half precision, and the numbers are those of the rounded ones.
+For maintainers. The expert is the best policy of the run, the medium policy the one whose samples score nearest to a
+third of the expert's, and the rungs are policies of the expert's seed at even distances in time. Ten episodes, as
+training has them, are few: the best candidates play again, and those that are chosen play fresh episodes, on which the
+numbers in `ladder.json` rest. Actors are kept in half precision, and the numbers are those of the rounded ones.
 """
 
 from __future__ import annotations
@@ -101,23 +101,23 @@ class Build:
         return found
 
     def _choose(self, policies: dict[Path, dict[str, Any]]) -> dict[str, Path]:
-        """The expert, the medium policy and the rungs."""
+        """The expert, by its modes as in every evaluation; the medium policy, by samples; and the rungs."""
         best = sorted(policies, key=lambda path: -policies[path]["return"])[: self.candidates]
-        again = {path: self._sampled(path) for path in best}
-        expert = max(again, key=lambda path: again[path])
+        expert = max(best, key=lambda path: self._plays(path, deterministic=True))
         low = datasets.reference(self.env).random
-        third = low + (again[expert] - low) / 3.0
-        nearest = sorted(policies, key=lambda path: abs(policies[path]["return"] - third))[: self.candidates]
-        again |= {path: self._sampled(path) for path in nearest if path not in again}
-        medium = min((path for path in again if path != expert), key=lambda path: abs(again[path] - third))
+        third = low + (self._plays(expert, deterministic=False) - low) / 3.0
+        others = (path for path in policies if path != expert)
+        nearest = sorted(others, key=lambda path: abs(policies[path]["return"] - third))[: self.candidates]
+        medium = min(nearest, key=lambda path: abs(self._plays(path, deterministic=False) - third))
         seed, steps = policies[expert]["seed"], policies[expert]["steps"]
         before = [path for path in policies if policies[path]["seed"] == seed and policies[path]["steps"] < steps]
         before.sort(key=lambda path: policies[path]["steps"])
         places = np.unique(np.linspace(0, len(before) - 1, min(self.rungs, len(before))).round().astype(int))
         return {"expert": expert, "medium": medium, **{before[i].stem: before[i] for i in places}}
 
-    def _sampled(self, path: Path) -> float:
-        behaviour = load_behaviour(str(path), self.env, seed=SELECTION_SEED)
+    def _plays(self, path: Path, *, deterministic: bool) -> float:
+        """Mean return over the episodes that choose."""
+        behaviour = load_behaviour(str(path), self.env, deterministic=deterministic, seed=SELECTION_SEED)
         played = play(behaviour, self.env, episodes=self.selection_episodes, seed=SELECTION_SEED)
         return float(np.mean([episode.rewards.sum() for episode in played]))
 
