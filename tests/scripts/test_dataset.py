@@ -81,7 +81,7 @@ def test_make_a_set_of_a_policy_by_steps() -> None:
         (["--env", "Pendulum-v1", "--policy", "none.zip"], "no such file"),
         (["--env", "Pendulum-v1", "--id", "no version"], "is no data set id"),
         (["--env", "Pendulm-v1", "--id", RANDOM], "Pendulm-v1: no such environment"),
-        (["--env", "no name", "--id", RANDOM], "'no name' cannot be made"),
+        (["--env", "no name", "--id", RANDOM], "no name: cannot be made"),
         (["--env", "CartPole-v1", "--id", RANDOM], "one-dimensional Box"),
     ],
 )
