@@ -29,6 +29,7 @@ from orl.actor import EntropyCoefficient
 from orl.agent import Agent
 from orl.agents.phases import Phases, PhasesConfig
 from orl.agents.reward_scale import RewardScale
+from orl.agents.sac import mode_or_sample, one_adam_each
 from orl.batch import Batch, Metrics
 from orl.collector import Step
 from orl.configuration import positive, share
@@ -37,7 +38,7 @@ from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import adam, gradient_step
+from orl.updates import gradient_step
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,7 @@ class CategoricalSoftActorCritic:
             "actor": self.actor.to(device),
             "entropy_coefficient": self.entropy_coefficient.to(device),
         }
-        self.optimizers = {
-            name: adam(self.networks[name].parameters(), c.learning_rate)
-            for name in ("critic", "actor", "entropy_coefficient")
-        }
+        self.optimizers = one_adam_each(self.networks, c.learning_rate)
         self.reward_scale = RewardScale(len(generators), c.discount, c.return_bound, device)
 
     def critic_draws(self) -> dict[str, Draw]:
@@ -226,7 +224,7 @@ class FlashSAC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample; running statistics."""
-        return self.soft.actor.mode(observations) if noise is None else self.soft.actor.sample(observations, noise)[0]
+        return mode_or_sample(self.soft.actor, observations, noise)
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone."""

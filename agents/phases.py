@@ -19,8 +19,8 @@ from orl.agents.sac import SoftActorCritic
 from orl.agents.stabilization import Phase
 from orl.batch import Metrics
 from orl.configuration import positive, share
-from orl.experience import own
 from orl.seeding import Draw
+from orl.state import own
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac import FlashSAC

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Adam
 
 from orl import losses
 from orl.actor import EntropyCoefficient, SquashedGaussianActor
@@ -33,6 +34,7 @@ from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, random_subset
+from orl.normalized_networks import NormalizedActor
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
@@ -124,16 +126,13 @@ class SoftActorCritic:
         )
         self.critic_target = Target(self.critic)
         self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient)
-        self.networks: dict[str, torch.nn.Module] = {
+        self.networks: dict[str, nn.Module] = {
             "critic": self.critic.to(device),
             "critic_target": self.critic_target.to(device),
             "actor": self.actor.to(device),
             "entropy_coefficient": self.entropy_coefficient.to(device),
         }
-        self.optimizers = {
-            name: adam(self.networks[name].parameters(), c.learning_rate)
-            for name in ("critic", "actor", "entropy_coefficient")
-        }
+        self.optimizers = one_adam_each(self.networks, c.learning_rate)
 
     def critic_draws(self) -> dict[str, Draw]:
         """Random numbers of a critic update: which transitions, next actions, target critics, dropped units."""
@@ -154,16 +153,22 @@ class SoftActorCritic:
         dropped = self.critic.dropout_draws("actor_dropped", self.config.batch_size)
         return {**self.critic_draws(), "actor_noise": noise, **dropped}
 
-    def targets(self, batch: Batch, random: Mapping[str, Tensor], critic: Target | None = None) -> Tensor:
+    def update(self, batch: Batch, random: Mapping[str, Tensor], number: int) -> Metrics:
+        """Online update `number`, from 1: critics; every `policy_delay` updates actor and entropy coefficient."""
+        metrics = self.update_critic(batch, random)
+        if number % self.config.policy_delay == 0:
+            metrics |= self.update_actor(batch, random)
+        return metrics
+
+    def targets(self, batch: Batch, random: Mapping[str, Tensor]) -> Tensor:
         """y = r + gamma (1 - terminated) (min_M Q'(s', a') - alpha log pi(a'|s')), a' ~ pi: (P, B), no gradient.
 
-        Without drawn units in `random` no unit is dropped; `critic` stands in for the target critic.
+        Without drawn units in `random` no unit is dropped.
         """
         c = self.config
         with torch.no_grad():
             next_actions, log_prob = self.actor.sample(batch.next_observations, random["next_noise"])
-            target = critic or self.critic_target
-            values = target(batch.next_observations, next_actions, dropped(random, "target_dropped"))
+            values = self.critic_target(batch.next_observations, next_actions, dropped(random, "target_dropped"))
             if "subset" in random:
                 values = random_subset(values, random["subset"], c.target_subset_size)
             next_values = values.amin(1) - self.entropy_coefficient() * log_prob
@@ -203,6 +208,19 @@ class SoftActorCritic:
         """Q (P, C, B) with no unit dropped."""
         values: Tensor = self.critic(observations, actions)
         return values
+
+
+def one_adam_each(networks: Mapping[str, nn.Module], learning_rate: float) -> dict[str, Adam]:
+    """Optimizers of critics, actor and entropy coefficient; targets have none."""
+    names = ("critic", "actor", "entropy_coefficient")
+    return {name: adam(networks[name].parameters(), learning_rate) for name in names}
+
+
+def mode_or_sample(
+    actor: SquashedGaussianActor | NormalizedActor, observations: Tensor, noise: Tensor | None
+) -> Tensor:
+    """Actions (P, B, A): tanh of the mean, or with noise (P, B, A) a sample."""
+    return actor.mode(observations) if noise is None else actor.sample(observations, noise)[0]
 
 
 def dropped(random: Mapping[str, Tensor], name: str) -> Sequence[Tensor]:
@@ -251,11 +269,8 @@ class SAC(Agent):
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Critics; every `policy_delay` updates the actor and the entropy coefficient."""
-        metrics = self.soft.update_critic(batch, random)
-        if (self.updates + 1) % self.config.policy_delay == 0:
-            metrics |= self.soft.update_actor(batch, random)
-        return metrics
+        return self.soft.update(batch, random, self.updates + 1)
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""
-        return self.soft.actor.mode(observations) if noise is None else self.soft.actor.sample(observations, noise)[0]
+        return mode_or_sample(self.soft.actor, observations, noise)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from orl.agent import Agent
 from orl.agents.phases import Phases, PhasesConfig
-from orl.agents.sac import SACConfig, SoftActorCritic
+from orl.agents.sac import SACConfig, SoftActorCritic, mode_or_sample
 from orl.batch import Batch, Metrics
 from orl.schedule import Schedule
 from orl.seeding import Draw
@@ -83,14 +83,11 @@ class SPEQ(Agent):
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """The online update: critics; every `policy_delay` updates the actor and the entropy coefficient."""
-        metrics = self.soft.update_critic(batch, random)
-        if (self.updates + 1) % self.config.policy_delay == 0:
-            metrics |= self.soft.update_actor(batch, random)
-        return metrics
+        return self.soft.update(batch, random, self.updates + 1)
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""
-        return self.soft.actor.mode(observations) if noise is None else self.soft.actor.sample(observations, noise)[0]
+        return mode_or_sample(self.soft.actor, observations, noise)
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone, a piece of `check_every` at a time."""

@@ -18,7 +18,7 @@ from orl import seeding
 from orl.agents.sac import SoftActorCritic
 from orl.batch import Batch, Metrics
 from orl.seeding import RandomBlocks
-from orl.state import flatten_state, restore_state
+from orl.state import flatten_state, own, restore_state
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac import FlashSAC
@@ -180,12 +180,12 @@ class Phase:
     @classmethod
     def load(cls, agent: SPEQ | FlashSAC, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Phase:
         """The inverse of `state`."""
-        own = {name: tensor.to(agent.device) for name, tensor in tensors.items() if name != "block_start"}
-        phase = cls(agent, manifest["steps"], own["is_running"])
+        saved = {name: tensor.to(agent.device) for name, tensor in tensors.items() if name != "block_start"}
+        phase = cls(agent, manifest["steps"], saved["is_running"])
         phase.updates = manifest["updates"]
         phase.random.load(tensors["block_start"], manifest["position"])
-        phase.kept = {name.removeprefix("kept/"): value for name, value in own.items() if name.startswith("kept/")}
+        phase.kept = own(saved, "kept/")
         for name in ("values", "ratio", "smoothed", "best", "waited", "counts"):
-            if name in own:
-                setattr(phase, name, own[name])
+            if name in saved:
+                setattr(phase, name, saved[name])
         return phase

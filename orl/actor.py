@@ -90,8 +90,7 @@ class SquashedGaussianActor(nn.Module):
     def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised actions (P, B, A) and their log-density (P, B), from standard normal noise (P, B, A)."""
         mean, std = self(observations)
-        raw = mean + std * noise
-        return torch.tanh(raw), normal_log_prob(noise, std) - tanh_log_slope(raw).sum(-1)
+        return squashed(mean, std, noise)
 
     def mode(self, observations: Tensor) -> Tensor:
         """tanh of the mean, (P, B, A)."""
@@ -110,9 +109,12 @@ class EntropyCoefficient(nn.Module):
         return self.log_value.exp().unsqueeze(-1)
 
 
-def tanh_log_slope(raw: Tensor) -> Tensor:
-    """log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), elementwise; exact where tanh saturates."""
-    return 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
+def squashed(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """tanh(mean + std * noise) (P, B, A) and its log-density (P, B), from standard normal noise (P, B, A)."""
+    raw = mean + std * noise
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), exact where tanh saturates
+    log_slope = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
+    return torch.tanh(raw), normal_log_prob(noise, std) - log_slope.sum(-1)
 
 
 def normal_log_prob(standardised: Tensor, std: Tensor) -> Tensor:

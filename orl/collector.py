@@ -18,7 +18,8 @@ from torch import Tensor
 from orl import seeding
 from orl.checks import Floats
 from orl.environment_state import environment_state, restore_environment
-from orl.spaces import Spaces, unknown_environment
+from orl.evaluation import make_vector
+from orl.spaces import Spaces
 
 RECENT = 100  # episodes that the reported mean return is taken over, as in Stable-Baselines3
 
@@ -165,12 +166,8 @@ def vector_environment(environment: Environment, population: int) -> VectorEnv[A
             autoreset mode, or an unknown id.
     """
     if isinstance(environment, str):
-        try:
-            return gymnasium.make_vec(
-                environment, population, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP}
-            )
-        except gymnasium.error.UnregisteredEnv as error:
-            raise unknown_environment(environment) from error
+        same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        return make_vector(environment, population, vectorization_mode="sync", vector_kwargs=same_step)
     check_copies(environment, population)
     if isinstance(environment, gymnasium.Env):
         return SyncVectorEnv([lambda: environment], autoreset_mode=AutoresetMode.SAME_STEP)

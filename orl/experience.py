@@ -13,6 +13,7 @@ from orl.checks import Floats
 from orl.collector import Collector, Environment, Step
 from orl.dataset import Dataset
 from orl.spaces import Spaces
+from orl.state import own
 
 
 class Experience:
@@ -88,8 +89,3 @@ class Experience:
             self.buffer = self._empty(buffer_size)
             self.buffer.load(kept["buffer/"])
         self._saved = kept["collector/"]
-
-
-def own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name begins with a prefix, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from orl.actor import normal_log_prob, tanh_log_slope
+from orl.actor import squashed
 
 MOMENTUM = 0.01  # of the running statistics
 EPSILON = 1e-5
@@ -205,8 +205,7 @@ class NormalizedActor(nn.Module):
     def sample(self, observations: Tensor, noise: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
         """Reparameterised actions (P, B, A) and their log-density (P, B), from standard normal noise."""
         mean, std = self(observations, training)
-        raw = mean + std * noise
-        return torch.tanh(raw), normal_log_prob(noise, std) - tanh_log_slope(raw).sum(-1)
+        return squashed(mean, std, noise)
 
     def mode(self, observations: Tensor) -> Tensor:
         """tanh of the mean, (P, B, A)."""

@@ -29,6 +29,11 @@ def flatten_state(
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
+def own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name begins with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def restore_state(
     networks: Mapping[str, nn.Module],
     optimizers: Mapping[str, Adam],
@@ -37,9 +42,7 @@ def restore_state(
 ) -> None:
     """Put `flatten_state`'s tensors back into freshly built networks and optimizers."""
     for name, network in networks.items():
-        prefix = f"{name}/"
-        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        network.load_state_dict(own)
+        network.load_state_dict(own(tensors, f"{name}/"))
     for name, optimizer in optimizers.items():
         for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
             key = f"optimizer/{name}/{i}/step"
