@@ -21,8 +21,9 @@ from orl.actor import DeterministicActor
 from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive
+from orl.execution import Execution, compilable
 from orl.seeding import Draw
-from orl.updates import adam, gradient_step
+from orl.updates import Gradients, adam, descend, gradients
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class BCConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
+    # Execution
+    execution: Execution = "eager"  # or "compile"
 
     def __post_init__(self) -> None:
         positive(self, "learning_rate", "batch_size")
@@ -58,10 +61,17 @@ class BC(Agent):
         return {"indices": Draw("uniform", (self.config.batch_size,))}
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """One step of the actor."""
+        found, metrics = self.actor_gradients(batch)
+        descend(self.optimizers["actor"], found)
+        return metrics
+
+    @compilable
+    def actor_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """minimise mean (pi(s) - a)^2."""
         actions = self.actor(batch.observations)
-        gradient_step(self.optimizers["actor"], losses.behaviour_cloning_loss(actions, batch.actions))
-        return {"actor_loss": (actions.detach() - batch.actions).square().mean((1, 2))}
+        found = gradients(losses.behaviour_cloning_loss(actions, batch.actions), self.actor)
+        return found, {"actor_loss": (actions.detach() - batch.actions).square().mean((1, 2))}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""

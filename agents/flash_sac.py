@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from orl import losses
-from orl.actor import EntropyCoefficient
+from orl.actor import EntropyCoefficient, NextPolicy, squashed
 from orl.agent import Agent
 from orl.agents.phases import Phases, PhasesConfig
 from orl.agents.reward_scale import RewardScale
@@ -34,11 +34,12 @@ from orl.batch import Batch, Metrics
 from orl.collector import Step
 from orl.configuration import positive, share
 from orl.critic import Target
+from orl.execution import Execution, compilable
 from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import gradient_step
+from orl.updates import Gradients, descend, gradients
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class FlashSACConfig(PhasesConfig):
     utd_ratio: float = 1.0  # updates per transition
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update; FlashSAC: 10,000
     buffer_size: int = 1_000_000  # transitions per learner
+    # Execution
+    execution: Execution = "eager"  # or "compile"
 
     def __post_init__(self) -> None:
         positive(self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width")
@@ -123,6 +126,29 @@ class CategoricalSoftActorCritic:
         return {**self.critic_draws(), "actor_noise": Draw("normal", (2 * self.config.batch_size, self.action_size))}
 
     def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """One step of the actor and of the entropy coefficient."""
+        found, coefficient_found, metrics = self.actor_gradients(batch, random)
+        descend(self.optimizers["actor"], found)
+        project(self.actor)
+        descend(self.optimizers["entropy_coefficient"], coefficient_found)
+        return metrics
+
+    def next_policy(self, observations: Tensor) -> NextPolicy:
+        """Mean and standard deviation (P, B, A) before the tanh, with running statistics, without gradient."""
+        with torch.no_grad():
+            mean, std = self.actor(observations, False)
+            return mean, std
+
+    def update_critic(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Metrics:
+        """One step of the critics, and their targets; `policy` is that of the next observations where it is known."""
+        found, metrics = self.critic_gradients(batch, random, policy)
+        descend(self.optimizers["critic"], found)
+        project(self.critic)
+        self.critic_target.polyak_update(self.critic, self.config.tau)
+        return metrics
+
+    @compilable
+    def actor_gradients(self, batch: Batch, random: Mapping[str, Tensor]) -> tuple[Gradients, Gradients, Metrics]:
         """Minimise alpha log pi - min_i Q_i; batch statistics of [s; s'], of which s counts; critics stand still."""
         rows = batch.rewards.shape[-1]
         both = torch.cat([batch.observations, batch.next_observations], dim=1)  # (P, 2B, O)
@@ -131,33 +157,36 @@ class CategoricalSoftActorCritic:
         value = self.critic.values(self.critic(batch.observations, actions, False)).amin(1)
         coefficient = self.entropy_coefficient().detach()
         loss = coefficient * log_prob - value  # (P, B)
-        gradient_step(self.optimizers["actor"], losses.over_batch(loss))
-        project(self.actor)
         entropy = -log_prob.detach().mean(-1)  # (P,)
-        surplus = entropy - self.target_entropy
-        gradient_step(self.optimizers["entropy_coefficient"], (self.entropy_coefficient().squeeze(-1) * surplus).sum())
-        return {
+        coefficient_loss = self.entropy_coefficient().squeeze(-1) * (entropy - self.target_entropy)
+        metrics = {
             "actor_loss": loss.detach().mean(-1),
             "entropy": entropy,
             "entropy_coefficient": coefficient.squeeze(-1),
         }
+        return (
+            gradients(losses.over_batch(loss), self.actor),
+            gradients(coefficient_loss.sum(), self.entropy_coefficient),
+            metrics,
+        )
 
-    def update_critic(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    @compilable
+    def critic_gradients(
+        self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None
+    ) -> tuple[Gradients, Metrics]:
         """Cross-entropy to the Bellman update of the less optimistic target critic's distribution."""
         rows = batch.rewards.shape[-1]
         with torch.no_grad():
-            next_actions, log_prob = self.actor.sample(batch.next_observations, random["next_noise"], False)
+            mean, std = policy or self.next_policy(batch.next_observations)
+            next_actions, log_prob = squashed(mean, std, random["next_noise"])
             observations = torch.cat([batch.observations, batch.next_observations], dim=1)  # (P, 2B, O)
             actions = torch.cat([batch.actions, next_actions], dim=1)
             next_logits = self.critic_target(observations, actions, True)[:, :, rows:]  # (P, C, B, K)
             target = self.target_distribution(batch, next_logits, log_prob)
         logits = self.critic(observations, actions, True)[:, :, :rows]
-        loss = losses.cross_entropy(logits, target)
-        gradient_step(self.optimizers["critic"], loss)
-        project(self.critic)
-        self.critic_target.polyak_update(self.critic, self.config.tau)
+        found = gradients(losses.cross_entropy(logits, target), self.critic)
         with torch.no_grad():
-            return {
+            return found, {
                 "critic_loss": -(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1).mean((1, 2)),
                 "q_mean": self.critic.values(logits).mean((1, 2)) * self.reward_scale.value.squeeze(-1),
                 "edge_mass": (target[..., 0] + target[..., -1]).mean(-1),

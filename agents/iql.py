@@ -30,9 +30,10 @@ from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, ValueFunction
 from orl.dataset import Dataset
+from orl.execution import Execution, compilable
 from orl.schedule import Schedule
 from orl.seeding import Draw
-from orl.updates import adam, critic_update, gradient_step
+from orl.updates import Gradients, adam, critic_gradients, descend, gradients
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class IQLConfig:
     utd_ratio: float = 1.0  # updates per transition
     learning_starts: int = 5_000  # environment steps with random actions and no update, where there are no data
     buffer_size: int = 1_000_000  # transitions per learner, the data among them
+    # Execution
+    execution: Execution = "eager"  # or "compile"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
@@ -115,39 +118,44 @@ class IQL(Agent):
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
-        with torch.no_grad():
-            target_values = self.critic_target(batch.observations, batch.actions).amin(1)  # (P, B)
-        metrics = self.update_value(batch, target_values)
-        metrics |= self.update_actor(batch, target_values)
-        metrics |= self.update_critic(batch)
+        self.optimizers["actor"].param_groups[0]["lr"] = self.actor_learning_rate()
+        found, target_values, metrics = self.value_gradients(batch)
+        descend(self.optimizers["value"], found)
+        found, actor_metrics = self.actor_gradients(batch, target_values)
+        descend(self.optimizers["actor"], found)
+        found, critic_metrics = self.critic_gradients(batch)
+        descend(self.optimizers["critic"], found)
         self.critic_target.polyak_update(self.critic, self.config.tau)
-        return metrics
+        return metrics | actor_metrics | critic_metrics
 
-    def update_value(self, batch: Batch, target_values: Tensor) -> Metrics:
-        """Eq. 5: V(s) towards an upper expectile of Q(s, a) over the data's actions."""
+    @compilable
+    def value_gradients(self, batch: Batch) -> tuple[Gradients, Tensor, Metrics]:
+        """Eq. 5: V(s) towards an upper expectile of Q(s, a) over the data's actions; also gives these Q (P, B)."""
+        with torch.no_grad():
+            target_values = self.critic_target(batch.observations, batch.actions).amin(1)
         values = self.value(batch.observations)
         loss = losses.expectile_loss(values, target_values, self.config.expectile)
-        gradient_step(self.optimizers["value"], loss)
-        return {"value_mean": values.detach().mean(-1)}
+        return gradients(loss, self.value), target_values, {"value_mean": values.detach().mean(-1)}
 
-    def update_actor(self, batch: Batch, target_values: Tensor) -> Metrics:
+    @compilable
+    def actor_gradients(self, batch: Batch, target_values: Tensor) -> tuple[Gradients, Metrics]:
         """Eq. 7: maximise exp(beta (Q(s, a) - V(s))) log pi(a | s)."""
         c = self.config
         with torch.no_grad():
             advantages = target_values - self.value(batch.observations)
             weights = losses.advantage_weights(advantages, c.advantage_temperature, c.maximum_weight)
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
-        self.optimizers["actor"].param_groups[0]["lr"] = self.actor_learning_rate()
-        gradient_step(self.optimizers["actor"], losses.over_batch(-weights * log_probs))
-        return {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
+        metrics = {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
+        return gradients(losses.over_batch(-weights * log_probs), self.actor), metrics
 
-    def update_critic(self, batch: Batch) -> Metrics:
+    @compilable
+    def critic_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """Eq. 6: Q(s, a) towards r + gamma V(s')."""
         with torch.no_grad():
             next_values = self.value(batch.next_observations)
             rewards = batch.rewards * self.reward_scale
             targets = losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
-        return critic_update(self.critic, self.optimizers["critic"], batch.observations, batch.actions, targets)
+        return critic_gradients(self.critic, batch.observations, batch.actions, targets)
 
     def actor_learning_rate(self) -> float:
         """The cosine schedule at the current update."""

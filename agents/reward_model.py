@@ -37,7 +37,7 @@ from orl.normalize import moments
 from orl.progress import progress
 from orl.seeding import Draw, RandomBlocks
 from orl.state import flatten_state, restore_state
-from orl.updates import adam, gradient_step
+from orl.updates import adam, descend, gradients
 
 CHUNK = 4_096  # transitions predicted at a time
 STATISTICS = ("input_mean", "input_std", "target_mean", "target_std")
@@ -235,7 +235,8 @@ class RewardModel:
         std = self.constants["target_std"]
         targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
         errors = self._standardised(inputs) - targets
-        gradient_step(optimizer, losses.over_batch(losses.huber(errors, self.config.huber_threshold)))
+        loss = losses.over_batch(losses.huber(errors, self.config.huber_threshold))
+        descend(optimizer, gradients(loss, self.network))
 
     def _standardised(self, inputs: Tensor) -> Tensor:
         """(P, K or 1, B, F) to standardised rewards (P, K, B)."""

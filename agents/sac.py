@@ -29,16 +29,17 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from orl import losses
-from orl.actor import EntropyCoefficient, SquashedGaussianActor
+from orl.actor import EntropyCoefficient, NextPolicy, SquashedGaussianActor, squashed
 from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, random_subset
+from orl.execution import Execution, compilable
 from orl.normalized_networks import NormalizedActor
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import adam, critic_update, gradient_step
+from orl.updates import Gradients, adam, critic_gradients, descend, gradients
 
 # MBPO's, by environment family (Janner et al. 2019, arXiv 1906.08253, table 1), as REDQ and DroQ use them.
 TARGET_ENTROPY = {"Hopper": -1.0, "HalfCheetah": -3.0, "Walker2d": -3.0, "Ant": -4.0, "Humanoid": -2.0}
@@ -73,6 +74,8 @@ class SACConfig:
     utd_ratio: float = 1.0  # G: updates per transition, however many environments give them
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update
     buffer_size: int = 1_000_000  # transitions per learner; the oldest are overwritten
+    # Execution
+    execution: Execution = "eager"  # or "compile"
 
     def __post_init__(self) -> None:
         positive(self, "num_critics", "target_subset_size", "policy_delay", "initial_entropy_coefficient")
@@ -160,49 +163,69 @@ class SoftActorCritic:
             metrics |= self.update_actor(batch, random)
         return metrics
 
-    def targets(self, batch: Batch, random: Mapping[str, Tensor]) -> Tensor:
+    def next_policy(self, observations: Tensor) -> NextPolicy:
+        """Mean and standard deviation (P, B, A) before the tanh, without gradient."""
+        with torch.no_grad():
+            mean, std = self.actor(observations)
+            return mean, std
+
+    def targets(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Tensor:
         """y = r + gamma (1 - terminated) (min_M Q'(s', a') - alpha log pi(a'|s')), a' ~ pi: (P, B), no gradient.
 
-        Without drawn units in `random` no unit is dropped.
+        Without drawn units in `random` no unit is dropped. `policy` is that of the next observations where it is known.
         """
         c = self.config
         with torch.no_grad():
-            next_actions, log_prob = self.actor.sample(batch.next_observations, random["next_noise"])
+            mean, std = policy or self.next_policy(batch.next_observations)
+            next_actions, log_prob = squashed(mean, std, random["next_noise"])
             values = self.critic_target(batch.next_observations, next_actions, dropped(random, "target_dropped"))
             if "subset" in random:
                 values = random_subset(values, random["subset"], c.target_subset_size)
             next_values = values.amin(1) - self.entropy_coefficient() * log_prob
             return losses.td_target(batch.rewards, batch.terminated, next_values, c.discount)
 
-    def update_critic(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def update_critic(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Metrics:
         """REDQ, Algorithm 1, lines 6 to 9; DroQ, Algorithm 2, lines 6 to 9. Online and in stabilization phases."""
-        targets = self.targets(batch, random)
-        metrics = critic_update(
-            self.critic,
-            self.optimizers["critic"],
-            batch.observations,
-            batch.actions,
-            targets,
-            dropped(random, "dropped"),
-        )
+        found, metrics = self.critic_gradients(batch, random, policy)
+        descend(self.optimizers["critic"], found)
         self.critic_target.polyak_update(self.critic, self.config.tau)
         return metrics
 
     def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
-        """Minimise alpha log pi(a|s) - Q(s, a) with a ~ pi, then alpha (-log pi - target entropy) in alpha."""
+        """One step of the actor and of the entropy coefficient."""
+        found, coefficient_found, metrics = self.actor_gradients(batch, random)
+        descend(self.optimizers["actor"], found)
+        descend(self.optimizers["entropy_coefficient"], coefficient_found)
+        return metrics
+
+    @compilable
+    def critic_gradients(
+        self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None
+    ) -> tuple[Gradients, Metrics]:
+        """Minimise (Q_i(s, a) - y)^2 for every critic i."""
+        targets = self.targets(batch, random, policy)
+        return critic_gradients(self.critic, batch.observations, batch.actions, targets, dropped(random, "dropped"))
+
+    @compilable
+    def actor_gradients(self, batch: Batch, random: Mapping[str, Tensor]) -> tuple[Gradients, Gradients, Metrics]:
+        """Minimise alpha log pi(a|s) - Q(s, a) with a ~ pi, and alpha (-log pi - target entropy) in alpha."""
         actions, log_prob = self.actor.sample(batch.observations, random["actor_noise"])
         values = self.critic(batch.observations, actions, dropped(random, "actor_dropped"))  # (P, C, B)
         value = values.amin(1) if self.config.actor_q == "min" else values.mean(1)
         coefficient = self.entropy_coefficient().detach()
         loss = coefficient * log_prob - value  # (P, B)
-        gradient_step(self.optimizers["actor"], losses.over_batch(loss))
-        surplus = -log_prob.detach().mean(-1) - self.target_entropy  # (P,)
-        gradient_step(self.optimizers["entropy_coefficient"], (self.entropy_coefficient.log_value * surplus).sum())
-        return {
+        entropy = -log_prob.detach().mean(-1)  # (P,)
+        coefficient_loss = self.entropy_coefficient.log_value * (entropy - self.target_entropy)
+        metrics = {
             "actor_loss": loss.detach().mean(-1),
-            "entropy": -log_prob.detach().mean(-1),
+            "entropy": entropy,
             "entropy_coefficient": coefficient.squeeze(-1),
         }
+        return (
+            gradients(losses.over_batch(loss), self.actor),
+            gradients(coefficient_loss.sum(), self.entropy_coefficient),
+            metrics,
+        )
 
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) with no unit dropped."""
@@ -232,8 +255,8 @@ def dropped(random: Mapping[str, Tensor], name: str) -> Sequence[Tensor]:
 
 
 def family(spaces: Spaces) -> str:
-    """The environment's name without its version, v2 to v5: `Hopper` of `Hopper-v5`."""
-    return re.sub(r"-v[2-5]$", "", spaces.environment_id or "")
+    """The environment's name without its version, v2 to v5: `Hopper` of `Hopper-v5`, and of `orl/ContextHopper-v0`."""
+    return re.sub(r"^orl/Context|-v[0-5]$", "", spaces.environment_id or "")
 
 
 def target_entropy(spaces: Spaces) -> float:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.actor import NextPolicy
 from orl.agents.sac import SoftActorCritic
 from orl.batch import Batch, Metrics
 from orl.seeding import RandomBlocks
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from orl.agents.speq import SPEQ
 
 MOST_HELD_OUT = 10_000  # transitions
+CHUNK = 10_000  # transitions whose next actions are computed at once
 
 
 class Phase:
@@ -50,6 +52,7 @@ class Phase:
         self.is_over = False
         self.is_automatic = agent.config.is_automatic
         self.size = len(agent.buffer)
+        self.policies = self._policies(agent)  # (P, size, 2A): of every next observation, since the actor stands still
         self.order: Tensor | None = None  # (P, size): the first H places of each learner are held out
         if agent.config.length != "fixed":
             self._hold_out(agent)
@@ -68,6 +71,14 @@ class Phase:
             phase.waited = torch.zeros_like(phase.counts)
         return phase
 
+    def _policies(self, agent: SPEQ | FlashSAC) -> Tensor:
+        found = []
+        assert agent.buffer is not None
+        for rows in torch.split(torch.arange(self.size, device=agent.device), CHUNK):
+            batch = agent.normalised(agent.buffer.gather(rows.expand(agent.population, -1)))
+            found.append(torch.cat(agent.soft.next_policy(batch.next_observations), dim=-1))
+        return torch.cat(found, dim=1)
+
     def _hold_out(self, agent: SPEQ | FlashSAC) -> None:
         """Choose the held-out transitions and the noise of their checks: from the seed and the step alone."""
         c = agent.config
@@ -85,9 +96,12 @@ class Phase:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
+        assert agent.buffer is not None
         for _ in range(count):
             random = self.random.next()
-            metrics = agent.soft.update_critic(agent.normalised(self._batch(agent, random["indices"])), random)
+            indices = self._indices(random["indices"])
+            batch = agent.normalised(agent.buffer.gather(indices))
+            metrics = agent.soft.update_critic(batch, random, self._next_policy(indices))
         self.updates += count
         agent.phase_updates += count
         self.counts += count * self.is_running
@@ -96,13 +110,17 @@ class Phase:
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
         return metrics | {"phase_updates": self.counts.clone()}
 
-    def _batch(self, agent: SPEQ | FlashSAC, uniform: Tensor) -> Batch:
-        assert agent.buffer is not None
+    def _indices(self, uniform: Tensor) -> Tensor:
+        """Transitions (P, B) to train on, from uniform numbers in [0, 1)."""
         if self.order is None:
-            return agent.buffer.sample(uniform)
+            return (uniform * self.size).long()
         held = self.noise.shape[1]
-        places = held + (uniform * (self.size - held)).long()
-        return agent.buffer.gather(self.order.gather(1, places))
+        return self.order.gather(1, held + (uniform * (self.size - held)).long())
+
+    def _next_policy(self, indices: Tensor) -> NextPolicy:
+        chosen = self.policies.gather(1, indices.unsqueeze(-1).expand(-1, -1, self.policies.shape[-1]))
+        mean, std = chosen.chunk(2, dim=-1)
+        return mean, std
 
     def _check(self, agent: SPEQ | FlashSAC) -> Tensor:
         """Score the critics; stop learners that have not improved for `patience` checks."""

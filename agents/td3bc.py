@@ -22,8 +22,9 @@ from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target
+from orl.execution import Execution, compilable
 from orl.seeding import Draw
-from orl.updates import adam, critic_update, gradient_step
+from orl.updates import Gradients, adam, critic_gradients, descend, gradients
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TD3BCConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std, section 5
+    # Execution
+    execution: Execution = "eager"  # or "compile"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
@@ -85,14 +88,18 @@ class TD3BC(Agent):
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Critics; every `policy_delay` updates the actor and the targets."""
-        metrics = self.update_critic(batch, random["target_noise"])
+        found, metrics = self.critic_gradients(batch, random["target_noise"])
+        descend(self.optimizers["critic"], found)
         if (self.updates + 1) % self.config.policy_delay == 0:
-            metrics |= self.update_actor(batch)
+            found, actor_metrics = self.actor_gradients(batch)
+            descend(self.optimizers["actor"], found)
             self.critic_target.polyak_update(self.critic, self.config.tau)
             self.actor_target.polyak_update(self.actor, self.config.tau)
+            metrics |= actor_metrics
         return metrics
 
-    def update_critic(self, batch: Batch, noise: Tensor) -> Metrics:
+    @compilable
+    def critic_gradients(self, batch: Batch, noise: Tensor) -> tuple[Gradients, Metrics]:
         """Clipped double Q-learning with a smoothed target policy (Fujimoto et al. 2018, Eq. 10 and 14)."""
         c = self.config
         with torch.no_grad():
@@ -100,18 +107,19 @@ class TD3BC(Agent):
             next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1.0, 1.0)
             next_values = self.critic_target(batch.next_observations, next_actions).amin(1)  # min_i Q'_i(s', a')
             targets = losses.td_target(batch.rewards, batch.terminated, next_values, c.discount)
-        return critic_update(self.critic, self.optimizers["critic"], batch.observations, batch.actions, targets)
+        return critic_gradients(self.critic, batch.observations, batch.actions, targets)
 
-    def update_actor(self, batch: Batch) -> Metrics:
+    @compilable
+    def actor_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """Eq. 5: maximise lambda Q(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q|, per learner."""
         actions = self.actor(batch.observations)
         values = self.critic(batch.observations, actions)[:, 0]  # (P, B), the first critic, as in TD3
         q_scale = self.config.q_weight / values.detach().abs().mean(-1, keepdim=True).clamp(min=1e-8)
         cloning = losses.behaviour_cloning_loss(actions, batch.actions)
-        gradient_step(self.optimizers["actor"], cloning - losses.over_batch(q_scale * values))
+        found = gradients(cloning - losses.over_batch(q_scale * values), self.actor)
         with torch.no_grad():
             error = (actions - batch.actions).square().mean((1, 2))
-            return {"actor_loss": error - (q_scale * values).mean(-1), "cloning_error": error}
+            return found, {"actor_loss": error - (q_scale * values).mean(-1), "cloning_error": error}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""

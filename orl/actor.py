@@ -13,6 +13,8 @@ from orl.networks import StackedMLP
 
 LOG_STD_RANGE = (-20.0, 2.0)
 
+NextPolicy = tuple[Tensor, Tensor]  # mean and standard deviation before the tanh, each (P, B, A)
+
 
 class DeterministicActor(nn.Module):
     """tanh(network(observation))."""

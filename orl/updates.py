@@ -1,4 +1,4 @@
-"""Gradient steps: the only `backward()` calls of the package."""
+"""Gradients and steps along them: the only backward passes of the package."""
 
 from __future__ import annotations
 
@@ -12,46 +12,51 @@ from orl import losses
 from orl.batch import Metrics
 from orl.critic import CriticEnsemble
 
+Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
+
 
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float | Tensor, weight_decay: float = 0.0) -> Adam:
     """torch's fused Adam: elementwise, so that stacked learners stay apart."""
     return Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
 
-def gradient_step(optimizer: Adam, loss: Tensor) -> None:
-    """One descent step of every learner on a loss that is summed over learners.
+def gradients(loss: Tensor, network: nn.Module) -> Gradients:
+    """Of a loss that is summed over learners, with respect to one network.
 
-    Only the optimizer's own parameters receive a gradient: an actor's loss runs through the critic and leaves it alone.
+    No other receives any: an actor's loss runs through the critic and leaves it alone.
     """
-    optimizer.zero_grad(set_to_none=True)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+    return torch.autograd.grad(loss, tuple(network.parameters()))
+
+
+def descend(optimizer: Adam, gradients: Gradients) -> None:
+    """One step of every learner against the gradients of the optimizer's parameters, in their order."""
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     optimizer.step()
 
 
-def critic_update(
+def critic_gradients(
     critic: CriticEnsemble,
-    optimizer: Adam,
     observations: Tensor,
     actions: Tensor,
     targets: Tensor,
     dropped: Sequence[Tensor] = (),
-) -> Metrics:
-    """Move every critic towards the same targets.
+) -> tuple[Gradients, Metrics]:
+    """Of the squared error that moves every critic towards the same targets.
 
     Args:
         critic: C critics per learner.
-        optimizer: over the critic's parameters.
         observations: (P, B, O).
         actions: (P, B, A), in [-1, 1].
         targets: (P, B), without gradient.
         dropped: hidden units to drop, one tensor per hidden layer.
 
     Returns:
-        `critic_loss`, the mean over critics, and `q_mean`, each (P,).
+        The gradients, and `critic_loss`, the mean over critics, and `q_mean`, each (P,).
     """
     values = critic(observations, actions, dropped)  # (P, C, B)
-    gradient_step(optimizer, losses.squared_error(values, targets))
+    found = gradients(losses.squared_error(values, targets), critic)
     with torch.no_grad():
         error = (values - targets.unsqueeze(1)).square()
-        return {"critic_loss": error.mean((1, 2)), "q_mean": values.mean((1, 2))}
+        return found, {"critic_loss": error.mean((1, 2)), "q_mean": values.mean((1, 2))}

@@ -21,7 +21,7 @@ from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.normalize import EPSILON
 from orl.seeding import Draw
-from orl.updates import adam, gradient_step
+from orl.updates import adam, descend, gradients
 
 MakeData = Callable[..., Dataset]
 
@@ -50,7 +50,7 @@ class Clone(Agent):
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         self.batch = batch
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
-        gradient_step(self.optimizers["actor"], losses.over_batch(-log_probs))
+        descend(self.optimizers["actor"], gradients(losses.over_batch(-log_probs), self.actor))
         return {"log_prob": log_probs.detach().mean(-1)}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from orl import losses
 from orl.critic import CriticEnsemble, Target, ValueFunction, random_subset
-from orl.updates import adam, gradient_step
+from orl.updates import adam, descend, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -60,7 +60,8 @@ def test_a_target_is_a_copy_that_does_not_move_with_the_network(generators: Gene
     inputs = torch.zeros(1, 3, 2), torch.zeros(1, 3, 1)
     before = target(*inputs)
     assert torch.equal(before, critic(*inputs))
-    gradient_step(adam(critic.parameters(), 0.1), losses.squared_error(critic(*inputs), torch.ones(1, 3)))
+    loss = losses.squared_error(critic(*inputs), torch.ones(1, 3))
+    descend(adam(critic.parameters(), 0.1), gradients(loss, critic))
     assert torch.equal(target(*inputs), before)
     assert not torch.equal(critic(*inputs), before)
 

@@ -8,7 +8,7 @@ import torch
 
 from orl.networks import StackedMLP
 from orl.state import flatten_state, restore_state
-from orl.updates import adam, gradient_step
+from orl.updates import adam, descend, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -22,7 +22,7 @@ def trained(generators: Generators, steps: int) -> tuple[StackedMLP, torch.optim
 
 
 def train_once(network: StackedMLP, optimizer: torch.optim.Adam) -> None:
-    gradient_step(optimizer, (network(torch.ones(2, 3, 5, 2)) - 1).square().sum())
+    descend(optimizer, gradients((network(torch.ones(2, 3, 5, 2)) - 1).square().sum(), network))
 
 
 def test_names_and_leading_axes(generators: Generators) -> None:

@@ -9,12 +9,12 @@ from torch import nn
 
 from orl import losses
 from orl.critic import CriticEnsemble
-from orl.updates import adam, critic_update, gradient_step
+from orl.updates import adam, critic_gradients, descend, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
 
-def test_critic_update_equals_a_loop_over_separate_networks(generators: Generators, float64: None) -> None:
+def test_steps_of_a_critic_equal_a_loop_over_separate_networks(generators: Generators, float64: None) -> None:
     population, critics, batch, steps = 2, 3, 6, 5
     critic = CriticEnsemble(generators(0, 1), 3, 2, (8, 8), critics)
     optimizer = adam(critic.parameters(), 1e-2)
@@ -31,7 +31,8 @@ def test_critic_update_equals_a_loop_over_separate_networks(generators: Generato
         observations = torch.randn(population, batch, 3, generator=random)
         actions = torch.randn(population, batch, 2, generator=random)
         targets = torch.randn(population, batch, generator=random)
-        metrics = critic_update(critic, optimizer, observations, actions, targets)
+        found, metrics = critic_gradients(critic, observations, actions, targets)
+        descend(optimizer, found)
         errors, values = torch.zeros(population, critics), torch.zeros(population, critics)
         for (p, c), net in nets.items():
             predicted = net(torch.cat([observations[p], actions[p]], dim=1))[:, 0]
@@ -53,7 +54,8 @@ def test_a_step_leaves_networks_of_other_optimizers_and_their_gradients_alone() 
     actor, critic = nn.Linear(2, 1), nn.Linear(1, 1)
     critic.weight.grad = torch.full((1, 1), 7.0)
     before = critic.weight.detach().clone(), actor.weight.detach().clone()
-    gradient_step(adam(actor.parameters(), 0.1), critic(actor(torch.ones(3, 2))).mean())
+    loss = critic(actor(torch.ones(3, 2))).mean()
+    descend(adam(actor.parameters(), 0.1), gradients(loss, actor))
     assert torch.equal(critic.weight, before[0])
     assert critic.weight.grad.item() == 7.0
     assert critic.bias.grad is None
@@ -62,20 +64,21 @@ def test_a_step_leaves_networks_of_other_optimizers_and_their_gradients_alone() 
 
 def test_a_step_forgets_the_gradient_of_the_step_before() -> None:
     weight = nn.Parameter(torch.tensor([0.0]))
+    parameters = nn.ParameterList([weight])
     optimizer = adam([weight], 1.0)
-    gradient_step(optimizer, (3 * weight).sum())
-    gradient_step(optimizer, (5 * weight).sum())
+    descend(optimizer, gradients((3 * weight).sum(), parameters))
+    descend(optimizer, gradients((5 * weight).sum(), parameters))
     assert weight.grad is not None
     assert weight.grad.item() == 5.0
 
 
 def test_the_first_step_of_adam_has_the_length_of_the_learning_rate_and_descends() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -1.0]))
-    gradient_step(adam([weight], 0.25), losses.over_batch(weight.square()))
+    descend(adam([weight], 0.25), gradients(losses.over_batch(weight.square()), nn.ParameterList([weight])))
     torch.testing.assert_close(weight.detach(), torch.tensor([0.75, -0.75]))
 
 
 def test_weight_decay_shrinks_weights_without_a_loss() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
-    gradient_step(adam([weight], 0.1, weight_decay=0.5), (0.0 * weight).sum())
+    descend(adam([weight], 0.1, weight_decay=0.5), gradients((0.0 * weight).sum(), nn.ParameterList([weight])))
     assert weight.item() < 1.0
