@@ -33,17 +33,28 @@ RACING_IDS = {
 }
 MAX_EPISODE_STEPS = 2_000
 
-CONTEXT_IDS = {  # class, and after how many steps an episode is truncated
-    "orl/ContextPendulum-v0": ("contextual_pendulum:ContextPendulum", 200),
-    "orl/ContextCartPole-v0": ("contextual_cart_pole:ContextCartPole", 500),
-    "orl/ContextCartPoleDiscrete-v0": ("contextual_cart_pole:ContextCartPoleDiscrete", 500),
-    "orl/ContextHopper-v0": ("contextual_mujoco:ContextHopper", 1_000),
-    "orl/ContextHalfCheetah-v0": ("contextual_mujoco:ContextHalfCheetah", 1_000),
-    "orl/ContextWalker2d-v0": ("contextual_mujoco:ContextWalker2d", 1_000),
-    "orl/ContextAnt-v0": ("contextual_mujoco:ContextAnt", 1_000),
-    "orl/ContextRacing-v0": ("contextual_racing:ContextRacing", MAX_EPISODE_STEPS),
+CONTEXT_IDS = {  # class of one, form of many copies, and after how many steps an episode is truncated
+    "orl/ContextPendulum-v0": (
+        "contextual_pendulum:ContextPendulum",
+        "contextual_pendulum:ContextPendulumVectorEnv",
+        200,
+    ),
+    "orl/ContextCartPole-v0": (
+        "contextual_cart_pole:ContextCartPole",
+        "contextual_cart_pole:ContextCartPoleVectorEnv",
+        500,
+    ),
+    "orl/ContextCartPoleDiscrete-v0": (
+        "contextual_cart_pole:ContextCartPoleDiscrete",
+        "contextual_cart_pole:ContextCartPoleDiscreteVectorEnv",
+        500,
+    ),
+    "orl/ContextHopper-v0": ("contextual_mujoco:ContextHopper", "contextual_copies:hopper", 1_000),
+    "orl/ContextHalfCheetah-v0": ("contextual_mujoco:ContextHalfCheetah", "contextual_copies:half_cheetah", 1_000),
+    "orl/ContextWalker2d-v0": ("contextual_mujoco:ContextWalker2d", "contextual_copies:walker2d", 1_000),
+    "orl/ContextAnt-v0": ("contextual_mujoco:ContextAnt", "contextual_copies:ant", 1_000),
+    "orl/ContextRacing-v0": ("contextual_racing:ContextRacing", "contextual_copies:racing", MAX_EPISODE_STEPS),
 }
-WITH_VECTOR_FORM = ("orl/ContextPendulum-v0", "orl/ContextCartPole-v0", "orl/ContextCartPoleDiscrete-v0")
 
 
 def register_environments() -> None:
@@ -57,12 +68,12 @@ def register_environments() -> None:
                 max_episode_steps=MAX_EPISODE_STEPS,
                 kwargs={"track": track},
             )
-    for environment_id, (name, steps) in CONTEXT_IDS.items():
+    for environment_id, (one, many, steps) in CONTEXT_IDS.items():
         if environment_id not in registry:
             register(
                 environment_id,
-                entry_point=f"orl.envs.{name}",
-                vector_entry_point=f"orl.envs.{name}VectorEnv" if environment_id in WITH_VECTOR_FORM else None,
+                entry_point=f"orl.envs.{one}",
+                vector_entry_point=f"orl.envs.{many}",
                 max_episode_steps=steps,
             )
 

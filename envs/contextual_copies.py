@@ -1,4 +1,4 @@
-"""Vector environments in which every copy has a context of its own, of any environment with contexts."""
+"""Copies of an environment in one process, each with a context of its own, where there is no form with arrays."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from functools import partial
 from typing import Any
 
 import gymnasium
-import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from numpy.typing import ArrayLike
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.context import ContextSpace
 from orl.envs.contextual import Contextual
-from orl.envs.contextual_exposure import rows_of
+from orl.envs.contextual_exposure import Context, is_rows, rows_of
 
 
 class ContextSyncVectorEnv(SyncVectorEnv):
@@ -50,37 +48,37 @@ class ContextSyncVectorEnv(SyncVectorEnv):
         """
         rows = rows_of(options)
         if rows is not None:
-            exposure = self.envs[0].get_wrapper_attr("exposure")
-            rows = self.context_space.rows(rows, allow_extrapolation=exposure.allow_extrapolation)
-            if len(rows) != self.num_envs:
-                raise ValueError(f"contexts have {len(rows)} rows for {self.num_envs} copies; give one row for each")
+            rows = self.envs[0].get_wrapper_attr("exposure").rows(rows, self.num_envs)
             for environment, row in zip(self.envs, rows, strict=True):
                 environment.get_wrapper_attr("set_context")(row)
         return super().reset(seed=seed)  # type: ignore[arg-type]
 
 
-def make_copies(environment_id: str, rows: ArrayLike, **keywords: Any) -> VectorEnv[Any, Any, Any]:
-    """One copy for each context, computed with arrays where the environment has that form.
+def make_copies(
+    environment_id: str, num_envs: int = 1, *, context: Context = None, **keywords: Any
+) -> ContextSyncVectorEnv:
+    """What `gymnasium.make_vec` calls.
 
     Args:
         environment_id: of an environment with contexts.
-        rows: (n, d) contexts, in the units of the variables that `contexts` names.
-        keywords: for the environment, `contexts` among them.
-
-    Returns:
-        n copies that keep their contexts and are reset in the step in which their episode ends.
+        num_envs: E, >= 1.
+        context: As of `Contextual`, for all copies; or (E, d), one row for each.
+        keywords: for the environment.
 
     Raises:
-        ValueError: an environment without contexts, or contexts that are refused.
+        ValueError: contexts that are refused.
     """
-    contexts = np.array(rows, np.float64)
-    if contexts.ndim != 2:
-        raise ValueError(f"contexts have shape {contexts.shape}; give one row for each copy")
-    if gymnasium.spec(environment_id).vector_entry_point is not None:
-        return gymnasium.make_vec(environment_id, num_envs=len(contexts), context=contexts, **keywords)
-    return ContextSyncVectorEnv(
-        [partial(gymnasium.make, environment_id, context=row, **keywords) for row in contexts.tolist()]
-    )
+    each: Any = context if is_rows(context) else [context] * num_envs
+    if len(each) != num_envs:
+        raise ValueError(f"contexts have {len(each)} rows for {num_envs} copies; give one row for each")
+    return ContextSyncVectorEnv([partial(gymnasium.make, environment_id, context=one, **keywords) for one in each])
+
+
+hopper = partial(make_copies, "orl/ContextHopper-v0")
+half_cheetah = partial(make_copies, "orl/ContextHalfCheetah-v0")
+walker2d = partial(make_copies, "orl/ContextWalker2d-v0")
+ant = partial(make_copies, "orl/ContextAnt-v0")
+racing = partial(make_copies, "orl/ContextRacing-v0")
 
 
 def offered_contexts(environment_id: str) -> ContextSpace:

@@ -87,6 +87,17 @@ class Exposure:
     def _checked(self, context: Mapping[str, float] | ArrayLike) -> Floats:
         return self.space.array(context, allow_extrapolation=self.allow_extrapolation)
 
+    def rows(self, contexts: Any, num_copies: int) -> Floats:
+        """Contexts (num_copies, d), checked.
+
+        Raises:
+            ValueError: another number of rows, or what `ContextSpace.rows` refuses.
+        """
+        rows = self.space.rows(contexts, allow_extrapolation=self.allow_extrapolation)
+        if len(rows) != num_copies:
+            raise ValueError(f"contexts have {len(rows)} rows for {num_copies} copies; give one row for each")
+        return rows
+
     def physics(self, contexts: Floats) -> dict[str, Any]:
         """Every variable offered, by name: (...) from contexts (..., d), and the defaults of those not exposed."""
         exposed = {name: contexts[..., i] for i, name in enumerate(self.space.names)}
@@ -100,6 +111,11 @@ def check_names(names: Sequence[str], space: ContextSpace) -> None:
     """Refuse the state of an environment that exposes other variables."""
     if list(names) != list(space.names):
         raise ValueError(f"a state with contexts {list(names)}; the environment exposes {list(space.names)}")
+
+
+def is_rows(context: Context) -> bool:
+    """Whether the constructor of a vector environment got (E, d), not one context for all copies."""
+    return not isinstance(context, str | Mapping) and np.ndim(context) == 2  # type: ignore[arg-type]
 
 
 def rows_of(options: Mapping[str, Any] | None) -> Any:

@@ -6,7 +6,7 @@ Shape key: E copies, d context variables, O observation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
-from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names, rows_of
+from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names, is_rows, rows_of
 
 Flags = NDArray[np.bool_]
 
@@ -63,14 +63,12 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.state, self._steps = np.zeros((self.state_size, self.num_envs)), np.zeros(self.num_envs, np.int64)
-        self._generators: list[np.random.Generator | None] = [None] * self.num_envs
+        self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
         self._is_started = False
         self._is_sampled = self.exposure.is_sampled(context)
-        is_rows = not isinstance(context, str | Mapping) and np.ndim(context) == 2  # type: ignore[arg-type]
-        self._next_contexts = self._rows(context) if is_rows else np.tile(self.exposure.array(context), (num_envs, 1))
+        given = self.exposure.rows(context, num_envs) if is_rows(context) else self.exposure.array(context)
+        self._next_contexts = np.broadcast_to(given, (self.num_envs, given.shape[-1])).copy()
         self._contexts = self._next_contexts.copy()
-
-    # What an environment adds.
 
     def apply(self, context: dict[str, Floats]) -> None:
         """Change the tasks: the values (E,) of every variable offered, by name."""
@@ -87,8 +85,6 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
     def observe(self) -> NDArray[np.float32]:
         """Ordinary observations of `state`, (E, O), new ones at every call."""
         raise NotImplementedError
-
-    # What all have.
 
     @property
     def context_space(self) -> ContextSpace:
@@ -109,13 +105,14 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         """
         rows = rows_of(options)
         if rows is not None:
-            self._next_contexts, self._is_sampled = self._rows(rows), False
-        is_single = seed is None or isinstance(seed, int | np.integer)
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if is_single else list(seed)  # type: ignore[arg-type, operator]
-        if len(seeds) != self.num_envs:
+            self._next_contexts, self._is_sampled = self.exposure.rows(rows, self.num_envs), False
+        seeds = [] if seed is None else seed
+        if isinstance(seeds, int | np.integer):
+            seeds = range(int(seeds), int(seeds) + self.num_envs)
+        if len(seeds) not in (0, self.num_envs):
             raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} copies: give one, or one per copy")
         for i, each in enumerate(seeds):
-            if each is not None or self._generators[i] is None:
+            if each is not None:
                 self._generators[i] = seeding.np_random(each)[0]
         everyone = np.ones(self.num_envs, np.bool_)
         self._restart(everyone)
@@ -158,7 +155,7 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
             "arrays": {name: getattr(self, name).copy() for name in self._ARRAYS},
             "is_sampled": self._is_sampled,
             "is_started": self._is_started,
-            "generators": [None if g is None else copy.deepcopy(g.bit_generator.state) for g in self._generators],
+            "generators": [copy.deepcopy(generator.bit_generator.state) for generator in self._generators],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -173,28 +170,17 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         for name in self._ARRAYS:
             setattr(self, name, state["arrays"][name].copy())
         self._is_sampled, self._is_started = state["is_sampled"], state["is_started"]
-        for i, saved in enumerate(state["generators"]):
-            self._generators[i] = None if saved is None else seeding.np_random(0)[0]
-            if saved is not None:
-                self._generators[i].bit_generator.state = saved  # type: ignore[union-attr]
+        for generator, saved in zip(self._generators, state["generators"], strict=True):
+            generator.bit_generator.state = saved
         self.apply(self.exposure.physics(self._contexts))
 
     _ARRAYS = ("state", "_steps", "_contexts", "_next_contexts")
 
-    def _rows(self, contexts: Any) -> Floats:
-        """Contexts (E, d), checked."""
-        rows = self.context_space.rows(contexts, allow_extrapolation=self.exposure.allow_extrapolation)
-        if len(rows) != self.num_envs:
-            raise ValueError(f"contexts have {len(rows)} rows for {self.num_envs} copies; give one row for each")
-        return rows
-
     def _restart(self, copies: Flags) -> None:
         for i in np.flatnonzero(copies).tolist():
-            generator = self._generators[i]
-            assert generator is not None
             if self._is_sampled:
-                self._contexts[i] = self.context_space.sample(generator)
-            self.state[:, i] = self.draw(generator)
+                self._contexts[i] = self.context_space.sample(self._generators[i])
+            self.state[:, i] = self.draw(self._generators[i])
         if not self._is_sampled:
             self._contexts[copies] = self._next_contexts[copies]
         self._steps[copies] = 0
@@ -208,13 +194,7 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         observations = self.exposure.observe(self.observe(), self._contexts)
         final = np.full(self.num_envs, None, object)
         for i in np.flatnonzero(ended).tolist():
-            if isinstance(observations, dict):
-                final[i] = {key: values[i].copy() for key, values in observations.items()}
-            else:
-                final[i] = observations[i].copy()
-        return {
-            "final_obs": final,
-            "_final_obs": ended.copy(),
-            "final_info": self._infos(ended),
-            "_final_info": ended.copy(),
-        }
+            is_one = isinstance(observations, np.ndarray)
+            final[i] = observations[i] if is_one else {key: values[i] for key, values in observations.items()}
+        values = {"final_obs": final, "final_info": self._infos(ended)}
+        return values | {"_final_obs": ended.copy(), "_final_info": ended.copy()}

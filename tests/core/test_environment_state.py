@@ -134,7 +134,7 @@ def test_a_context_of_other_variables_is_refused() -> None:
 
 
 @pytest.mark.parametrize("context", [[[0.5, 2.0], [1.0, 1.0], [2.0, 0.5]], "sample"])
-@pytest.mark.parametrize("name", orl.envs.WITH_VECTOR_FORM)
+@pytest.mark.parametrize("name", ["orl/ContextPendulum-v0", "orl/ContextCartPole-v0", "orl/ContextCartPoleDiscrete-v0"])
 def test_copies_with_contexts_continue(name: str, context: Any) -> None:
     def make() -> Any:
         keywords = {"contexts": ("mass", "length"), "max_episode_steps": 20}

@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from orl.envs import CONTEXT_IDS, WITH_VECTOR_FORM
-from orl.envs.contextual_copies import ContextSyncVectorEnv, make_copies, offered_contexts
+from orl.envs import CONTEXT_IDS
+from orl.envs.contextual_copies import ContextSyncVectorEnv, offered_contexts
 from orl.envs.contextual_vector import ContextualVectorEnv
+
+IN_ARRAYS = ["orl/ContextPendulum-v0", "orl/ContextCartPole-v0", "orl/ContextCartPoleDiscrete-v0"]
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MuJoCo writes a log into the working directory."""
     monkeypatch.chdir(tmp_path)
+
+
+def make_copies(environment_id: str, rows: Any, **keywords: Any) -> Any:
+    return gymnasium.make_vec(environment_id, num_envs=len(rows), context=rows, **keywords)
 
 
 def assert_same(first: Any, second: Any) -> None:
@@ -47,7 +53,7 @@ def actions_of(environment: Any, count: int, beyond: float = 1.0) -> list[Any]:
 
 
 @pytest.mark.parametrize("mode", ["hidden", "concat", "dict"])
-@pytest.mark.parametrize("environment_id", WITH_VECTOR_FORM)
+@pytest.mark.parametrize("environment_id", IN_ARRAYS)
 def test_the_vector_form_equals_single_environments(environment_id: str, mode: str) -> None:
     """Contexts far apart, episodes that end at different steps, actions beyond their bounds."""
     space = offered_contexts(environment_id)
@@ -71,7 +77,7 @@ def test_the_vector_form_equals_single_environments(environment_id: str, mode: s
     assert_same(ours.reset(seed=[5, 4, 3, 2, 1, 0]), reference.reset(seed=[5, 4, 3, 2, 1, 0]))
 
 
-@pytest.mark.parametrize("environment_id", WITH_VECTOR_FORM)
+@pytest.mark.parametrize("environment_id", IN_ARRAYS)
 def test_the_vector_form_draws_the_same_contexts(environment_id: str) -> None:
     keywords = {"context": "sample", "contexts": {"length": (0.5, 2.0), "mass": (0.5, 2.0)}, "max_episode_steps": 5}
     ours = gymnasium.make_vec(environment_id, num_envs=4, **keywords)
@@ -118,11 +124,10 @@ def test_every_copy_has_its_own_context_in_every_episode(environment_id: str) ->
 
 def test_contexts_that_are_drawn_anew_are_told_apart_from_those_before() -> None:
     """In the step in which an episode ends, the last transition's context is in the final info."""
+    keywords = {"contexts": {"mass": (2.0, 4.0)}, "context": "sample", "max_episode_steps": 2}  # no default in there
     for vector in (
-        gymnasium.make_vec("orl/ContextPendulum-v0", 3, context="sample", max_episode_steps=2),
-        ContextSyncVectorEnv(
-            [partial(gymnasium.make, "orl/ContextPendulum-v0", context="sample", max_episode_steps=2)] * 3
-        ),
+        gymnasium.make_vec("orl/ContextPendulum-v0", 3, **keywords),
+        ContextSyncVectorEnv([partial(gymnasium.make, "orl/ContextPendulum-v0", **keywords)] * 3),
     ):
         _, infos = vector.reset(seed=0)
         first = infos["context"]
@@ -172,8 +177,17 @@ def test_copies_must_have_contexts_and_the_same_ones() -> None:
         ContextSyncVectorEnv([partial(gymnasium.make, "Pendulum-v1")])
     with pytest.raises(ValueError, match=r"copies expose .*mass.* and .*length"):
         ContextSyncVectorEnv([partial(make, contexts=("mass",)), partial(make, contexts=("length",))])
-    with pytest.raises(ValueError, match=r"shape \(2,\); give one row for each copy"):
-        make_copies("orl/ContextPendulum-v0", [1.0, 2.0])
+    with pytest.raises(ValueError, match="2 rows for 3 copies; give one row for each"):
+        gymnasium.make_vec("orl/ContextHopper-v0", 3, context=[[1.0] * 5] * 2)
+
+
+@pytest.mark.parametrize("environment_id", CONTEXT_IDS)
+def test_one_context_for_all_copies_is_the_constructors(environment_id: str) -> None:
+    space = offered_contexts(environment_id)
+    for context in (None, space.default, dict(zip(space.names, space.default, strict=True))):
+        vector: Any = gymnasium.make_vec(environment_id, 2, contexts=space.names, context=context)
+        assert np.array_equal(vector.reset(seed=0)[1]["context"], [space.default] * 2)
+        assert vector.context_space == space
 
 
 def test_bad_input_of_the_vector_form() -> None:
@@ -209,7 +223,7 @@ def test_returned_arrays_are_new_every_time() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("environment_id", WITH_VECTOR_FORM)
+@pytest.mark.parametrize("environment_id", IN_ARRAYS)
 def test_a_transfer_matrix_is_a_matter_of_seconds(environment_id: str) -> None:
     """100 policies in 100 contexts: 10,000 copies."""
     rows = offered_contexts(environment_id).select({"mass": (0.5, 2.0), "length": (0.5, 2.0)}).grid(10)
