@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,15 @@ def test_registering_again_does_no_harm() -> None:
     before = dict(gymnasium.registry)
     register_environments()
     assert gymnasium.registry == before
+
+
+@pytest.mark.parametrize("environment_id", CONTEXT_IDS)
+def test_the_page_tells_the_ranges(environment_id: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "contexts.md").read_text()
+    assert f"| `{environment_id}`" in page
+    for each in offered_contexts(environment_id).variables:
+        cells = (f"{each.unit} *", f"{each.low:g} to {each.high:g}", f"{each.default:g}", each.scale)
+        assert re.search(rf"\| `{each.name}`[^|]*\| *" + r" *\| ".join(cells), page), each
 
 
 PENDULUM = {"contexts": ("mass", "length")}

@@ -210,9 +210,11 @@ def test_the_model_follows_the_context_everywhere(environment_id: str) -> None:
     model = environment.unwrapped.model
     environment.reset(options={"context": light})
     weight, resistance = model.body_subtreemass.copy(), model.dof_invweight0.copy()
+    inertia = model.body_inertia.copy()
     friction = model.geom_friction.copy()
     environment.reset(options={"context": heavy})
     assert model.body_subtreemass == pytest.approx(2.0 * weight)
+    assert model.body_inertia == pytest.approx(2.0 * inertia)
     assert (model.dof_invweight0 < resistance).all()
     environment.reset(options={"context": [1, 1, 0.5, 1, 1]})
     assert model.geom_friction[:, 0] == pytest.approx(0.5 * friction[:, 0])
