@@ -2,14 +2,16 @@
 
 What is kept: of every wrapper and of the environment itself the attributes that are numbers or arrays (such as
 `TimeLimit`'s elapsed steps) and the random generator; of MuJoCo also the integration state and the places of the
-bodies; of environments with `get_state` and `set_state` what these give. Environments that keep their state elsewhere
-(lists, objects of their own) need these two methods: without them there is no state that could be restored.
+bodies; of environments with a context what `context_state` gives, and `restore_context` takes; of environments with
+`get_state` and `set_state` what these give. Environments that keep their state elsewhere (lists, objects of their own)
+need these last two: without them there is no state that could be restored.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import gymnasium
@@ -20,12 +22,14 @@ from gymnasium.vector import VectorWrapper
 
 def environment_state(environment: Any) -> str:
     """The state of an environment, or of a vector one with `get_state`, as JSON; empty where it cannot be kept."""
-    own = environment.unwrapped.get_state() if hasattr(environment.unwrapped, "get_state") else None
-    mujoco = _mujoco_state(environment.unwrapped)
+    inner = environment.unwrapped
+    own = inner.get_state() if hasattr(inner, "get_state") else None
+    context = inner.context_state() if hasattr(inner, "context_state") else None
+    mujoco = _mujoco_state(inner)
     layers = list(_layers(environment))
     if not all(_is_kept(layer) for layer in (layers if own is None and mujoco is None else layers[:-1])):
         return ""
-    state = {"layers": [_attributes(layer) for layer in layers], "own": own, "mujoco": mujoco}
+    state = {"layers": [_attributes(layer) for layer in layers], "own": own, "context": context, "mujoco": mujoco}
     return json.dumps(_encode(state), separators=(",", ":"))
 
 
@@ -38,6 +42,8 @@ def restore_environment(environment: Any, text: str) -> None:
         if generator is not None:
             layer._np_random = np.random.Generator(np.random.PCG64())
             layer._np_random.bit_generator.state = generator
+    if state.get("context") is not None:  # before MuJoCo's state: it changes the model
+        environment.unwrapped.restore_context(state["context"])
     if state["own"] is not None:
         environment.unwrapped.set_state(state["own"])
     if state["mujoco"] is not None:
@@ -58,9 +64,11 @@ def _is_kept(layer: Any) -> bool:
 
 
 def _is_constant(value: Any) -> bool:
-    """Numbers and arrays are kept; texts, spaces, functions, and tuples and dictionaries of such do not change."""
+    """Numbers and arrays are kept; texts, spaces, functions, and what is made of such and frozen do not change."""
     if isinstance(value, dict | tuple):
         return all(map(_is_constant, value.values() if isinstance(value, dict) else value))
+    if is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[union-attr]
+        return all(_is_constant(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, np.ndarray):
         return value.dtype.kind in "biufUS"
     plain = (bool, int, float, str, bytes, np.number, np.bool_, np.random.Generator, gymnasium.Space, EnvSpec, type)

@@ -186,6 +186,36 @@ def test_the_vector_environment_of_racing() -> None:
             assert np.array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("in_arrays", [True, False])
+def test_specialists_act_in_contexts_of_their_own(in_arrays: bool) -> None:
+    """One context per learner: each sees what it would see alone, and goes on in the middle of an episode."""
+    name, keywords = "orl/ContextPendulum-v0", {"contexts": ("mass", "length"), "max_episode_steps": 7}
+    contexts = [{"mass": 0.5, "length": 2.0}, {"mass": 2.0, "length": 0.5}]
+    singles = [partial(gymnasium.make, name, context=context, **keywords) for context in contexts]
+
+    def make(learners: list[int]) -> Collector:
+        environment: Any = SyncVectorEnv([singles[k] for k in learners], autoreset_mode=SAME_STEP)
+        if in_arrays:
+            rows = [list(contexts[k].values()) for k in learners]
+            environment = gymnasium.make_vec(name, len(learners), context=rows, **keywords)
+        return Collector(environment, [SEEDS[k] for k in learners], Spaces.of(name))
+
+    actions = np.random.default_rng(0).uniform(-1, 1, (30, 2, 1, 1)).astype(np.float32)
+    together, alone = make([0, 1]), [make([0]), make([1])]
+    for action in actions[:10]:
+        step = together.step(action)
+        for k, each in enumerate(alone):
+            for mine, theirs in zip(step, each.step(action[k : k + 1]), strict=True):
+                assert np.array_equal(mine[k : k + 1], theirs)
+    state = together.state()
+    expected = [together.step(action) for action in actions[10:]]
+    other = make([0, 1])
+    assert other.load(state)
+    for action, step in zip(actions[10:], expected, strict=True):
+        for mine, theirs in zip(other.step(action), step, strict=True):
+            assert np.array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_other_autoreset_modes_are_refused(stroll: str, mode: AutoresetMode) -> None:
     environment = gymnasium.make_vec(stroll, 2, "sync", vector_kwargs={"autoreset_mode": mode})

@@ -1,0 +1,159 @@
+"""Contexts: the parameters of a task, with their ranges, grids and checks.
+
+Shape key: N contexts, d variables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from orl.context_variable import ContextVariable as ContextVariable
+from orl.context_variable import Floats as Floats
+
+_AXIS = re.compile(r"\s*(\w+)\s*=([^:=]+):([^:=]+):([^:=]+)")
+_FORM = "write name=low:high:number for each axis, as in mass=0.5:2:20,length=0.5:2:20"
+
+
+@dataclass(frozen=True)
+class ContextSpace:
+    """Variables in a fixed order; a context is an array (d,) in their units.
+
+    Raises:
+        ValueError: no variable, or a name that occurs twice.
+    """
+
+    variables: tuple[ContextVariable, ...]
+
+    def __post_init__(self) -> None:
+        if not self.variables or len(set(self.names)) < len(self.names):
+            raise ValueError(f"contexts {list(self.names)}: name at least one, and each once")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the variables, d of them."""
+        return tuple(variable.name for variable in self.variables)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """(low, high) by name: what `select` and the environments' `contexts` take."""
+        return {variable.name: (variable.low, variable.high) for variable in self.variables}
+
+    @property
+    def default(self) -> Floats:
+        """The default context, (d,)."""
+        return np.array([variable.default for variable in self.variables])
+
+    def select(
+        self, chosen: Sequence[str] | Mapping[str, tuple[float, float]], *, allow_extrapolation: bool = False
+    ) -> ContextSpace:
+        """Some of the variables, in the order given, over their whole range or over another one.
+
+        Args:
+            chosen: names, or a mapping from names to (low, high) in the variable's unit.
+            allow_extrapolation: whether such a range may be wider than this space's.
+
+        Raises:
+            ValueError: an unknown name, or a range that is empty or too wide.
+        """
+        names = [chosen] if isinstance(chosen, str) else chosen
+        self._check_names(names)
+        selected = [self.variables[self.names.index(name)] for name in names]
+        if isinstance(chosen, Mapping):
+            for i, variable in enumerate(selected):
+                ends = np.array(chosen[variable.name], np.float64)
+                if ends.shape != (2,):
+                    raise ValueError(f"context {variable.name}: range {chosen[variable.name]}; give (low, high)")
+                low, high = variable.check(ends, allow_extrapolation=allow_extrapolation).tolist()
+                selected[i] = replace(variable, low=low, high=high)
+        return ContextSpace(tuple(selected))
+
+    def array(self, context: Mapping[str, float] | ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
+        """One context (d,) from a mapping that names every variable, or from an array; checked.
+
+        Raises:
+            ValueError: an unknown or a missing name, another shape, not finite, or out of range.
+        """
+        if isinstance(context, Mapping):
+            self._check_names(context)
+            missing = [name for name in self.names if name not in context]
+            if missing:
+                raise ValueError(f"context {dict(context)} lacks {', '.join(missing)}; name every one of {self.names}")
+            context = [context[name] for name in self.names]
+        values = np.array(context, np.float64)
+        if values.shape != (len(self.names),):
+            raise ValueError(f"context has shape {values.shape}; give one number for each of {self.names}")
+        return self.rows(values[None], allow_extrapolation=allow_extrapolation).reshape(-1)
+
+    def rows(self, contexts: ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
+        """Contexts (N, d), checked.
+
+        Raises:
+            ValueError: another shape, not finite, or out of range.
+        """
+        values = np.array(contexts, np.float64)
+        if values.ndim != 2 or values.shape[1] != len(self.names):
+            raise ValueError(f"contexts have shape {values.shape}; give rows of one number for each of {self.names}")
+        columns = zip(self.variables, values.T, strict=True)
+        return np.stack([v.check(column, allow_extrapolation=allow_extrapolation) for v, column in columns], axis=1)
+
+    def sample(self, generator: np.random.Generator) -> Floats:
+        """One context (d,), each variable uniform in its scale; takes d numbers from the generator."""
+        shares = generator.random(len(self.names)).tolist()
+        return np.array([variable.at(share) for variable, share in zip(self.variables, shares, strict=True)])
+
+    def grid(self, numbers: int | Sequence[int]) -> Floats:
+        """All combinations (N, d) of evenly spaced values, ends included; the last variable changes fastest.
+
+        Args:
+            numbers: values per variable, >= 2: one number for all, or one each.
+
+        Raises:
+            ValueError: fewer than two values of a variable, or more than there are whole numbers.
+        """
+        counts = [numbers] * len(self.names) if isinstance(numbers, int) else numbers
+        axes = [variable.axis(count) for variable, count in zip(self.variables, counts, strict=True)]
+        return np.array(list(product(*axes)))
+
+    def parse(self, text: str, *, allow_extrapolation: bool = False) -> tuple[ContextSpace, Floats]:
+        """Read a grid as the command line has it: `mass=0.5:2:20,length=0.5:2:20` (low, high, number of values).
+
+        Returns:
+            The space of the variables named, over the ranges given, and the grid (N, d), evenly spaced in their scales.
+
+        Raises:
+            ValueError: not of this form, an unknown name, or a range or number that is refused elsewhere.
+        """
+        ranges: dict[str, tuple[float, float]] = {}
+        numbers = []
+        for part in text.split(","):
+            match = _AXIS.fullmatch(part)
+            if match is None or match[1] in ranges:
+                raise ValueError(f"contexts {part!r}: {_FORM}, each name once")
+            try:
+                ranges[match[1]] = (float(match[2]), float(match[3]))
+                numbers.append(int(match[4]))
+            except ValueError:
+                raise ValueError(f"contexts {part!r}: not numbers; {_FORM}") from None
+        space = self.select(ranges, allow_extrapolation=allow_extrapolation)
+        return space, space.grid(numbers)
+
+    def normalize(self, contexts: ArrayLike) -> Floats:
+        """Contexts (..., d) to [-1, 1], evenly in the scale of each variable; beyond it where they extrapolate."""
+        values = np.asarray(contexts, np.float64)
+        return np.stack([v.normalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
+
+    def denormalize(self, normalized: ArrayLike) -> Floats:
+        """The inverse of `normalize`; whole numbers on integer scales."""
+        values = np.asarray(normalized, np.float64)
+        return np.stack([v.denormalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise ValueError(f"unknown context {', '.join(map(repr, unknown))}; choose from {', '.join(self.names)}")
