@@ -96,12 +96,8 @@ class Phase:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
-        assert agent.buffer is not None
         for _ in range(count):
-            random = self.random.next()
-            indices = self._indices(random["indices"])
-            batch = agent.normalised(agent.buffer.gather(indices))
-            metrics = agent.soft.update_critic(batch, random, self._next_policy(indices))
+            metrics = self.update(agent)
         self.updates += count
         agent.phase_updates += count
         self.counts += count * self.is_running
@@ -109,6 +105,14 @@ class Phase:
             metrics["held_out_score"] = self._check(agent)
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
         return metrics | {"phase_updates": self.counts.clone()}
+
+    def update(self, agent: SPEQ | FlashSAC) -> Metrics:
+        """One critic update of every learner."""
+        assert agent.buffer is not None
+        random = self.random.next()
+        indices = self._indices(random["indices"])
+        batch = agent.normalised(agent.buffer.gather(indices))
+        return agent.soft.update_critic(batch, random, self._next_policy(indices))
 
     def _indices(self, uniform: Tensor) -> Tensor:
         """Transitions (P, B) to train on, from uniform numbers in [0, 1)."""

@@ -133,3 +133,31 @@ def racing_lines(
         axes.set_title(f"{title}\n{subtitle}", fontsize=8)
     figure.colorbar(drawn, ax=grid, shrink=0.7, label="speed (m/s)")
     save(figure, path)
+
+
+def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Ratios of `orl speed`, a panel for each thing that was raced; the dashed line is what they are ratios to.
+
+    Args:
+        rows: of its results, with `what`, `contender`, `ratio` and `against`; those without a ratio are left out.
+        path: PNG file.
+    """
+    raced: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "ratio" in row:
+            raced.setdefault(row["what"], []).append(row)
+    heights = [len(each) for each in raced.values()]
+    figure, grid = plt.subplots(
+        len(raced), 1, figsize=(8.0, 0.24 * sum(heights) + 0.75 * len(raced)), height_ratios=heights, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, (what, each) in zip(grid[:, 0], raced.items(), strict=True):
+        names, ratios = [row["contender"] for row in each], [row["ratio"] for row in each]
+        colours = ["#0072b2" if name.startswith("orl") else "#999999" for name in names]
+        axes.bar_label(axes.barh(names, ratios, color=colours), fmt=" %.2f", fontsize=7)
+        axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")
+        axes.invert_yaxis()
+        axes.margins(x=0.1)
+        axes.tick_params(labelsize=7)
+        axes.set_title(f"{what}: speed per learner against {each[0]['against']}", fontsize=8, loc="left")
+    save(figure, path)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,26 +16,29 @@ from stable_baselines3 import SAC as PeerSAC
 from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
 from stable_baselines3.common.logger import configure
 
-from orl.agent import Agent
 from orl.agents import IQL, SAC, SPEQ, TD3BC
+from orl.agents.sac import DROQ_PRESET
+from orl.agents.stabilization import Phase
 from orl.dataset import Dataset
 from orl.device import pick_device
-from orl.scripts.plain_stabilization import PlainStabilization
+from orl.execution import Execution
+from orl.scripts.figures import speed_figure
+from orl.scripts.matrix_products import MatrixProducts
+from orl.scripts.plain_droq import PlainDroQ
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.run_folder import RunFolder
-from orl.seeding import RandomBlocks
+from orl.scripts.timing import Contender, Work, machine, race
 from orl.spaces import Spaces
 
 ENVIRONMENT = "Hopper-v5"
 ROWS = 100_000  # transitions of the data that updates draw from
 RACERS = 256
-
-Work = Callable[[], Any]
+DROPOUT_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time this package against Stable-Baselines3 (SB3) in one process.
+    """Time this package against plain code, Stable-Baselines3 (SB3) and the matrix products alone, in one process.
 
     Updates are of 2 x 256 networks on batches of 256, sizes of Hopper. All contenders take turns, so that a noisy
     machine disturbs them alike: compare the ratios.
@@ -47,6 +46,8 @@ class Speed:
 
     populations: tuple[int, ...] = (1, 4, 16)
     """Learners trained side by side."""
+    executions: tuple[Execution, ...] = ("eager", "compile")
+    """How updates run; compiling takes up to a minute for each agent and population, once."""
     repeats: int = 7
     """Turns of each contender; the table shows medians."""
     updates: int = 20
@@ -56,7 +57,7 @@ class Speed:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     out: Path | None = None
-    """Folder for results.json."""
+    """Folder for results.json and the figure."""
 
     def run(self) -> None:
         """Measure and print."""
@@ -67,55 +68,61 @@ class Speed:
         results = folder.finished() if folder is not None else None
         if results is None:
             torch.set_num_threads(self.threads)
-            rows = self._updates() + self._stabilization() + self._others()
+            rows = [*self._stabilization(), *self._droq(), *self._sac(), *self._offline(), *self._others()]
             results = {"rows": rows, "machine": machine()}
             if folder is not None:
                 results = folder.finish(rows, machine=machine())
+        if self.out is not None:
+            speed_figure(results["rows"], self.out / "speed.png")
         show(results["rows"], results["machine"])
 
-    def _updates(self) -> list[dict[str, Any]]:
-        peer = peer_sac(self.device)
-        contenders: dict[str, Work] = {"SB3 SAC": lambda: peer.train(self.updates, batch_size=256)}
-        learners = {"SB3 SAC": 1}
-        data = random_data()
-        for kind in (TD3BC, IQL, SAC):
+    def _race(self, what: str, contenders: Mapping[str, Contender], base: str | None) -> list[dict[str, Any]]:
+        return race(what, contenders, base, self.updates, self.repeats)
+
+    def _ours(self, kind: Any, config: Any, work: Any, data: Dataset) -> dict[str, Contender]:
+        """One contender for each execution and population."""
+        found = {}
+        for execution in self.executions:
             for population in self.populations:
-                name = f"{kind.__name__}, {_learners(population)}"
-                contenders[name] = _steps(kind(data, seed=list(range(population)), device=self.device), self.updates)
-                learners[name] = population
-        seconds = interleaved(contenders, self.repeats)
-        base = seconds["SB3 SAC"]
-        return [
-            {
-                "what": f"update: {name}",
-                "milliseconds": 1e3 * spent / self.updates,
-                "per_second": learners[name] * self.updates / spent,
-                "ratio": base * learners[name] / spent,
-                "against": "SB3 SAC, per learner",
-            }
-            for name, spent in seconds.items()
-        ]
+                agent = kind(data, config, seed=list(range(population)), device=self.device, execution=execution)
+                name = f"orl, {execution}, {population} learner{'s' if population > 1 else ''}"
+                found[name] = Contender(work(agent), population)
+        return found
 
     def _stabilization(self) -> list[dict[str, Any]]:
-        """Critic-only updates of SPEQ against the plain formulation."""
-        data, rate = random_data(), 0.01
-        plain = PlainStabilization(data, dropout_rate=rate, device=str(pick_device(self.device)))
-        contenders: dict[str, Work] = {"plain": _repeat(plain.update, self.updates)}
+        data, device = random_data(), pick_device(self.device)
+        plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(device))
+        contenders = {"plain modules": Contender(plain.update_critics)}
+        contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization, data)
+        sizes = data.observation_size, data.action_size
         for population in self.populations:
-            agent = SPEQ(data, seed=list(range(population)), dropout_rate=rate, device=self.device)
-            contenders[_learners(population)] = _repeat(_critic_update(agent), self.updates)
-        seconds = interleaved(contenders, self.repeats)
-        counts = {"plain": 1} | {_learners(population): population for population in self.populations}
-        return [
-            {
-                "what": f"stabilization: {name}",
-                "milliseconds": 1e3 * spent / self.updates,
-                "per_second": counts[name] * self.updates / spent,
-                "ratio": seconds["plain"] * counts[name] / spent,
-                "against": "plain modules, per learner",
-            }
-            for name, spent in seconds.items()
-        ]
+            name = f"matrix products alone, {population} learner{'s' if population > 1 else ''}"
+            contenders[name] = Contender(MatrixProducts(*sizes, population, device), population)
+        return self._race("stabilization update", contenders, "plain modules")
+
+    def _droq(self) -> list[dict[str, Any]]:
+        data, utd_ratio = random_data(), int(DROQ_PRESET.utd_ratio)
+        plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
+
+        def work(agent: SAC) -> Work:
+            return lambda: [agent.step() for _ in range(utd_ratio)]
+
+        contenders = {"plain modules": Contender(lambda: plain.step(utd_ratio))}
+        contenders |= self._ours(SAC, DROQ_PRESET, work, data)
+        return race(f"DroQ, {utd_ratio} updates a step", contenders, "plain modules", 1, self.repeats)
+
+    def _sac(self) -> list[dict[str, Any]]:
+        peer = peer_sac(self.device)
+        contenders = {"SB3": Contender(lambda: peer.train(1, batch_size=256))}
+        contenders |= self._ours(SAC, None, lambda agent: agent.step, random_data())
+        return self._race("SAC update", contenders, "SB3")
+
+    def _offline(self) -> list[dict[str, Any]]:
+        rows = []
+        for kind in (TD3BC, IQL):
+            contenders = self._ours(kind, None, lambda agent: agent.step, random_data())
+            rows += self._race(f"{kind.__name__} update", contenders, next(iter(contenders)))
+        return rows
 
     def _others(self) -> list[dict[str, Any]]:
         peer, agent = peer_sac(self.device), IQL(random_data(), device=self.device)
@@ -125,47 +132,30 @@ class Speed:
         moves = np.random.default_rng(0).uniform(-1, 1, (RACERS, 2)).astype(np.float32)
         observation = np.zeros(Spaces.of(ENVIRONMENT).observation_size, np.float32)
         uniform = torch.rand(1, 256, dtype=torch.float64, device=agent.device)
-        assert agent.buffer is not None
-        assert peer.replay_buffer is not None
         buffer, peer_buffer = agent.buffer, peer.replay_buffer
-        seconds = interleaved(
-            {
-                "racing": _repeat(lambda: cars.step(moves), 20),
-                "sample": _repeat(lambda: buffer.sample(uniform), 200),
-                "peer sample": _repeat(lambda: peer_buffer.sample(256), 200),
-                "predict": _repeat(lambda: agent.predict(observation, deterministic=True), 200),
-                "peer predict": _repeat(lambda: peer.predict(observation, deterministic=True), 200),
-            },
-            self.repeats,
-        )
-        cars.close()
-        return [
-            row("step of orl/Racing-v0, 256 cars", seconds["racing"], 20 * RACERS),
-            row("batch of 256: SB3", seconds["peer sample"], 200),
-            row("batch of 256: orl", seconds["sample"], 200, seconds["peer sample"]),
-            row("predict, one observation: SB3", seconds["peer predict"], 200),
-            row("predict, one observation: orl", seconds["predict"], 200, seconds["peer predict"]),
+        assert buffer is not None
+        assert peer_buffer is not None
+        batches = {
+            "SB3": Contender(lambda: peer_buffer.sample(256)),
+            "orl": Contender(lambda: buffer.sample(uniform)),
+        }
+        predictions = {
+            "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),
+            "orl": Contender(lambda: agent.predict(observation, deterministic=True)),
+        }
+        rows = [
+            *self._race("step of orl/Racing-v0", {f"{RACERS} cars": Contender(lambda: cars.step(moves), RACERS)}, None),
+            *race("batch of 256", batches, "SB3", 200, self.repeats),
+            *race("predict, one observation", predictions, "SB3", 200, self.repeats),
         ]
+        cars.close()
+        return rows
 
 
-def row(what: str, seconds: float, count: int, base: float | None = None) -> dict[str, Any]:
-    """A measurement of `count` repetitions in `seconds`."""
-    ratio = {} if base is None else {"ratio": base / seconds, "against": "SB3"}
-    return {"what": what, "milliseconds": 1e3 * seconds / count, "per_second": count / seconds, **ratio}
-
-
-def interleaved(contenders: dict[str, Work], repeats: int) -> dict[str, float]:
-    """Median wall-clock seconds of a turn of each, taking turns; the first turn is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats + 1):
-        for name, work in contenders.items():
-            start = time.perf_counter()
-            work()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) for name, each in times.items()}
+def stabilization(agent: SPEQ) -> Work:
+    """One update of a stabilization phase: random numbers, batch, critics and targets."""
+    phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
+    return lambda: phase.update(agent)
 
 
 def random_data() -> Dataset:
@@ -196,12 +186,6 @@ def peer_sac(device: str) -> PeerSAC:
     return agent
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "cuda": cuda}
-
-
 def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
     """Print the measurements."""
     device = (
@@ -209,45 +193,13 @@ def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
         or f"{about['cores']} cores ({about['processor']}), {about['threads']} threads, CUDA not measured here"
     )
     table = Table(title=f"medians on {device}", title_justify="left")
-    for column, justify in (
-        ("", "left"),
-        ("ms", "right"),
-        ("per second", "right"),
-        ("ratio", "right"),
-        ("against", "left"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for each in rows:
-        ratio = f"{each['ratio']:.2f}" if "ratio" in each else ""
-        rate = f"{each['per_second']:,.0f}"
-        table.add_row(each["what"], f"{each['milliseconds']:.3f}", rate, ratio, each.get("against", ""))
+    table.add_column("what")
+    table.add_column("contender")
+    for column in ("ms", "per second", "ratio"):
+        table.add_column(column, justify="right")
+    last = None
+    for row in rows:
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+        what, last = (row["what"] if row["what"] != last else ""), row["what"]
+        table.add_row(what, row["contender"], f"{row['milliseconds']:.3f}", f"{row['per_second']:,.0f}", ratio)
     Console().print(table)
-
-
-def _learners(population: int) -> str:
-    return f"{population} learner{'s' if population > 1 else ''}"
-
-
-def _critic_update(agent: SPEQ) -> Work:
-    """One update of a stabilization phase: random numbers, batch, critics and targets."""
-    random = RandomBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase")
-    buffer = agent.buffer
-    assert buffer is not None
-
-    def update() -> None:
-        numbers = random.next()
-        agent.soft.update_critic(buffer.sample(numbers["indices"]), numbers)
-
-    return update
-
-
-def _steps(agent: Agent, updates: int) -> Work:
-    return _repeat(agent.step, updates)
-
-
-def _repeat(work: Work, times: int) -> Work:
-    def turn() -> None:
-        for _ in range(times):
-            work()
-
-    return turn

@@ -1,4 +1,4 @@
-"""The stabilization update as one would first write it, for `orl speed` to compare with.
+"""DroQ as one would first write it, for `orl speed` to compare with.
 
 A list of critic modules, `nn.Dropout` and `nn.LayerNorm`, one Adam each, Polyak averaging in a Python loop, batches
 from NumPy: the formulation of SPEQ's released code, in our own words.
@@ -15,15 +15,17 @@ from torch.nn.functional import softplus
 
 from orl.dataset import Dataset
 
+Batch = list[Tensor]  # observations, actions, rewards, next observations, terminated
 
-class PlainStabilization:
-    """Two DroQ critics with targets, trained under a policy that stands still.
+
+class PlainDroQ:
+    """Two DroQ critics with targets, an actor and an entropy coefficient.
 
     Args:
         data: what batches are drawn from.
         hidden: units of both hidden layers.
         batch_size: transitions per update.
-        dropout_rate: of hidden units.
+        dropout_rate: of the critics' hidden units.
         device: of the networks.
     """
 
@@ -54,20 +56,29 @@ class PlainStabilization:
             nn.ReLU(),
             nn.Linear(hidden, 2 * action_size),
         ).to(self.device)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=3e-4)
+        self.log_coefficient = torch.zeros(1, requires_grad=True, device=self.device)
+        self.coefficient_optimizer = torch.optim.Adam([self.log_coefficient], lr=3e-4)
+        self.target_entropy = -float(action_size)
 
-    def update(self) -> None:
+    def step(self, updates: int) -> None:
+        """What follows one environment step: critic updates and one of the actor, on the last batch."""
+        for _ in range(updates):
+            batch = self.update_critics()
+        self.update_actor(batch[0])
+
+    def update_critics(self) -> Batch:
         """One update of both critics and their targets."""
         rows = np.random.randint(0, len(self.data), self.batch_size)  # noqa: NPY002  as plain code has it
         data = self.data
         arrays = (data.observations, data.actions, data.rewards, data.next_observations, data.terminated)
-        observations, actions, rewards, next_observations, terminated = (
-            torch.as_tensor(each[rows], dtype=torch.float32).to(self.device) for each in arrays
-        )
+        batch = [torch.as_tensor(each[rows], dtype=torch.float32).to(self.device) for each in arrays]
+        observations, actions, rewards, next_observations, terminated = batch
         with torch.no_grad():
             next_actions, log_prob = self._sample(next_observations)
             inputs = torch.cat([next_observations, next_actions], 1)
             values = torch.min(*(target(inputs).squeeze(1) for target in self.targets))
-            goal = rewards + 0.99 * (1 - terminated) * (values - 0.2 * log_prob)
+            goal = rewards + 0.99 * (1 - terminated) * (values - self.log_coefficient.exp() * log_prob)
         for critic, optimizer in zip(self.critics, self.optimizers, strict=True):
             loss = nn.functional.mse_loss(critic(torch.cat([observations, actions], 1)).squeeze(1), goal)
             optimizer.zero_grad()
@@ -76,6 +87,21 @@ class PlainStabilization:
         for critic, target in zip(self.critics, self.targets, strict=True):
             for own, followed in zip(target.parameters(), critic.parameters(), strict=True):
                 own.data.copy_(0.995 * own.data + 0.005 * followed.data)
+        return batch
+
+    def update_actor(self, observations: Tensor) -> None:
+        """One update of the actor and of the entropy coefficient."""
+        actions, log_prob = self._sample(observations)
+        inputs = torch.cat([observations, actions], 1)
+        value = torch.stack([critic(inputs).squeeze(1) for critic in self.critics]).mean(0)
+        loss = (self.log_coefficient.exp().detach() * log_prob - value).mean()
+        self.actor_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.actor_optimizer.step()
+        loss = (-self.log_coefficient * (log_prob.detach() + self.target_entropy)).mean()
+        self.coefficient_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.coefficient_optimizer.step()
 
     def _sample(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = self.actor(observations).chunk(2, dim=1)

@@ -1,0 +1,68 @@
+"""Measuring contenders side by side: they take turns, so that a noisy machine disturbs them alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Work = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A piece of work that can be repeated, and how many units (learners, cars) each repetition serves."""
+
+    work: Work
+    units: int = 1
+
+
+def race(
+    what: str, contenders: Mapping[str, Contender], base: str | None, repetitions: int, turns: int
+) -> list[dict[str, Any]]:
+    """Rows of milliseconds per repetition, medians over turns; `ratio` is speed per unit against that of `base`.
+
+    Args:
+        what: is raced.
+        contenders: by name.
+        base: whose ratio is 1; None: no ratios.
+        repetitions: of the work in one turn.
+        turns: of each contender; one more comes first and is not counted.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(turns + 1):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            for _ in range(repetitions):
+                contender.work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append((time.perf_counter() - start) / repetitions)
+    seconds = {name: statistics.median(each) for name, each in times.items()}
+    rows = []
+    for name, contender in contenders.items():
+        per_second = contender.units / seconds[name]
+        row = {"what": what, "contender": name, "milliseconds": 1e3 * seconds[name], "per_second": per_second}
+        if base is not None:
+            row |= {"ratio": per_second * seconds[base] / contenders[base].units, "against": base}
+        rows.append(row)
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+        "torch": torch.__version__,
+    }
