@@ -5,6 +5,7 @@ A checkpoint is written under a temporary name and renamed when it is whole; the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -153,6 +154,30 @@ def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], ma
 def learner_names(seeds: Sequence[int]) -> list[str]:
     """Folder names `seed-K`, with the learner's position added where seeds repeat."""
     return [f"seed-{s}" if list(seeds).count(s) == 1 else f"seed-{s}-learner-{k}" for k, s in enumerate(seeds)]
+
+
+def gather(parts: Sequence[Path], folder: Path) -> None:
+    """Make one population of learners that were trained apart, in `seed-K` folders inside `folder`.
+
+    Args:
+        parts: the learners' `seed-K` folders, in the order that they get; their tensors are linked, not copied.
+        folder: what it holds of these learners is replaced.
+    """
+    for k, part in enumerate(parts):
+        target = folder / part.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(part, target, copy_function=_link_tensors)
+        for file in target.glob("checkpoint-*/manifest.json"):
+            write_json(file, {**read_json(file), "learner": k, "population": len(parts)})
+
+
+def _link_tensors(source: str, target: str) -> None:
+    """Tensors are never changed where they are; a file system without links gets a copy."""
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
