@@ -5,7 +5,6 @@ A checkpoint is written under a temporary name and renamed when it is whole; the
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 import orl
 
@@ -156,30 +156,6 @@ def learner_names(seeds: Sequence[int]) -> list[str]:
     return [f"seed-{s}" if list(seeds).count(s) == 1 else f"seed-{s}-learner-{k}" for k, s in enumerate(seeds)]
 
 
-def gather(parts: Sequence[Path], folder: Path) -> None:
-    """Make one population of learners that were trained apart, in `seed-K` folders inside `folder`.
-
-    Args:
-        parts: the learners' `seed-K` folders, in the order that they get; their tensors are linked, not copied.
-        folder: what it holds of these learners is replaced.
-    """
-    for k, part in enumerate(parts):
-        target = folder / part.name
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(part, target, copy_function=_link_tensors)
-        for file in target.glob("checkpoint-*/manifest.json"):
-            write_json(file, {**read_json(file), "learner": k, "population": len(parts)})
-
-
-def _link_tensors(source: str, target: str) -> None:
-    """Tensors are never changed where they are; a file system without links gets a copy."""
-    if source.endswith(".safetensors"):
-        with contextlib.suppress(OSError):
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
-
-
 def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The newest state that one learner, or every learner of a population saved in `seed-K` folders, can be read at.
 
@@ -196,5 +172,13 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     manifest = loaded[0][1]
     if len(loaded) != manifest.get("population", 1):
         raise CheckpointError(f"{folder}: holds {len(loaded)} of {manifest.get('population', 1)} learners")
-    tensors = {name: torch.cat([state[0][name] for state in loaded]) for name in loaded[0][0]}
+    tensors = {name: _side_by_side([state[0][name] for state in loaded]) for name in loaded[0][0]}
     return tensors, {**manifest, "seeds": [seed for state in loaded for seed in state[1]["seeds"]]}
+
+
+def _side_by_side(learners: list[Tensor]) -> Tensor:
+    """Along the first axis; texts, kept as bytes, are as long as their learner needed and get spaces at their ends."""
+    if learners[0].dtype == torch.uint8:
+        longest = max(each.shape[-1] for each in learners)
+        learners = [F.pad(each, (0, longest - each.shape[-1]), value=ord(" ")) for each in learners]
+    return torch.cat(learners)

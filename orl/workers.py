@@ -54,7 +54,10 @@ class Workers(ABC):
         with self.lock:
             if self.stopped:
                 return "stopped"
-            worker = self.start(work, folder, log, sys.argv)
+            try:
+                worker = self.start(work, folder, log, sys.argv)
+            except Exception as error:  # work that cannot be sent to another process
+                return f"{type(error).__name__}: {error}"
             self.running.add(worker)
         try:
             return self.result(worker)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
@@ -80,18 +83,40 @@ def gather(folder: RunFolder, parts: Sequence[Path], seeds: Sequence[str]) -> No
     folder.earlier_seconds = sum(checkpoint.read_json(part / "results.json")["seconds"] for part in parts)
     folder.started = time.monotonic()
     places = {place.name: place for part in parts for place in part.glob("seed-*")}
-    checkpoint.gather([places[name] for name in seeds], folder.path)
+    gather_learners([places[name] for name in seeds], folder.path)
     reports = [part / "reward-model.json" for part in parts if (part / "reward-model.json").exists()]
     if reports:
-        checkpoint.write_json(
-            folder.path / reports[0].name, [each for file in reports for each in checkpoint.read_json(file)]
-        )
+        every = [report for file in reports for report in checkpoint.read_json(file)]
+        checkpoint.write_json(folder.path / "reward-model.json", every)
     records: list[dict[str, str]] = []
     for part in parts:
-        with (part / "progress.csv").open(newline="") as file:
-            records += csv.DictReader(file)
+        records += csv.DictReader((part / "progress.csv").read_text().splitlines())
     clock = next(iter(records[0]))
     write_records(folder.path / "progress.csv", clock, sorted(records, key=lambda record: int(record[clock])))
+
+
+def gather_learners(parts: Sequence[Path], folder: Path) -> None:
+    """Make one population of learners that were trained apart, in `seed-K` folders inside `folder`.
+
+    Args:
+        parts: the learners' `seed-K` folders, in the order that they get; their tensors are linked, not copied.
+        folder: what it holds of these learners is replaced.
+    """
+    for k, part in enumerate(parts):
+        target = folder / part.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(part, target, copy_function=_link_tensors)
+        for file in target.glob("checkpoint-*/manifest.json"):
+            checkpoint.write_json(file, {**checkpoint.read_json(file), "learner": k, "population": len(parts)})
+
+
+def _link_tensors(source: str, target: str) -> None:
+    """Tensors are never changed where they are; a file system without links gets a copy."""
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def joined(histories: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -252,6 +252,11 @@ def test_workers_end_with_their_parent(work: Any, tmp_path: Path) -> None:
     assert not_running(holding)
 
 
+def test_work_that_cannot_be_sent_is_named(tmp_path: Path) -> None:
+    with Launcher(tmp_path, "process") as there, pytest.raises(JobError, match=r"[0-9a-f]{16}: .*<lambda>"):
+        there.map([Job(lambda folder: None, {})])
+
+
 def test_a_job_is_known_by_its_settings_in_any_order() -> None:
     one, same, other = (
         Job(print, settings) for settings in ({"a": 1, "b": {"c": 2.0}}, {"b": {"c": 2.0}, "a": 1}, {"a": 1})

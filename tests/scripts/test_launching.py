@@ -77,7 +77,7 @@ def same_run(folder: Path, expected: Path, tolerance: float) -> None:
     histories = [json.loads((path / "history.json").read_text()) for path in (folder, expected)]
     agree(*histories, tolerance)
     assert (folder / "config.json").read_text() == (expected / "config.json").read_text()
-    first, second = (list(csv.reader((path / "progress.csv").open(newline=""))) for path in (folder, expected))
+    first, second = (list(csv.reader((path / "progress.csv").read_text().splitlines())) for path in (folder, expected))
     assert first[0] == second[0]
     assert [row[:2] for row in first] == [row[:2] for row in second]
     numbers = [np.array([[float(x or "nan") for x in row[2:]] for row in rows[1:]]) for rows in (first, second)]
@@ -123,8 +123,10 @@ def test_acting_jobs_end_as_one_population(run: Run, tmp_path: Path) -> None:
         f"step-{steps}.safetensors" for steps in (20, 40, 46)
     ]
     assert (cut / "seed-1" / "replay.npz").exists()
-    agent = SPEQ.load(cut)
-    assert (agent.seeds, agent.steps, agent.phase_updates) == ([0, 1, 2], 46, 27)
+    agents = [SPEQ.load(path).learn(20) for path in (cut, whole)]
+    assert [(agent.seeds, agent.steps, agent.phase_updates) for agent in agents] == [([0, 1, 2], 66, 36)] * 2
+    first, second = (agent.act(np.ones((3, 4, 3), np.float32)) for agent in agents)
+    np.testing.assert_allclose(first, second, atol=1e-3)
     assert SPEQ.load(cut / "seed-2").seeds == [2]
 
 
@@ -146,21 +148,18 @@ def test_phases_that_end_by_themselves_leave_the_evaluations_that_all_made(run: 
 def test_a_killed_worker_goes_on_and_changes_no_number(
     run: Run, hopper_file: Path, tmp_path: Path, launcher: str
 ) -> None:
-    words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 1500, "--seeds", 2)
-    words += ("--checkpoint-every", 70, "--eval-every", 500, "--log-every", 100, *SMALL)
+    words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 400, *SMALL)
+    words += ("--checkpoint-every", 20, "--eval-every", 200, "--log-every", 100)
     killed: list[int] = []
     killer = threading.Thread(target=lambda: killed.append(kill_a_worker(tmp_path / "killed")))
     killer.start()
-    run(*words, "--out", "killed", "--launcher", launcher, "--workers", 1)
+    run(*words, "--out", "killed", "--launcher", launcher)
     killer.join()
     run(*words, "--out", "whole", "--launcher", "serial")
     assert killed
     logs = [path.read_text() for path in (tmp_path / "killed" / "jobs").glob("*.log")]
     assert sum("resuming" in log for log in logs) == 1
     same_run(tmp_path / "killed", tmp_path / "whole", tolerance=0.0)
-    population = tmp_path / "population"
-    run(*words, "--out", population)
-    same_run(tmp_path / "killed", population, tolerance=0.05)
 
 
 def kill_a_worker(folder: Path) -> int:
