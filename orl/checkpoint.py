@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 import orl
 
@@ -171,5 +172,13 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     manifest = loaded[0][1]
     if len(loaded) != manifest.get("population", 1):
         raise CheckpointError(f"{folder}: holds {len(loaded)} of {manifest.get('population', 1)} learners")
-    tensors = {name: torch.cat([state[0][name] for state in loaded]) for name in loaded[0][0]}
+    tensors = {name: _side_by_side([state[0][name] for state in loaded]) for name in loaded[0][0]}
     return tensors, {**manifest, "seeds": [seed for state in loaded for seed in state[1]["seeds"]]}
+
+
+def _side_by_side(learners: list[Tensor]) -> Tensor:
+    """Along the first axis; texts, kept as bytes, are as long as their learner needed and get spaces at their ends."""
+    if learners[0].dtype == torch.uint8:
+        longest = max(each.shape[-1] for each in learners)
+        learners = [F.pad(each, (0, longest - each.shape[-1]), value=ord(" ")) for each in learners]
+    return torch.cat(learners)

@@ -81,13 +81,7 @@ class Sink:
 
     def flush(self) -> None:
         """Bring the files up to date."""
-        first = [self.clock, SEED]
-        columns = first + sorted({key for row in self.rows for key in row} - set(first))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_records(self.path, self.clock, self.rows)
         for events in self.writers:
             events.flush()  # type: ignore[no-untyped-call]
 
@@ -100,3 +94,14 @@ class Sink:
         self.flush()
         for events in self.writers:
             events.close()  # type: ignore[no-untyped-call]
+
+
+def write_records(path: Path, clock: str, records: Sequence[Mapping[str, str]]) -> None:
+    """Write `progress.csv`: the clock and the learner's name first, then what was measured."""
+    first = [clock, SEED]
+    columns = first + sorted({key for record in records for key in record} - set(first))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(path, text.getvalue())

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import orl
+from orl.launcher import JobError
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads sleep, which shared cores need
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("orl: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, MemoryError, OSError) as error:
+    except (ValueError, MemoryError, OSError, JobError) as error:
         if debug:
             raise
         fail(str(error) or type(error).__name__)

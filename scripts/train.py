@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, Union
 
 import numpy as np
 import torch
@@ -19,19 +19,22 @@ from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
 from orl.metrics import Sink
-from orl.scripts import figures, reward_kinds, tables
+from orl.scripts import figures, reward_kinds
+from orl.scripts.launching import Launching
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import ACTING, PRESETS
 from orl.scripts.reward_kinds import Rewards
 from orl.scripts.run_folder import RunFolder, score_row, write_evaluations
 from orl.scripts.train_online import TrainOnline
+from orl.scripts.training import Training, evaluation_metrics
 from orl.spaces import Spaces
 
 C = TypeVar("C")
+NOT_KEPT = ("out", "agent", "launching")  # of the options, in config.json
 
 
 @dataclass(frozen=True)
-class Train(Generic[C]):
+class Train(Training, Generic[C]):
     """Train on recorded data; with --labels, hide rewards first and choose what stands in for them.
 
     Writes one folder: config.json, results.json, history.json, progress.csv, TensorBoard events, a figure, and a
@@ -60,7 +63,11 @@ class Train(Generic[C]):
     steps: int = 100_000
     """Gradient updates."""
     seeds: int = 1
-    """Seeds 0 to K - 1, trained side by side."""
+    """Number of seeds, trained side by side."""
+    first_seed: int = 0
+    """The first of them; the others follow."""
+    launching: tyro.conf.OmitArgPrefixes[Launching] = field(default_factory=Launching)
+    """Where the seeds train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     eval_every: int = 10_000
@@ -78,9 +85,7 @@ class Train(Generic[C]):
 
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
-        for name in ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        self.check("first_seed")
         if self.labels is not None and not 0 < self.labels <= 1:  # before a folder remembers it
             raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
         register_environments()
@@ -92,12 +97,12 @@ class Train(Generic[C]):
         kind = self._kind(data)
         out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
         folder = RunFolder.open(out, self._described(env, kind))
-        results = folder.finished()
-        if results is None:
-            results = self._train(folder, data, env, kind)
-        else:
-            Console().print(f"{out} is finished; these are its results", soft_wrap=True)
-        tables.show(results["rows"])
+        self.report(folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind))
+
+    def part(self, first_seed: int, seeds: int) -> Self:
+        """With a file's whole path: a worker may be elsewhere."""
+        dataset = str(Path(self.dataset).resolve()) if Path(self.dataset).exists() else self.dataset
+        return dataclasses.replace(super().part(first_seed, seeds), dataset=dataset)
 
     def _kind(self, data: Dataset) -> Rewards:
         hidden = self.labels is not None or not data.is_labelled.all()
@@ -107,7 +112,7 @@ class Train(Generic[C]):
         return "none" if self.agent == "bc" else kind  # type: ignore[return-value]
 
     def _described(self, env: str, kind: str) -> dict[str, Any]:
-        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in ("out", "agent")}
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_KEPT}
         return {"agent": self.agent, **kept, "dataset": self._dataset_name, "env": env, "rewards": kind}
 
     @property
@@ -116,13 +121,12 @@ class Train(Generic[C]):
         return Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
 
     def _variants(self, folder: RunFolder, data: Dataset, kind: str) -> list[Dataset]:
-        seeds = range(self.seeds)
         if kind in ("true", "none"):
             return [data] * self.seeds
-        sparse = [data if self.labels is None else self._hide(data, seed) for seed in seeds]
+        sparse = [data if self.labels is None else self._hide(data, seed) for seed in self.seed_numbers]
         model = None
         if kind == "imputed":
-            model = RewardModel(sparse, self.reward_model, seed=list(seeds), device=self.device)
+            model = RewardModel(sparse, self.reward_model, seed=self.seed_numbers, device=self.device)
             model.fit(progress_bar=True)
             model.save(folder.path / "reward-model")
             report = [dataclasses.asdict(each) for each in model.report(data if data.is_labelled.all() else None)]
@@ -133,18 +137,16 @@ class Train(Generic[C]):
         assert self.labels is not None
         return data.with_labels(self.labels, mode=self.label_mode, seed=self.label_seed + seed)
 
-    def _train(self, folder: RunFolder, data: Dataset, env: str, kind: str) -> dict[str, Any]:
-        kind_of_agent, _ = PRESETS[self.agent]
+    def _train(self, folder: RunFolder, data: Dataset, env: str, kind: str) -> None:
         variants = self._variants(folder, data, kind)
-        seeds = list(range(self.seeds))
-        agent = self._restored(kind_of_agent, folder.path)
+        agent = self.restored(folder)
         if agent is None:
-            agent = kind_of_agent(variants, self.config, seed=seeds, device=self.device)
+            agent = PRESETS[self.agent][0](variants, self.config, seed=self.seed_numbers, device=self.device)
         else:
             agent.attach(variants)
             folder.resume(agent.updates)
             Console().print(f"resuming {folder.path} at update {agent.updates:,}", soft_wrap=True)
-        with Sink(folder.path, learner_names(seeds), agent.updates) as sink:
+        with Sink(folder.path, learner_names(self.seed_numbers), agent.updates) as sink:
             if agent.updates < self.steps:
                 for updates, metrics in loop.offline(agent, self.steps - agent.updates, progress_bar=True):
                     last = updates == self.steps
@@ -154,24 +156,16 @@ class Train(Generic[C]):
                         self._evaluate(agent, folder, env, sink)
                     if updates % self.checkpoint_every == 0 or last:
                         sink.flush()
-                        agent.save(folder.path if self.seeds > 1 else folder.path / learner_names(seeds)[0])
-        return self._finish(folder, env, kind, seeds)
-
-    def _restored(self, kind: type[Agent], path: Path) -> Agent | None:
-        parts = [path / name for name in learner_names(list(range(self.seeds)))]
-        if not all(checkpoint.numbers(part) for part in parts):
-            return None
-        return kind.load(path if self.seeds > 1 else parts[0], device=self.device)
+                        agent.save(self.checkpoints(folder))
 
     def _evaluate(self, agent: Agent, folder: RunFolder, env: str, sink: Sink) -> None:
         evaluation = evaluate(agent, env, episodes=self.eval_episodes)
         folder.record(agent.updates, evaluation.returns, evaluation.lengths)
-        metrics = {"mean_reward": evaluation.returns.mean(1), "mean_ep_length": evaluation.lengths.mean(1)}
-        if env in datasets.REFERENCES:
-            metrics["normalized_score"] = datasets.normalized_score(env, metrics["mean_reward"])
+        metrics = evaluation_metrics(evaluation, env)
         sink.write(agent.updates, {name: torch.from_numpy(values) for name, values in metrics.items()}, "eval/")
 
-    def _finish(self, folder: RunFolder, env: str, kind: str, seeds: list[int]) -> dict[str, Any]:
+    def _finish(self, folder: RunFolder, env: str, kind: str) -> dict[str, Any]:
+        seeds = self.seed_numbers
         returns = np.array([each["returns"] for each in folder.history])  # (evaluations, P, E)
         write_evaluations(folder, seeds, folder.history, "updates")
         best = returns.mean(axis=2).max(axis=0)  # each seed's best evaluation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from orl import checkpoint, datasets, loop
+from orl import datasets, loop
 from orl.actor import SquashedGaussianActor
 from orl.agents import SAC, SPEQ, FlashSAC
 from orl.agents.critic_bias import critic_bias
@@ -23,13 +23,14 @@ from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.loop import Moment
 from orl.metrics import Sink
-from orl.scripts import tables
+from orl.scripts.launching import Launching
 from orl.scripts.online_figures import training_figure
 from orl.scripts.policies import write_policy
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import PRESETS
 from orl.scripts.replay import replay_dataset
 from orl.scripts.run_folder import RunFolder, score_row, write_evaluations
+from orl.scripts.training import Training, evaluation_metrics
 from orl.spaces import Spaces
 
 C = TypeVar("C")
@@ -37,7 +38,7 @@ CLOCK = "time/total_work"
 
 
 @dataclass(frozen=True)
-class TrainOnline(Generic[C]):
+class TrainOnline(Training, Generic[C]):
     """Train in an environment, one copy of it per seed, all seeds side by side.
 
     Writes one folder: config.json, results.json, history.json, progress.csv, TensorBoard events, a figure, and a
@@ -56,6 +57,8 @@ class TrainOnline(Generic[C]):
     """Number of seeds, trained side by side."""
     first_seed: int = 0
     """The first of them; the others follow."""
+    launching: tyro.conf.OmitArgPrefixes[Launching] = field(default_factory=Launching)
+    """Where the seeds train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     eval_every: int = 5_000
@@ -75,41 +78,27 @@ class TrainOnline(Generic[C]):
 
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
-        for name in ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        for name in ("first_seed", "bias_episodes"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 0 or more")
+        self.check("first_seed", "bias_episodes")
         register_environments()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
-        kept = {name: value for name, value in named.items() if name != "out"}
+        kept = {name: value for name, value in named.items() if name not in ("out", "launching")}
         out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
         folder = RunFolder.open(out, kept)
-        results = folder.finished()
-        if results is None:
-            results = self._train(folder)
-        else:
-            Console().print(f"{out} is finished; these are its results", soft_wrap=True)
-        tables.show(results["rows"])
+        self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     def _refuse_memory(self, spaces: Spaces) -> None:
         """Before there is a folder: a device that is not there, a buffer that does not fit."""
         sizes = self.config.buffer_size, spaces.observation_size, spaces.action_size  # type: ignore[attr-defined]
-        ReplayBuffer(*sizes, population=self.seeds, device=pick_device(self.device))
+        if self.launching.launcher != "ray":  # whose workers may have other machines
+            learners = self.launching.side_by_side(self.seeds)
+            ReplayBuffer(*sizes, population=learners, device=pick_device(self.device))
 
-    @property
-    def _seeds(self) -> list[int]:
-        return list(range(self.first_seed, self.first_seed + self.seeds))
-
-    def _train(self, folder: RunFolder) -> dict[str, Any]:
-        agent, place = self._agent(folder), folder.path
-        if self.seeds == 1:
-            place = place / learner_names(self._seeds)[0]
+    def _train(self, folder: RunFolder) -> None:
+        agent, place = self._agent(folder), self.checkpoints(folder)
         spent = folder.history[-1]["training_seconds"] if folder.history else 0.0
         agent.connect()
-        with Sink(folder.path, learner_names(self._seeds), agent.work, CLOCK) as sink:
+        with Sink(folder.path, learner_names(self.seed_numbers), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
             in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)
             left = self.steps - agent.steps
@@ -128,7 +117,6 @@ class TrainOnline(Generic[C]):
                 started = time.monotonic()
         if self.save_replay:
             self._write_replay(agent, folder)
-        return self._finish(folder, agent)
 
     def _work_between_checkpoints(self, in_phase: bool) -> int:
         """On the clock of work: a step outside of phases is one step and its updates."""
@@ -136,15 +124,12 @@ class TrainOnline(Generic[C]):
         return self.checkpoint_every if in_phase else round(self.checkpoint_every * (1.0 + ratio))
 
     def _agent(self, folder: RunFolder) -> SAC | SPEQ | FlashSAC:
-        kind: Any = PRESETS[self.agent][0]
-        parts = [folder.path / name for name in learner_names(self._seeds)]
-        if not all(checkpoint.numbers(part) for part in parts):
-            agent: SAC | SPEQ | FlashSAC = kind(self.env, self.config, seed=self._seeds, device=self.device)
-            return agent
-        agent = kind.load(folder.path if self.seeds > 1 else parts[0], device=self.device)
+        agent: Any = self.restored(folder)
+        if agent is None:
+            return PRESETS[self.agent][0](self.env, self.config, seed=self.seed_numbers, device=self.device)  # type: ignore[return-value]
         folder.resume(agent.work, "work")
         Console().print(f"resuming {folder.path} at step {agent.steps:,}", soft_wrap=True)
-        return agent
+        return agent  # type: ignore[no-any-return]
 
     def _log(self, agent: SAC | SPEQ | FlashSAC, moment: Moment, sink: Sink, *, last: bool) -> None:
         assert agent.collector is not None
@@ -163,9 +148,7 @@ class TrainOnline(Generic[C]):
         self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool
     ) -> None:
         played = evaluate(agent, self.env, episodes=self.eval_episodes)
-        metrics = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
-        if self.env in datasets.REFERENCES:
-            metrics["normalized_score"] = datasets.normalized_score(self.env, metrics["mean_reward"])
+        metrics = evaluation_metrics(played, self.env)
         if self.bias_episodes:
             bias = critic_bias(agent, self.env, episodes=self.bias_episodes)
             metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
@@ -186,30 +169,30 @@ class TrainOnline(Generic[C]):
         sink.write(agent.work, tensors, "eval/", x=agent.steps)
         if after_phase or not isinstance(agent.soft.actor, SquashedGaussianActor):
             return
-        for k, name in enumerate(learner_names(self._seeds)):
+        for k, name in enumerate(learner_names(self.seed_numbers)):
             facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.agent}
             write_policy(agent, k, folder.path / name / "policies" / f"step-{agent.steps}.safetensors", **facts)
 
     def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder) -> None:
-        for k, name in enumerate(learner_names(self._seeds)):
+        for k, name in enumerate(learner_names(self.seed_numbers)):
             datasets.write_npz(replay_dataset(agent, k), folder.path / name / "replay.npz")
 
-    def _finish(self, folder: RunFolder, agent: SAC | SPEQ | FlashSAC) -> dict[str, Any]:
+    def _finish(self, folder: RunFolder) -> dict[str, Any]:
         history = [each for each in folder.history if not each["after_phase"]]
         returns = np.array([each["returns"] for each in history])  # (evaluations, P, E)
-        write_evaluations(folder, self._seeds, history, "steps")
+        write_evaluations(folder, self.seed_numbers, history, "steps")
         labels: dict[str, Any] = {"dataset": None, "env": self.env, "agent": self.agent, "rewards": "true"}
-        best = score_row(returns.mean(axis=2).max(axis=0)[:, None], self._seeds, **labels)
+        best = score_row(returns.mean(axis=2).max(axis=0)[:, None], self.seed_numbers, **labels)
         in_phases = np.array(history[-1]["stabilization_updates"])
         config: Any = self.config
-        actor_updates = agent.updates // config.policy_delay
+        updates = history[-1]["updates"]
         row = score_row(
             returns[-1],
-            self._seeds,
+            self.seed_numbers,
             **labels,
-            steps=agent.steps,
-            critic_updates=float((agent.updates + in_phases).mean()),
-            network_updates=float((config.num_critics * (agent.updates + in_phases) + actor_updates).mean()),
+            steps=history[-1]["steps"],
+            critic_updates=float((updates + in_phases).mean()),
+            network_updates=float((config.num_critics * (updates + in_phases) + updates // config.policy_delay).mean()),
             training_seconds=history[-1]["training_seconds"],
             seed_returns=returns[-1].mean(axis=1).tolist(),
             best_return=best["return"],

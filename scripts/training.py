@@ -1,0 +1,102 @@
+"""What training on data and training in an environment share: seeds, where they resume, who trains them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from numpy.typing import NDArray
+from rich.console import Console
+
+from orl import checkpoint, datasets
+from orl.agent import Agent
+from orl.checkpoint import learner_names
+from orl.evaluation import Evaluation
+from orl.launcher import Job
+from orl.scripts import tables
+from orl.scripts.launching import Launching, gather
+from orl.scripts.registry import PRESETS
+from orl.scripts.run_folder import RunFolder
+
+POSITIVE = ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every")
+
+
+class Training:
+    """Base of the dataclasses that are the options of `orl train AGENT`."""
+
+    agent: str
+    seeds: int
+    first_seed: int
+    device: str
+    eval_episodes: int
+    launching: Launching
+    out: Path | None
+
+    def run(self) -> None:
+        """Check everything, then train, evaluate and report."""
+        raise NotImplementedError
+
+    def check(self, *natural: str) -> None:
+        """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""
+        for least, names in ((1, POSITIVE), (0, natural)):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        self.launching.check()
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """One per learner."""
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    def report(self, folder: RunFolder, train: Callable[[], None], finish: Callable[[], dict[str, Any]]) -> None:
+        """Show the results, after the training that they need, here or in jobs."""
+        results = folder.finished()
+        if results is not None:
+            Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
+        else:
+            if self.launching.launcher == "population":
+                train()
+            else:
+                self._train_in_jobs(folder)
+            results = finish()
+        tables.show(results["rows"])
+
+    def _train_in_jobs(self, folder: RunFolder) -> None:
+        jobs = []
+        for first in self.seed_numbers[:: self.launching.seeds_per_job]:
+            count = self.launching.side_by_side(self.first_seed + self.seeds - first)
+            work = functools.partial(_train_part, self.part(first, count))
+            jobs.append(Job(work, {**folder.config, "first_seed": first, "seeds": count}))
+        gather(folder, self.launching.run(jobs, folder.path / "jobs"), learner_names(self.seed_numbers))
+
+    def part(self, first_seed: int, seeds: int) -> Self:
+        """The same training of some of the seeds, side by side in one process."""
+        options: dict[str, Any] = {"first_seed": first_seed, "seeds": seeds, "launching": Launching()}
+        return dataclasses.replace(self, **options)  # type: ignore[type-var]
+
+    def checkpoints(self, folder: RunFolder) -> Path:
+        """Where `Agent.save` writes: a folder per seed in either case."""
+        return folder.path / learner_names(self.seed_numbers)[0] if self.seeds == 1 else folder.path
+
+    def restored(self, folder: RunFolder) -> Agent | None:
+        """The agent at the last checkpoint that all seeds have."""
+        names = learner_names(self.seed_numbers)
+        if not all(checkpoint.numbers(folder.path / name) for name in names):
+            return None
+        return PRESETS[self.agent][0].load(self.checkpoints(folder), device=self.device)
+
+
+def _train_part(part: Training, folder: Path) -> None:
+    dataclasses.replace(part, out=folder).run()  # type: ignore[type-var]
+
+
+def evaluation_metrics(played: Evaluation, env: str) -> dict[str, NDArray[Any]]:
+    """Each seed's means over its episodes, (P,), and its score where the environment has references."""
+    metrics = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
+    if env in datasets.REFERENCES:
+        metrics["normalized_score"] = datasets.normalized_score(env, metrics["mean_reward"])
+    return metrics
