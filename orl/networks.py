@@ -34,6 +34,8 @@ class StackedLinear(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(*L, B, in) to (*L, B, out)."""
+        if self.weight.dim() == 3:
+            return torch.baddbmm(self.bias, inputs, self.weight)
         weight, bias = self.weight.flatten(0, -3), self.bias.flatten(0, -3)
         outputs = torch.baddbmm(bias, inputs.reshape(len(weight), *inputs.shape[-2:]), weight)
         return outputs.view(*inputs.shape[:-1], -1)
@@ -102,12 +104,13 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
         """(*L, B, sizes[0]) to (*L, B, sizes[-1]); `dropped`, one tensor per hidden layer, as `dropout` has it."""
         hidden = inputs
-        for i, layer in enumerate(self.layers[:-1]):
+        *hidden_layers, last = self.layers
+        for i, layer in enumerate(hidden_layers):
             hidden = layer(hidden)
             if dropped:
                 hidden = dropout(hidden, dropped[i], self.dropout_rate)
             if self.norms:
                 hidden = self.norms[i](hidden)
             hidden = torch.relu(hidden)
-        outputs: Tensor = self.layers[-1](hidden)
+        outputs: Tensor = last(hidden)
         return outputs
