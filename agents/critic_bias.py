@@ -7,7 +7,7 @@ Shape key: P population, E episodes, T decisions, O observation, A action.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +30,9 @@ class Bias(NamedTuple):
     std: NDArray[np.float64]
 
 
-def critic_bias(agent: SAC | SPEQ | FlashSAC, environment_id: str, *, episodes: int = 3, seed: int = 0) -> Bias:
+def critic_bias(
+    agent: SAC | SPEQ | FlashSAC, environment_id: str, *, episodes: int = 3, seed: int = 0, **keywords: Any
+) -> Bias:
     """Play episodes with sampled actions and compare every Q(s, a), the mean of the critics, with what followed.
 
     Starts and noise come from the evaluation stream of `seed`; training is not touched.
@@ -40,9 +42,10 @@ def critic_bias(agent: SAC | SPEQ | FlashSAC, environment_id: str, *, episodes: 
         environment_id: Gymnasium id.
         episodes: E, per learner.
         seed: of starts and noise, the same for every learner.
+        keywords: for the environment.
     """
     population, soft = agent.population, agent.soft
-    environment = make_vector(environment_id, population * episodes)
+    environment = make_vector(environment_id, population * episodes, **keywords)
     starts = seeding.sequence(seed, "evaluation").generate_state(episodes).tolist()
     generator = seeding.torch_generator(seed, "evaluation", agent.device)
     observations, _ = environment.reset(seed=starts * population)  # type: ignore[arg-type]

@@ -143,6 +143,10 @@ class ContextSpace:
         space = self.select(ranges, allow_extrapolation=allow_extrapolation)
         return space, space.grid(numbers)
 
+    def text(self, context: Floats) -> str:
+        """A context (d,) as `name=value,...`, to four digits."""
+        return ",".join(f"{name}={value:.4g}" for name, value in zip(self.names, context.tolist(), strict=True))
+
     def normalize(self, contexts: ArrayLike) -> Floats:
         """Contexts (..., d) to [-1, 1], evenly in the scale of each variable; beyond it where they extrapolate."""
         values = np.asarray(contexts, np.float64)

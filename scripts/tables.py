@@ -13,6 +13,7 @@ TITLES = {
     "env": "environment",
     "agent": "agent",
     "rewards": "rewards",
+    "context": "context",
     "normalized_score": "score",
     "interval": "95 % interval",
     "return": "return",
@@ -39,7 +40,7 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     title = ", ".join([title, *facts] if title else facts)
     table = Table(title=title or None, title_justify="left")
     for key in columns:
-        is_text = key in ("dataset", "env", "agent", "rewards")
+        is_text = key in ("dataset", "env", "agent", "rewards", "context")
         table.add_column(TITLES[key], justify="left" if is_text else "right", no_wrap=key != "dataset", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))

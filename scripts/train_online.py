@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import datasets, loop
@@ -20,7 +21,7 @@ from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.device import pick_device
-from orl.evaluation import evaluate
+from orl.evaluation import evaluate, make_vector
 from orl.loop import Moment
 from orl.metrics import Sink
 from orl.scripts.launching import Launching
@@ -80,12 +81,20 @@ class TrainOnline(Training, Generic[C]):
         """Check everything, then train, evaluate and report."""
         self.check("first_seed", "bias_episodes")
         register_environments()
+        self.check_environment()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         kept = {name: value for name, value in named.items() if name not in ("out", "launching")}
         out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
         folder = RunFolder.open(out, kept)
         self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
+
+    def check_environment(self) -> None:
+        """Refuse more than an environment that does not exist."""
+
+    def keywords(self, copies: int) -> dict[str, Any]:
+        """For `gymnasium.make_vec` with so many copies for each learner."""
+        return {}
 
     def _refuse_memory(self, spaces: Spaces) -> None:
         """Before there is a folder: a device that is not there, a buffer that does not fit."""
@@ -97,7 +106,7 @@ class TrainOnline(Training, Generic[C]):
     def _train(self, folder: RunFolder) -> None:
         agent, place = self._agent(folder), self.checkpoints(folder)
         spent = folder.history[-1]["training_seconds"] if folder.history else 0.0
-        agent.connect()
+        agent.connect(make_vector(self.env, self.seeds, **self.keywords(1)) if self.keywords(1) else None)
         with Sink(folder.path, learner_names(self.seed_numbers), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
             in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)
@@ -147,10 +156,10 @@ class TrainOnline(Training, Generic[C]):
     def _evaluate(
         self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool
     ) -> None:
-        played = evaluate(agent, self.env, episodes=self.eval_episodes)
+        played = evaluate(agent, self.env, episodes=self.eval_episodes, **self.keywords(self.eval_episodes))
         metrics = evaluation_metrics(played, self.env)
         if self.bias_episodes:
-            bias = critic_bias(agent, self.env, episodes=self.bias_episodes)
+            bias = critic_bias(agent, self.env, episodes=self.bias_episodes, **self.keywords(self.bias_episodes))
             metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
         in_phases = agent.constants.get("stabilization_updates", torch.zeros(agent.population))
         folder.record(
@@ -199,7 +208,11 @@ class TrainOnline(Training, Generic[C]):
             best_normalized_score=best["normalized_score"],
         )
         training_figure({folder.path.name: folder.history}, self.env, folder.path / "training.png")
-        return folder.finish([row])
+        return folder.finish(self.rows(row, returns[-1], folder))
+
+    def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunFolder) -> list[dict[str, Any]]:
+        """Of the results, from the row over all learners and their last returns (P, E)."""
+        return [row]
 
 
 def _finite(values: Any) -> list[float | None] | None:
