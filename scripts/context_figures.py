@@ -26,25 +26,23 @@ def context_figure(space: ContextSpace, contexts: Floats, values: NDArray[np.flo
     if len(space.names) > 2:
         return
     figure, axes = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
-    _label(axes, "x", space, 0)
-    if len(space.names) == 1:
-        axes.plot(contexts[:, 0], values, marker="o", markersize=4)
+    grid = [np.unique(column) for column in contexts.T]
+    _label(axes, "x", space, grid[0])
+    if len(grid) == 1:
+        axes.plot(values, marker="o", markersize=4)
         axes.set_ylabel("return")
         axes.grid(alpha=0.3)
     else:
-        x, y = (np.unique(column) for column in contexts.T)
-        surface = axes.pcolormesh(x, y, values.reshape(len(x), len(y)).T, shading="nearest")
+        surface = axes.imshow(values.reshape(len(grid[0]), -1).T, origin="lower", aspect="auto")
         figure.colorbar(surface, label="return")
-        _label(axes, "y", space, 1)
+        _label(axes, "y", space, grid[1])
     axes.set_title(title, fontsize=10)
     save(figure, path)
 
 
-def _label(axes: Any, side: str, space: ContextSpace, variable: int) -> None:
-    chosen = space.variables[variable]
-    getattr(axes, f"set_{side}label")(f"{chosen.name} ({'factor' if chosen.unit == 'x' else chosen.unit})")
-    if chosen.scale == "log":
-        getattr(axes, f"set_{side}scale")("log")
-        ticks = np.geomspace(chosen.low, chosen.high, 5)
-        getattr(axes, f"set_{side}ticks")(ticks, [f"{tick:.2g}" for tick in ticks], minor=False)
-        getattr(axes, f"{side}axis").minorticks_off()
+def _label(axes: Any, side: str, space: ContextSpace, values: Floats) -> None:
+    """Values of a grid at whole numbers: evenly spaced in the variable's scale, as the grid is."""
+    variable = space.variables["xy".index(side)]
+    shown = np.unique(np.linspace(0, len(values) - 1, 7).round().astype(int))
+    getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown])
+    getattr(axes, f"set_{side}label")(f"{variable.name} ({'factor' if variable.unit == 'x' else variable.unit})")
