@@ -3,7 +3,7 @@
 Learners that stop early, or take no part, compute along with the others and are put back at the end: shapes stay
 fixed, and each learner ends as it would have alone.
 
-Shape key: P population, B batch, H held-out transitions.
+Shape key: P population, B batch, A action.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from orl import seeding
 from orl.actor import NextPolicy
-from orl.agents.sac import SoftActorCritic
-from orl.batch import Batch, Metrics
+from orl.agents.held_out import HeldOut
+from orl.batch import Metrics
 from orl.seeding import RandomBlocks
 from orl.state import flatten_state, own, restore_state
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from orl.agents.flash_sac import FlashSAC
     from orl.agents.speq import SPEQ
 
-MOST_HELD_OUT = 10_000  # transitions
 CHUNK = 10_000  # transitions whose next actions are computed at once
 
 
@@ -38,8 +36,6 @@ class Phase:
     """
 
     kept: dict[str, Tensor]  # the critics to end with, where learners can part ways
-    values: Tensor  # (P, C, H), of the held-out transitions at the last check
-    ratio: Tensor  # (P,), held-out TD error over that of the phase's start, as td_error compares them
     smoothed: Tensor  # (P,), moving average of the score
     best: Tensor  # (P,), the lowest of them
     waited: Tensor  # (P,), checks since then
@@ -53,9 +49,7 @@ class Phase:
         self.is_automatic = agent.config.is_automatic
         self.size = len(agent.buffer)
         self.policies = self._policies(agent)  # (P, size, 2A): of every next observation, since the actor stands still
-        self.order: Tensor | None = None  # (P, size): the first H places of each learner are held out
-        if agent.config.length != "fixed":
-            self._hold_out(agent)
+        self.held_out = HeldOut(agent, steps) if agent.config.length != "fixed" else None
 
     @classmethod
     def begin(cls, agent: SPEQ | FlashSAC, takes_part: Tensor) -> Phase:
@@ -63,10 +57,7 @@ class Phase:
         phase = cls(agent, agent.steps, takes_part)
         if phase.is_automatic:
             phase.kept = phase._critics(agent)
-        if phase.order is not None:
-            assert isinstance(agent.soft, SoftActorCritic)
-            phase.ratio = torch.ones_like(phase.held_out.rewards[:, 0])
-            phase.values = phase._held_out_values(agent.soft)
+        if phase.held_out is not None:
             phase.smoothed = phase.best = phase._score(agent)
             phase.waited = torch.zeros_like(phase.counts)
         return phase
@@ -79,19 +70,6 @@ class Phase:
             found.append(torch.cat(agent.soft.next_policy(batch.next_observations), dim=-1))
         return torch.cat(found, dim=1)
 
-    def _hold_out(self, agent: SPEQ | FlashSAC) -> None:
-        """Choose the held-out transitions and the noise of their checks: from the seed and the step alone."""
-        c = agent.config
-        held = min(max(int(c.held_out * self.size), 1), MOST_HELD_OUT)
-        if held >= self.size:
-            raise ValueError(f"a phase on {self.size} transitions has nothing to hold out; raise learning_starts")
-        generators = [seeding.torch_generator(seed, "phase", agent.device, (self.steps, 2)) for seed in agent.seeds]
-        self.order = torch.stack([torch.randperm(self.size, generator=g, device=agent.device) for g in generators])
-        shape = (held, agent.spaces.action_size)
-        self.noise = torch.stack([torch.randn(shape, generator=g, device=agent.device) for g in generators])
-        assert agent.buffer is not None
-        self.held_out: Batch = agent.normalised(agent.buffer.gather(self.order[:, :held]))
-
     def advance(self, agent: SPEQ | FlashSAC) -> Metrics:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
@@ -101,7 +79,7 @@ class Phase:
         self.updates += count
         agent.phase_updates += count
         self.counts += count * self.is_running
-        if self.order is not None:
+        if self.held_out is not None:
             metrics["held_out_score"] = self._check(agent)
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
         return metrics | {"phase_updates": self.counts.clone()}
@@ -110,16 +88,10 @@ class Phase:
         """One critic update of every learner."""
         assert agent.buffer is not None
         random = self.random.next()
-        indices = self._indices(random["indices"])
+        uniform = random["indices"]
+        indices = (uniform * self.size).long() if self.held_out is None else self.held_out.indices(uniform)
         batch = agent.normalised(agent.buffer.gather(indices))
         return agent.soft.update_critic(batch, random, self._next_policy(indices))
-
-    def _indices(self, uniform: Tensor) -> Tensor:
-        """Transitions (P, B) to train on, from uniform numbers in [0, 1)."""
-        if self.order is None:
-            return (uniform * self.size).long()
-        held = self.noise.shape[1]
-        return self.order.gather(1, held + (uniform * (self.size - held)).long())
 
     def _next_policy(self, indices: Tensor) -> NextPolicy:
         chosen = self.policies.gather(1, indices.unsqueeze(-1).expand(-1, -1, self.policies.shape[-1]))
@@ -139,30 +111,8 @@ class Phase:
         return self.smoothed
 
     def _score(self, agent: SPEQ | FlashSAC) -> Tensor:
-        """What falls as long as a phase is worth its updates, (P,).
-
-        td_error: by which factor the held-out TD error has shrunk, check by check: the critics of this check and of the
-        last one are compared on the same targets, those of now, so that targets that move do not count. policy_value:
-        alpha log pi - mean_i Q_i at the policy's actions (SOPE).
-        """
-        held, soft = self.held_out, agent.soft
-        assert isinstance(soft, SoftActorCritic)
-        with torch.no_grad():
-            if agent.config.length == "td_error":
-                targets = soft.targets(held, {"next_noise": self.noise}).unsqueeze(1)
-                values = self._held_out_values(soft)
-                before, now = ((each - targets).square().mean((1, 2)) for each in (self.values, values))
-                self.ratio, self.values = self.ratio * now / before.clamp(min=1e-30), values
-                return self.ratio
-            actions, log_prob = soft.actor.sample(held.observations, self.noise)
-            values = soft.critic(held.observations, actions)
-            score: Tensor = (soft.entropy_coefficient() * log_prob - values.mean(1)).mean(1)
-            return score
-
-    @torch.no_grad()
-    def _held_out_values(self, soft: SoftActorCritic) -> Tensor:
-        values: Tensor = soft.critic(self.held_out.observations, self.held_out.actions)
-        return values
+        assert self.held_out is not None
+        return self.held_out.score(agent.soft, agent.config.length)
 
     def _critics(self, agent: SPEQ | FlashSAC) -> dict[str, Tensor]:
         names = ("critic", "critic_target")
@@ -192,9 +142,9 @@ class Phase:
         """Tensors by name and a JSON-able manifest."""
         block_start, position = self.random.state()
         tensors = {"is_running": self.is_running, "counts": self.counts, "block_start": block_start}
-        for name in ("values", "ratio", "smoothed", "best", "waited"):
-            if hasattr(self, name):
-                tensors[name] = getattr(self, name)
+        if self.held_out is not None:
+            tensors |= {"values": self.held_out.values, "ratio": self.held_out.ratio}
+            tensors |= {name: getattr(self, name) for name in ("smoothed", "best", "waited")}
         if self.is_automatic:
             tensors |= {f"kept/{name}": tensor for name, tensor in self.kept.items()}
         return tensors, {"steps": self.steps, "updates": self.updates, "position": position}
@@ -207,7 +157,8 @@ class Phase:
         phase.updates = manifest["updates"]
         phase.random.load(tensors["block_start"], manifest["position"])
         phase.kept = own(saved, "kept/")
-        for name in ("values", "ratio", "smoothed", "best", "waited", "counts"):
-            if name in saved:
-                setattr(phase, name, saved[name])
+        phase.counts = saved["counts"]
+        if phase.held_out is not None:
+            phase.held_out.values, phase.held_out.ratio = saved["values"], saved["ratio"]
+            phase.smoothed, phase.best, phase.waited = (saved[name] for name in ("smoothed", "best", "waited"))
         return phase
