@@ -1,0 +1,118 @@
+"""What a Gaussian process and the generalisation gap expect of sources that were not trained, and what one would add.
+
+Sources: Cho et al. 2024 (MBTL, arXiv 2408.04498) and its code for `original_model` and `acquisition`; Zhou, Cho & Wu 2026
+(SD-MBTL) for `learned_model`.
+
+Shape key: N contexts, d dimensions, k sources. Contexts are scaled to [0, 1]^d.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, rows_of
+
+ORIGINAL_SLOPE = 0.005  # of the 2024 rule: score lost per step of the grid
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The sources that were trained, in order, and their scores."""
+
+    contexts: FloatArray  # (N, d) in [0, 1]
+    sources: IntArray  # (k,)
+    scores: FloatArray  # (k, N), NaN where not evaluated
+
+    @cached_property
+    def coverage(self) -> FloatArray:
+        """The best score so far per target (N,), NaN where there is none."""
+        return np.fmax.reduce(self.scores, axis=0, initial=np.nan)
+
+    @cached_property
+    def gap(self) -> GeneralisationGap:
+        """Fitted on all rows."""
+        return GeneralisationGap.fit(self.contexts, self.sources, self.scores)
+
+    @property
+    def own(self) -> FloatArray:
+        """The sources' scores in their own contexts (k,); where not evaluated, what their rows say."""
+        own = self.scores[np.arange(len(self.sources)), self.sources]
+        return np.where(np.isnan(own), self.gap.levels + self.gap.ease[self.sources], own)
+
+    def with_row(self, index: int, row: FloatArray) -> Observed:
+        """One source more."""
+        return Observed(self.contexts, np.append(self.sources, index), np.vstack([self.scores, row]))
+
+
+class Model(NamedTuple):
+    """What a Gaussian process and a gap say of sources that were not trained."""
+
+    mean: FloatArray  # (N,) score of each context's own policy
+    sd: FloatArray  # (N,) of that mean: noise of a single training is not in it
+    gap: GeneralisationGap
+
+    def row(self, contexts: FloatArray, index: int) -> FloatArray:
+        """Expected scores (N,) of the policy of one context."""
+        gap = self.gap.between(contexts[index : index + 1], contexts)[0]
+        return self.mean[index] - self.gap.ease[index] + self.gap.ease - gap
+
+
+def learned_model(observed: Observed) -> Model:
+    """Constant mean and learned noise, on the sources' own scores less their tasks' ease."""
+    gap = observed.gap
+    values = observed.own - gap.ease[observed.sources]
+    centre, scale = values.mean(), values.std()
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.25, (0.02, 5.0)) + WhiteKernel(1e-2, (1e-4, 1.0))
+    process = _fitted(GaussianProcessRegressor(kernel), observed, (values - centre) / max(scale, 1e-300))
+    mean, sd = process.predict(observed.contexts, return_std=True)
+    sd = np.sqrt(np.maximum(sd**2 - process.kernel_.k2.noise_level, 0.0))
+    return Model(centre + scale * mean + gap.ease, scale * sd, gap)
+
+
+def original_model(observed: Observed, bounds: tuple[float, float] | None, seed: int) -> Model:
+    """As released in 2024: mean 0 and noise 0.1 on running maxima, scaled to [0, 1]; a slope per step of the grid."""
+    count, dimensions = observed.contexts.shape
+    steps = max(count ** (1 / dimensions) - 1, 1.0)
+    low, high = bounds or (np.nanmin(observed.scores), np.nanmax(observed.scores))
+    span = high - low if high > low else 1.0
+    best = np.fmax.accumulate(observed.scores, axis=0)[np.arange(len(observed.sources)), observed.sources]
+    values = np.where(np.isnan(best), np.nanmean(observed.scores, axis=1), best)
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(1 / steps, (1e-2 / steps, 1e2 / steps))
+    process = GaussianProcessRegressor(kernel, alpha=0.01, n_restarts_optimizer=9, random_state=seed)
+    process = _fitted(process, observed, (values - low) / span)
+    mean, sd = process.predict(observed.contexts, return_std=True)
+    gap = GeneralisationGap.constant(span * ORIGINAL_SLOPE * steps, observed.contexts)
+    return Model(low + span * mean, span * sd, gap)
+
+
+def _fitted(process: GaussianProcessRegressor, observed: Observed, values: FloatArray) -> GaussianProcessRegressor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound: equal scores do that
+        return process.fit(observed.contexts[observed.sources], values)
+
+
+def acquisition(observed: Observed, model: Model) -> FloatArray:
+    """a_i = mean_j max(mu_i + lambda sd_i - gap_ij - coverage_j, 0), lambda = sqrt(log(k + 1)); both less the ease.
+
+    A target that was not evaluated counts as covered as well as the model expects of the trained sources. Where nothing
+    promises a gain, the worst-covered come first.
+    """
+    contexts, ease = observed.contexts, model.gap.ease
+    covered = observed.coverage
+    if np.isnan(covered).any():
+        expected = np.max([model.row(contexts, index) for index in observed.sources], axis=0)
+        covered = np.where(np.isnan(covered), expected, covered)
+    upper = model.mean - ease + math.sqrt(math.log(len(observed.sources) + 1)) * model.sd
+    gains = np.empty(len(contexts))
+    for block, gap in rows_of(contexts, model.gap):
+        gains[block] = np.maximum(upper[block, None] - gap - (covered - ease), 0.0).mean(1)
+    return gains if gains.max() > 1e-9 * np.ptp(covered) else -covered

@@ -1,0 +1,175 @@
+"""What `TaskSelector` asks for: each strategy gives a value to every context, and the highest is trained next.
+
+Sources: Cho et al. 2024 (MBTL, arXiv 2408.04498) and its code for the baselines; Zhou, Cho & Wu 2026 (SD-MBTL) for
+`nearness`, `is_mountain` and the warm-up.
+
+Shape key: N contexts, d dimensions, k sources. Contexts are scaled to [0, 1]^d.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.cluster import KMeans
+
+from orl import seeding
+from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, rows_of
+from orl.agents.mbtl_models import Model, Observed, acquisition, learned_model, original_model
+
+Strategy = Literal[
+    "auto",
+    "gp",
+    "gp-original",
+    "mountain",
+    "random",
+    "equidistant",
+    "greedy",
+    "independent",
+    "sequential-oracle",
+]
+MODELLED = ("auto", "gp", "gp-original", "mountain")
+WARM_UP = 3  # sources before the Gaussian process decides: the centre, then the worst-covered
+DETECTION = 5  # sources before `is_mountain` is asked
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A strategy with what it depends on besides the observed scores."""
+
+    strategy: Strategy
+    budget: int
+    bounds: tuple[float, float] | None  # of scores
+    seed: int
+    matrix: FloatArray | None  # (N, N)
+
+    def batch(self, observed: Observed, size: int) -> list[int]:
+        """The next contexts; the believer stands in for rows that are not there yet."""
+        picks: list[int] = []
+        is_modelled = self.strategy in MODELLED and len(observed.sources) > 0
+        for _ in range(size):
+            if picks:
+                unknown = np.full(len(observed.contexts), np.nan)
+                row = self.model(observed).row(observed.contexts, picks[-1]) if is_modelled else unknown
+                observed = observed.with_row(picks[-1], row)
+            picks.append(_first_of_highest(self.values(observed), observed.sources))
+        return picks
+
+    def model(self, observed: Observed) -> Model:
+        """What the strategy expects, or `gp` where it expects nothing."""
+        if self.strategy == "gp-original":
+            return original_model(observed, self.bounds, self.seed)
+        return learned_model(observed)
+
+    def values(self, observed: Observed) -> FloatArray:
+        """How much each context (N,) is worth training next."""
+        contexts, count = observed.contexts, len(observed.contexts)
+        match self.strategy:
+            case "random":
+                return -_ranks(seeding.numpy_generator(self.seed, "exploration").permutation(count), count)
+            case "equidistant":
+                return -_ranks(equidistant(contexts, self.budget, self.seed), count)
+            case "greedy":
+                return longest_gap(observed)
+            case "independent":
+                return -np.arange(count, dtype=np.float64)
+            case "sequential-oracle":
+                assert self.matrix is not None
+                return oracle(observed, self.matrix)
+            case "gp-original" if np.isfinite(observed.scores).any():
+                return acquisition(observed, self.model(observed))
+            case "gp" | "auto" if np.isfinite(observed.scores).any():
+                if self.strategy == "auto" and is_mountain(observed):
+                    return nearness(observed)
+                if len(observed.sources) < WARM_UP:
+                    covered = observed.coverage
+                    return np.isnan(covered).astype(np.float64) if np.isnan(covered).any() else -covered
+                return acquisition(observed, self.model(observed))
+        if not len(observed.sources) and self.strategy != "mountain":
+            return -np.linalg.norm(contexts - 0.5, axis=1)
+        return nearness(observed)
+
+
+def nearness(observed: Observed) -> FloatArray:
+    """M-MBTL: minus the mean distance to the nearest source, were the context one of them.
+
+    The distance is the gap's even part once it says something, L1 before.
+    """
+    contexts, dimensions = observed.contexts, observed.contexts.shape[1]
+    weights = np.zeros(dimensions)
+    if np.isfinite(observed.scores).any() and len(observed.sources) > 1:
+        weights = np.maximum(observed.gap.left + observed.gap.right, 0.0)
+    weights = weights / weights.max() if weights.max() > 0 else np.ones(dimensions)
+    distance = GeneralisationGap(weights, weights, np.empty(0), np.empty(0))
+    nearest = distance.between(contexts[observed.sources], contexts).min(0, initial=np.inf)
+    values = np.empty(len(contexts))
+    for block, gap in rows_of(contexts, distance):
+        values[block] = -np.minimum(gap, nearest).mean(1)
+    return values
+
+
+def is_mountain(observed: Observed) -> bool:
+    """Whether distance decides, not the source: sources differ less than a row does, and J falls both ways.
+
+    Scores less the column means; slopes less the trend of the sources' levels, in more than half of the dimensions.
+    """
+    if len(observed.sources) < DETECTION:
+        return False
+    gap, count = observed.gap, len(observed.sources)
+    column = np.nanmean(observed.scores[:, np.isfinite(observed.coverage)], axis=0)
+    centred = observed.scores[:, np.isfinite(observed.coverage)] - column
+    means = np.full(len(observed.contexts), column.mean())
+    means[np.isfinite(observed.coverage)] = column
+    positions = np.column_stack([observed.contexts[observed.sources], np.ones(count)])
+    trend = np.linalg.lstsq(positions, gap.levels, rcond=None)[0][:-1]
+    falls = (gap.left - trend > 0) & (gap.right + trend > 0)
+    sources_alike = np.std(observed.own - means[observed.sources]) < np.nanstd(centred, axis=1).mean()
+    return bool(sources_alike and falls.sum() > len(falls) / 2)
+
+
+def longest_gap(observed: Observed) -> FloatArray:
+    """T-RO's rule in d dimensions: the distance to the nearest source, at most twice that to the edge of the range.
+
+    In one dimension that is the middle of an interval between sources, and a third of one at the end.
+    """
+    contexts = observed.contexts
+    edge = np.minimum(contexts, 1 - contexts)[:, np.ptp(contexts, axis=0) > 0].min(1, initial=0.5)
+    nearest = np.full(len(contexts), np.inf)
+    for source in contexts[observed.sources]:
+        nearest = np.minimum(nearest, np.linalg.norm(contexts - source, axis=1))
+    return np.minimum(nearest, 2 * edge)
+
+
+def equidistant(contexts: FloatArray, budget: int, seed: int) -> IntArray:
+    """A plan for exactly `budget` sources: middles of equal intervals; in d > 1 dimensions, centres of K-means."""
+    if contexts.shape[1] == 1:
+        places = (np.arange(budget)[:, None] + 0.5) / budget
+    else:
+        places = KMeans(budget, random_state=seed, n_init=1).fit(contexts).cluster_centers_
+    plan: list[int] = []
+    for place in places:
+        distance = np.linalg.norm(contexts - place, axis=1)
+        distance[plan] = np.inf
+        plan.append(int(distance.argmin()))
+    return np.array(plan)
+
+
+def oracle(observed: Observed, matrix: FloatArray) -> FloatArray:
+    """Mean score (N,) that each source would lead to, from the true matrix: greedy, not optimal."""
+    covered = matrix[observed.sources].max(0, initial=-np.inf)
+    return np.array([np.maximum(row, covered).mean() for row in matrix])
+
+
+def _ranks(plan: IntArray, count: int) -> FloatArray:
+    """The place of each context in a plan; those that are not in it come after it."""
+    ranks = np.full(count, float(count))
+    ranks[plan] = np.arange(len(plan))
+    return ranks
+
+
+def _first_of_highest(values: FloatArray, sources: IntArray) -> int:
+    """The lowest index among contexts, not yet trained, whose values are the highest but for rounding."""
+    free = np.delete(np.arange(len(values)), sources)
+    highest, spread = values[free].max(), np.ptp(values[free])
+    return int(free[np.argmax(values[free] >= highest - 1e-9 * spread)])
