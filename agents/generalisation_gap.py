@@ -1,9 +1,9 @@
 """What a policy loses when it is used in another context than its own: a gap linear in the difference of contexts.
 
 Sources: Cho et al. 2024 (MBTL, arXiv 2408.04498), the linear gap; Zhou, Cho & Wu 2026 (SD-MBTL), two slopes per
-dimension by least squares, and J(x, y) = f(x) + g(y) + h(x, y). Our choices: f, g and the slopes are fitted together, so
-that a hard target is not taken for a distant one; near pairs weigh more, because a gap that flattens out far away is
-needed where the next source would take over from those that are trained.
+dimension by least squares, and J(x, y) = f(x) + g(y) + h(x, y). Our choices: f, g and the slopes are fitted together,
+so that a hard target is not taken for a distant one; near pairs weigh more, because a gap that flattens out far away
+matters where the next source would take over from those that are trained.
 
 Shape key: N contexts, d dimensions, k sources. Contexts are scaled to [0, 1]^d.
 """

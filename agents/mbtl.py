@@ -18,17 +18,16 @@ Shape key: N contexts, d dimensions, k sources told so far.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from orl import seeding
 from orl.agents.generalisation_gap import FloatArray, IntArray
+from orl.agents.mbtl_checks import check_settings, checked_contexts, checked_matrix, checked_row
 from orl.agents.mbtl_models import Observed
 from orl.agents.mbtl_strategies import Rule, Strategy
-
-MOST_CONTEXTS, MOST_DIMENSIONS = 10_000, 7
 
 
 class Prediction(NamedTuple):
@@ -67,24 +66,12 @@ class TaskSelector:
         *,
         matrix: ArrayLike | None = None,
     ) -> None:
-        self.contexts = _checked_contexts(contexts)
+        self.contexts = checked_contexts(contexts)
         count = len(self.contexts)
-        if strategy not in get_args(Strategy):
-            raise ValueError(f"strategy={strategy!r}: choose one of {', '.join(get_args(Strategy))}")
-        if budget is not None and not 1 <= budget <= count:
-            raise ValueError(f"budget={budget}: give 1 to {count}, the number of contexts")
-        if strategy == "equidistant" and budget is None:
-            raise ValueError("strategy='equidistant' is planned for a number of sources: give budget=")
-        if bounds is not None and not (np.isfinite(bounds).all() and len(bounds) == 2 and bounds[0] < bounds[1]):
-            raise ValueError(f"bounds={bounds}: give the lowest and the highest score that a policy can have")
-        if (matrix is not None) != (strategy == "sequential-oracle"):
-            raise ValueError(
-                f"strategy={strategy!r}, matrix={'given' if matrix is not None else None}: "
-                "'sequential-oracle' needs the full matrix of scores, the others must not see it"
-            )
-        self.strategy, self.bounds, self.seed = strategy, bounds, seeding.check_seeds(seed)[0]
+        check_settings(strategy, budget, bounds, count)
+        full = checked_matrix(matrix, strategy, count)
+        self.strategy, self.bounds, self.seed = strategy, bounds, seeding.check_seeds([seed])[0]
         self.budget = count if budget is None else int(budget)
-        full = None if matrix is None else _checked_matrix(matrix, count)
         self._rule = Rule(strategy, self.budget, bounds, self.seed, full)
         self._observed = self._nothing()
 
@@ -101,7 +88,7 @@ class TaskSelector:
     @property
     def coverage(self) -> FloatArray:
         """The best score so far per target (N,), NaN where there is none; `independent` counts own scores alone."""
-        return np.fmax.reduce(self._usable(), axis=0, initial=np.nan)
+        return Observed(self.contexts, self.sources, self._usable()).coverage
 
     @property
     def best_source(self) -> IntArray:
@@ -144,22 +131,12 @@ class TaskSelector:
             ValueError: an index that is no context or was told before; scores of another length, infinite, all NaN or
                 outside `bounds`. Nothing changes then.
         """
-        count, row = len(self.contexts), np.asarray(scores, np.float64)
-        if not 0 <= index < count:
+        count = len(self.contexts)
+        if not 0 <= index < count or index != int(index):
             raise ValueError(f"index={index}: the contexts are 0 to {count - 1}")
         if index in self.sources:
             raise ValueError(f"index={index} was told before: a source has one row of scores")
-        if row.shape != (count,):
-            raise ValueError(
-                f"scores have the shape {row.shape}: give one for each of the {count} contexts, ({count},)"
-            )
-        if np.isinf(row).any() or np.isnan(row).all():
-            raise ValueError("scores must be finite, NaN where not evaluated, and not all NaN")
-        if self.bounds is not None and (np.nanmin(row) < self.bounds[0] or np.nanmax(row) > self.bounds[1]):
-            raise ValueError(
-                f"scores from {np.nanmin(row)} to {np.nanmax(row)} are outside bounds={self.bounds}: "
-                "clip them, or make the selector with wider bounds"
-            )
+        row = checked_row(scores, self.bounds, count)
         self._observed = self._observed.with_row(int(index), row)
 
     def prediction(self) -> Prediction:
@@ -212,28 +189,3 @@ class TaskSelector:
             return self.scores
         own = self.sources[:, None] == np.arange(len(self.contexts))
         return np.where(own, self.scores, np.nan)
-
-
-def _checked_contexts(contexts: ArrayLike) -> FloatArray:
-    checked = np.array(contexts, np.float64)
-    if checked.ndim != 2 or not 1 <= len(checked) <= MOST_CONTEXTS or not 1 <= checked.shape[1] <= MOST_DIMENSIONS:
-        raise ValueError(
-            f"contexts have the shape {checked.shape}: give (N, d), N up to {MOST_CONTEXTS:,} and d up to "
-            f"{MOST_DIMENSIONS}; one parameter is contexts[:, None]"
-        )
-    if not np.isfinite(checked).all():
-        raise ValueError(f"contexts[{np.argwhere(~np.isfinite(checked))[0][0]}] is not finite")
-    _, first, inverse = np.unique(checked, axis=0, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(first[inverse] != np.arange(len(checked)))
-    if len(repeated):
-        raise ValueError(
-            f"contexts[{repeated[0]}] repeats contexts[{first[inverse][repeated[0]]}]: give each one once (np.unique)"
-        )
-    return checked
-
-
-def _checked_matrix(matrix: ArrayLike, count: int) -> FloatArray:
-    checked = np.array(matrix, np.float64)
-    if checked.shape != (count, count) or not np.isfinite(checked).all():
-        raise ValueError(f"matrix of the shape {checked.shape}: give finite scores, ({count}, {count})")
-    return checked

@@ -1,7 +1,7 @@
 """What a Gaussian process and the generalisation gap expect of sources that were not trained, and what one would add.
 
-Sources: Cho et al. 2024 (MBTL, arXiv 2408.04498) and its code for `original_model` and `acquisition`; Zhou, Cho & Wu 2026
-(SD-MBTL) for `learned_model`.
+Sources: Cho et al. 2024 (MBTL, arXiv 2408.04498) and its code for `original_model` and `acquisition`; Zhou, Cho & Wu
+2026 (SD-MBTL) for `learned_model`.
 
 Shape key: N contexts, d dimensions, k sources. Contexts are scaled to [0, 1]^d.
 """
@@ -35,7 +35,7 @@ class Observed:
     @cached_property
     def coverage(self) -> FloatArray:
         """The best score so far per target (N,), NaN where there is none."""
-        return np.fmax.reduce(self.scores, axis=0, initial=np.nan)
+        return np.asarray(np.fmax.reduce(self.scores, axis=0, initial=np.nan))
 
     @cached_property
     def gap(self) -> GeneralisationGap:
@@ -63,7 +63,7 @@ class Model(NamedTuple):
     def row(self, contexts: FloatArray, index: int) -> FloatArray:
         """Expected scores (N,) of the policy of one context."""
         gap = self.gap.between(contexts[index : index + 1], contexts)[0]
-        return self.mean[index] - self.gap.ease[index] + self.gap.ease - gap
+        return np.asarray(self.mean[index] - self.gap.ease[index] + self.gap.ease - gap)
 
 
 def learned_model(observed: Observed) -> Model:
