@@ -42,12 +42,6 @@ class Observed:
         """Fitted on all rows."""
         return GeneralisationGap.fit(self.contexts, self.sources, self.scores)
 
-    @property
-    def own(self) -> FloatArray:
-        """The sources' scores in their own contexts (k,); where not evaluated, what their rows say."""
-        own = self.scores[np.arange(len(self.sources)), self.sources]
-        return np.where(np.isnan(own), self.gap.levels + self.gap.ease[self.sources], own)
-
     def with_row(self, index: int, row: FloatArray) -> Observed:
         """One source more."""
         return Observed(self.contexts, np.append(self.sources, index), np.vstack([self.scores, row]))
@@ -67,9 +61,13 @@ class Model(NamedTuple):
 
 
 def learned_model(observed: Observed) -> Model:
-    """Constant mean and learned noise, on the sources' own scores less their tasks' ease."""
+    """Constant mean and learned noise, on the sources' levels.
+
+    A level is a source's own score, less the ease of its task, as its whole row says it: one score alone has the noise
+    of one score, and is what its task's ease was mostly read from.
+    """
     gap = observed.gap
-    values = observed.own - gap.ease[observed.sources]
+    values = gap.levels
     centre, scale = values.mean(), values.std()
     kernel = ConstantKernel(1.0, (1e-2, 1e2)) * RBF(0.25, (0.02, 5.0)) + WhiteKernel(1e-2, (1e-4, 1.0))
     process = _fitted(GaussianProcessRegressor(kernel), observed, (values - centre) / max(scale, 1e-300))

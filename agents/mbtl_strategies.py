@@ -110,22 +110,21 @@ def nearness(observed: Observed) -> FloatArray:
 
 
 def is_mountain(observed: Observed) -> bool:
-    """Whether distance decides, not the source: sources differ less than a row does, and J falls both ways.
+    """Whether distance decides, not the source: J falls both ways, and sources differ less than their reach costs.
 
-    Scores less the column means; slopes less the trend of the sources' levels, in more than half of the dimensions.
+    J falls both ways where each slope of the gap is steeper than the trend of the levels, in more than half of the
+    dimensions. Sources differ by the standard deviation of their levels; the mean gap from the nearest source is what
+    their reach costs. (SD-MBTL compares the deviation with whole rows, which are far steeper than the short distances
+    at which one source hands over to the next.)
     """
     if len(observed.sources) < DETECTION:
         return False
-    gap, count = observed.gap, len(observed.sources)
-    column = np.nanmean(observed.scores[:, np.isfinite(observed.coverage)], axis=0)
-    centred = observed.scores[:, np.isfinite(observed.coverage)] - column
-    means = np.full(len(observed.contexts), column.mean())
-    means[np.isfinite(observed.coverage)] = column
-    positions = np.column_stack([observed.contexts[observed.sources], np.ones(count)])
-    trend = np.linalg.lstsq(positions, gap.levels, rcond=None)[0][:-1]
-    falls = (gap.left - trend > 0) & (gap.right + trend > 0)
-    sources_alike = np.std(observed.own - means[observed.sources]) < np.nanstd(centred, axis=1).mean()
-    return bool(sources_alike and falls.sum() > len(falls) / 2)
+    gap, positions = observed.gap, observed.contexts[observed.sources]
+    with_constant = np.column_stack([positions, np.ones(len(positions))])
+    trend = np.linalg.lstsq(with_constant, gap.levels, rcond=None)[0][:-1]
+    falls = (gap.left > trend) & (gap.right > -trend)
+    cost = gap.between(positions, observed.contexts).min(0).mean()
+    return bool(gap.levels.std() < cost and falls.sum() > len(falls) / 2)
 
 
 def longest_gap(observed: Observed) -> FloatArray:
@@ -138,7 +137,7 @@ def longest_gap(observed: Observed) -> FloatArray:
     nearest = np.full(len(contexts), np.inf)
     for source in contexts[observed.sources]:
         nearest = np.minimum(nearest, np.linalg.norm(contexts - source, axis=1))
-    return np.minimum(nearest, 2 * edge)
+    return np.asarray(np.minimum(nearest, 2 * edge))
 
 
 def equidistant(contexts: FloatArray, budget: int, seed: int) -> IntArray:
