@@ -31,6 +31,7 @@ class GeneralisationGap:
     right: FloatArray  # (d,) score lost per unit by which it lies above
     levels: FloatArray  # (k,) f, how good each source is
     ease: FloatArray  # (N,) g, how easy each target is
+    reach: float = 0.0  # mean L1 distance of a target to its nearest source
 
     @classmethod
     def constant(cls, slope: float, contexts: FloatArray) -> GeneralisationGap:
@@ -42,8 +43,8 @@ class GeneralisationGap:
     def fit(cls, contexts: FloatArray, sources: IntArray, scores: FloatArray) -> GeneralisationGap:
         """Weighted least squares on all scores that there are.
 
-        A pair at the L1 distance D weighs 1 / (1 + (D / reach)^2), with the reach the mean distance of a target to its
-        nearest source: the misfit of a straight gap grows with D. Of what the data leave open, the smallest.
+        A pair at the L1 distance D weighs 1 / (1 + (D / reach)^2): the misfit of a straight gap grows with D. Of what
+        the data leave open, the smallest.
 
         Args:
             contexts: (N, d) in [0, 1].
@@ -51,14 +52,15 @@ class GeneralisationGap:
             scores: (k, N), NaN where not evaluated.
         """
         k, d = len(sources), contexts.shape[1]
+        centre = np.nanmean(scores)
         nearest = np.concatenate([near.min(0) for near in _distances(contexts, sources)])
         reach = max(float(nearest.mean()), 1e-12)
         matrix, vector = np.zeros((k + 2 * d, k + 2 * d)), np.zeros(k + 2 * d)
         eliminated = []  # a target's ease is (total - rows @ unknowns) / weight
-        for block in _blocks(len(contexts), k):
+        for block in blocks(len(contexts), k):
             below, above = _parts(contexts[sources], contexts[block])
             weights = np.isfinite(scores[:, block]) / (1.0 + ((below + above).sum(0) / reach) ** 2)
-            values = np.nan_to_num(scores[:, block])
+            values = np.nan_to_num(scores[:, block] - centre)
             slopes = -np.concatenate([below, above])  # (2d, k, n)
             weighted = slopes * weights
             rows = np.concatenate([weights, weighted.sum(1)])  # (k + 2d, n)
@@ -74,7 +76,7 @@ class GeneralisationGap:
             eliminated.append((total, rows, weight))
         unknowns = np.linalg.lstsq(matrix, vector, rcond=1e-10)[0]
         ease = np.concatenate([(total - rows.T @ unknowns) / weight for total, rows, weight in eliminated])
-        return cls(unknowns[k : k + d], unknowns[k + d :], unknowns[:k], ease)
+        return cls(unknowns[k : k + d], unknowns[k + d :], centre + unknowns[:k], ease, reach)
 
     def between(self, sources: FloatArray, targets: FloatArray) -> FloatArray:
         """The gap from contexts (n, d) to contexts (m, d), as (n, m)."""
@@ -85,13 +87,8 @@ class GeneralisationGap:
         return gap
 
 
-def rows_of(contexts: FloatArray, gap: GeneralisationGap) -> Iterator[tuple[slice, FloatArray]]:
-    """The gap from some contexts to all of them, block by block: (n, N)."""
-    for block in _blocks(len(contexts), len(contexts)):
-        yield block, gap.between(contexts[block], contexts)
-
-
-def _blocks(count: int, width: int) -> Iterator[slice]:
+def blocks(count: int, width: int) -> Iterator[slice]:
+    """Slices of `count` contexts, so small that with `width` others each they are a block of pairs."""
     size = max(BLOCK // width, 1)
     return (slice(start, start + size) for start in range(0, count, size))
 
@@ -103,5 +100,5 @@ def _parts(sources: FloatArray, targets: FloatArray) -> tuple[FloatArray, FloatA
 
 
 def _distances(contexts: FloatArray, sources: IntArray) -> Iterator[FloatArray]:
-    for block in _blocks(len(contexts), len(sources)):
+    for block in blocks(len(contexts), len(sources)):
         yield np.abs(contexts[sources, None] - contexts[block]).sum(-1)

@@ -19,9 +19,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, rows_of
+from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, blocks
 
 ORIGINAL_SLOPE = 0.005  # of the 2024 rule: score lost per step of the grid
+RESIDUAL_NOISE = 0.01  # our choice: keeps the smoothing of residuals from chasing single scores
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,22 @@ class Observed:
 class Model(NamedTuple):
     """What a Gaussian process and a gap say of sources that were not trained."""
 
+    contexts: FloatArray  # (N, d)
     mean: FloatArray  # (N,) score of each context's own policy
     sd: FloatArray  # (N,) of that mean: noise of a single training is not in it
     gap: GeneralisationGap
+    weights: FloatArray  # (N, k) of the sources' residuals
+    residuals: FloatArray  # (k, N) what a straight gap leaves
 
-    def row(self, contexts: FloatArray, index: int) -> FloatArray:
+    def rows(self, block: slice) -> FloatArray:
+        """Expected scores (n, N) of the policies of n contexts."""
+        levels = self.mean[block] - self.gap.ease[block]
+        rows = levels[:, None] + self.gap.ease - self.gap.between(self.contexts[block], self.contexts)
+        return np.asarray(rows + self.weights[block] @ self.residuals)
+
+    def row(self, index: int) -> FloatArray:
         """Expected scores (N,) of the policy of one context."""
-        gap = self.gap.between(contexts[index : index + 1], contexts)[0]
-        return np.asarray(self.mean[index] - self.gap.ease[index] + self.gap.ease - gap)
+        return np.asarray(self.rows(slice(index, index + 1))[0])
 
 
 def learned_model(observed: Observed) -> Model:
@@ -73,12 +82,26 @@ def learned_model(observed: Observed) -> Model:
     process = _fitted(GaussianProcessRegressor(kernel), observed, (values - centre) / max(scale, 1e-300))
     mean, sd = process.predict(observed.contexts, return_std=True)
     sd = np.sqrt(np.maximum(sd**2 - process.kernel_.k2.noise_level, 0.0))
-    return Model(centre + scale * mean + gap.ease, scale * sd, gap)
+    return Model(observed.contexts, centre + scale * mean + gap.ease, scale * sd, gap, *_residuals(observed))
+
+
+def _residuals(observed: Observed) -> tuple[FloatArray, FloatArray]:
+    """What the straight gap leaves of each row, smoothed over sources within its reach: near sources bend alike.
+
+    Our choice: the mean of a Gaussian process over sources, one for each target, with the reach as its length scale.
+    """
+    gap, positions = observed.gap, observed.contexts[observed.sources]
+    expected = gap.levels[:, None] + gap.ease - gap.between(positions, observed.contexts)
+    kernel = RBF(max(gap.reach, 1e-3))
+    among = kernel(positions) + RESIDUAL_NOISE * np.eye(len(positions))
+    weights = np.linalg.solve(among, kernel(positions, observed.contexts)).T
+    return weights, np.nan_to_num(observed.scores - expected)
 
 
 def original_model(observed: Observed, bounds: tuple[float, float] | None, seed: int) -> Model:
     """As released in 2024: mean 0 and noise 0.1 on running maxima, scaled to [0, 1]; a slope per step of the grid."""
-    count, dimensions = observed.contexts.shape
+    count = len(observed.contexts)
+    dimensions = max(np.count_nonzero(np.ptp(observed.contexts, axis=0)), 1)
     steps = max(count ** (1 / dimensions) - 1, 1.0)
     low, high = bounds or (np.nanmin(observed.scores), np.nanmax(observed.scores))
     span = high - low if high > low else 1.0
@@ -89,7 +112,8 @@ def original_model(observed: Observed, bounds: tuple[float, float] | None, seed:
     process = _fitted(process, observed, (values - low) / span)
     mean, sd = process.predict(observed.contexts, return_std=True)
     gap = GeneralisationGap.constant(span * ORIGINAL_SLOPE * steps, observed.contexts)
-    return Model(low + span * mean, span * sd, gap)
+    nothing = np.zeros((count, 0))
+    return Model(observed.contexts, low + span * mean, span * sd, gap, nothing, nothing.T)
 
 
 def _fitted(process: GaussianProcessRegressor, observed: Observed, values: FloatArray) -> GaussianProcessRegressor:
@@ -99,18 +123,17 @@ def _fitted(process: GaussianProcessRegressor, observed: Observed, values: Float
 
 
 def acquisition(observed: Observed, model: Model) -> FloatArray:
-    """a_i = mean_j max(mu_i + lambda sd_i - gap_ij - coverage_j, 0), lambda = sqrt(log(k + 1)); both less the ease.
+    """a_i = mean_j max(J_ij + lambda sd_i - coverage_j, 0) with J_ij the model's, lambda = sqrt(log(k + 1)).
 
     A target that was not evaluated counts as covered as well as the model expects of the trained sources. Where nothing
     promises a gain, the worst-covered come first.
     """
-    contexts, ease = observed.contexts, model.gap.ease
     covered = observed.coverage
     if np.isnan(covered).any():
-        expected = np.max([model.row(contexts, index) for index in observed.sources], axis=0)
+        expected = np.max([model.row(index) for index in observed.sources], axis=0)
         covered = np.where(np.isnan(covered), expected, covered)
-    upper = model.mean - ease + math.sqrt(math.log(len(observed.sources) + 1)) * model.sd
-    gains = np.empty(len(contexts))
-    for block, gap in rows_of(contexts, model.gap):
-        gains[block] = np.maximum(upper[block, None] - gap - (covered - ease), 0.0).mean(1)
+    optimism = math.sqrt(math.log(len(observed.sources) + 1)) * model.sd
+    gains = np.empty(len(covered))
+    for block in blocks(len(covered), len(covered)):
+        gains[block] = np.maximum(model.rows(block) + optimism[block, None] - covered, 0.0).mean(1)
     return gains if gains.max() > 1e-9 * np.ptp(covered) else -covered

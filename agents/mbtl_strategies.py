@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from orl import seeding
-from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, rows_of
+from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, blocks
 from orl.agents.mbtl_models import Model, Observed, acquisition, learned_model, original_model
 
 Strategy = Literal[
@@ -51,7 +51,7 @@ class Rule:
         for _ in range(size):
             if picks:
                 unknown = np.full(len(observed.contexts), np.nan)
-                row = self.model(observed).row(observed.contexts, picks[-1]) if is_modelled else unknown
+                row = self.model(observed).row(picks[-1]) if is_modelled else unknown
                 observed = observed.with_row(picks[-1], row)
             picks.append(_first_of_highest(self.values(observed), observed.sources))
         return picks
@@ -62,14 +62,18 @@ class Rule:
             return original_model(observed, self.bounds, self.seed)
         return learned_model(observed)
 
+    def plan(self, contexts: FloatArray) -> IntArray:
+        """The contexts of `random` or `equidistant`, in order."""
+        if self.strategy == "random":
+            return seeding.numpy_generator(self.seed, "exploration").permutation(len(contexts))
+        return equidistant(contexts, self.budget, self.seed)
+
     def values(self, observed: Observed) -> FloatArray:
         """How much each context (N,) is worth training next."""
         contexts, count = observed.contexts, len(observed.contexts)
         match self.strategy:
-            case "random":
-                return -_ranks(seeding.numpy_generator(self.seed, "exploration").permutation(count), count)
-            case "equidistant":
-                return -_ranks(equidistant(contexts, self.budget, self.seed), count)
+            case "random" | "equidistant":
+                return -_ranks(self.plan(contexts), count)
             case "greedy":
                 return longest_gap(observed)
             case "independent":
@@ -87,7 +91,7 @@ class Rule:
                     return np.isnan(covered).astype(np.float64) if np.isnan(covered).any() else -covered
                 return acquisition(observed, self.model(observed))
         if not len(observed.sources) and self.strategy != "mountain":
-            return -np.linalg.norm(contexts - 0.5, axis=1)
+            return np.asarray(-np.linalg.norm(contexts - 0.5, axis=1))
         return nearness(observed)
 
 
@@ -104,8 +108,8 @@ def nearness(observed: Observed) -> FloatArray:
     distance = GeneralisationGap(weights, weights, np.empty(0), np.empty(0))
     nearest = distance.between(contexts[observed.sources], contexts).min(0, initial=np.inf)
     values = np.empty(len(contexts))
-    for block, gap in rows_of(contexts, distance):
-        values[block] = -np.minimum(gap, nearest).mean(1)
+    for block in blocks(len(contexts), len(contexts)):
+        values[block] = -np.minimum(distance.between(contexts[block], contexts), nearest).mean(1)
     return values
 
 
@@ -148,7 +152,7 @@ def equidistant(contexts: FloatArray, budget: int, seed: int) -> IntArray:
         places = KMeans(budget, random_state=seed, n_init=1).fit(contexts).cluster_centers_
     plan: list[int] = []
     for place in places:
-        distance = np.linalg.norm(contexts - place, axis=1)
+        distance = np.linalg.norm(contexts - place, axis=1).round(9)  # of equals the lowest index
         distance[plan] = np.inf
         plan.append(int(distance.argmin()))
     return np.array(plan)

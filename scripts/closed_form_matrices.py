@@ -9,6 +9,7 @@ Shape key: N tasks, d dimensions, K sources.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -39,7 +40,7 @@ def grid(dimensions: int) -> FloatArray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, dimensions)
 
 
-def closed_form_matrix(shape: Shape, dimensions: int, seed: int) -> tuple[FloatArray, FloatArray]:
+def closed_form_matrix(shape: Shape, dimensions: int, seed: int, periods: float = 1.0) -> tuple[FloatArray, FloatArray]:
     """Contexts (N, d) and a transfer matrix (N, N), rows sources, a different one for each seed.
 
     * sloped: good and bad sources, targets alike, a linear gap with slopes of both signs;
@@ -47,6 +48,8 @@ def closed_form_matrix(shape: Shape, dimensions: int, seed: int) -> tuple[FloatA
     * mixed: both differ, slopes differ by direction, straight or flattening out;
     * noisy: mixed, with noise of 0.05 on every score;
     * flat: every score is 0.5.
+
+    Sources and targets differ by waves of at most `periods` periods over each dimension.
     """
     generator = np.random.default_rng([seed, dimensions, get_args(Shape).index(shape)])
     contexts = grid(dimensions)
@@ -55,14 +58,14 @@ def closed_form_matrix(shape: Shape, dimensions: int, seed: int) -> tuple[FloatA
     if shape == "flat":
         return contexts, np.full((len(contexts),) * 2, 0.5)
     if shape == "sloped":
-        source = 0.5 * _waves(generator, contexts)
+        source = 0.5 * _waves(generator, contexts, periods)
         cost = below @ generator.uniform(-0.3, 1, dimensions) + above @ generator.uniform(-0.3, 1, dimensions)
     elif shape == "distance":
-        target = 0.5 * _waves(generator, contexts)
+        target = 0.5 * _waves(generator, contexts, periods)
         power, weights = generator.choice([1, 2]), generator.uniform(0.5, 1.5, dimensions)
         cost = _flattened(generator, (((below + above) * weights) ** power).sum(-1) ** (1 / power))
     else:
-        source, target = (0.5 * _waves(generator, contexts) for _ in range(2))
+        source, target = (0.5 * _waves(generator, contexts, periods) for _ in range(2))
         cost = below @ generator.uniform(0.2, 1, dimensions) + above @ generator.uniform(0.2, 1, dimensions)
         cost = _flattened(generator, cost)
     matrix = source[:, None] + target - cost
@@ -70,11 +73,11 @@ def closed_form_matrix(shape: Shape, dimensions: int, seed: int) -> tuple[FloatA
     return contexts, matrix + 0.05 * generator.normal(size=matrix.shape) if shape == "noisy" else matrix
 
 
-def _waves(generator: np.random.Generator, contexts: FloatArray) -> FloatArray:
-    """Three waves of at most one period over each dimension, in [0, 1]."""
+def _waves(generator: np.random.Generator, contexts: FloatArray, periods: float) -> FloatArray:
+    """Three waves, their sum in [0, 1]."""
     waves = np.zeros(len(contexts))
     for _ in range(3):
-        frequencies = generator.uniform(-1, 1, contexts.shape[1])
+        frequencies = generator.uniform(-periods, periods, contexts.shape[1])
         waves += generator.uniform(0.5, 1) * np.sin(2 * np.pi * (contexts @ frequencies + generator.uniform()))
     return np.asarray((waves - waves.min()) / np.ptp(waves))
 
@@ -108,35 +111,37 @@ class Benchmark:
 
     out: Path
     """The JSON file."""
-    strategies: tuple[Strategy, ...] = ("auto", "gp", "gp-original", "mountain", "greedy", "equidistant")
+    strategies: tuple[Strategy, ...] = ("auto", "gp", "mountain", "greedy", "equidistant")
     """Strategies to compare."""
     shapes: tuple[Shape, ...] = ("sloped", "distance", "mixed", "noisy")
     """Shapes of matrices."""
     dimensions: tuple[int, ...] = (1, 2, 3)
     """Dimensions of the contexts."""
-    matrices: int = 10
-    """Matrices of each shape and dimension."""
+    matrices: int = 5
+    """Matrices of each shape, dimension and number of periods."""
+    periods: tuple[float, ...] = (0.5, 1.0)
+    """Waves over each dimension, at most: how fast sources and targets change with the context."""
 
     def run(self) -> None:
         """Measure, print a table, write the file."""
         start, rows = time.perf_counter(), []
-        cells = [(shape, dimensions) for shape in self.shapes for dimensions in self.dimensions]
+        cells = list(itertools.product(self.shapes, self.dimensions, self.periods))
         with progress("matrices", len(cells) * self.matrices) as advance:
-            for shape, dimensions in cells:
+            for shape, dimensions, periods in cells:
                 tables = []
                 for seed in range(self.matrices):
-                    tables.append(self.compare(shape, dimensions, seed))
+                    tables.append(self.compare(shape, dimensions, seed, periods))
                     advance(1)
-                rows += self.rows(shape, dimensions, np.array(tables))
+                rows += self.rows(shape, dimensions, periods, np.array(tables))
         config = {name: value for name, value in asdict(self).items() if name != "out"}
         results = {"config": config, "versions": checkpoint.versions(), "seconds": time.perf_counter() - start}
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
         show(rows)
 
-    def compare(self, shape: Shape, dimensions: int, seed: int) -> list[list[float]]:
+    def compare(self, shape: Shape, dimensions: int, seed: int, periods: float) -> list[list[float]]:
         """For one matrix: random, oracle and every strategy, each at both budgets."""
-        contexts, matrix = closed_form_matrix(shape, dimensions, seed)
+        contexts, matrix = closed_form_matrix(shape, dimensions, seed, periods)
         count = len(contexts)
         budgets = (count // 10, count // 5)
         generator = np.random.default_rng(seed)
@@ -150,7 +155,7 @@ class Benchmark:
                 table.append([value(matrix, sources[:each]) for each in budgets])
         return table
 
-    def rows(self, shape: Shape, dimensions: int, tables: FloatArray) -> list[dict[str, Any]]:
+    def rows(self, shape: Shape, dimensions: int, periods: float, tables: FloatArray) -> list[dict[str, Any]]:
         """One row for each strategy and budget, from tables (matrices, random, oracle and strategies, budgets)."""
         rows = []
         random, best = tables[:, 0], tables[:, 1]
@@ -163,6 +168,7 @@ class Benchmark:
                     {
                         "shape": shape,
                         "dimensions": dimensions,
+                        "periods": periods,
                         "tasks": count,
                         "budget": budget,
                         "strategy": strategy,
@@ -179,16 +185,14 @@ class Benchmark:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """A line for each cell, the mean score of each strategy."""
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for row in rows:
+        cell = tuple(row[key] for key in ("shape", "dimensions", "periods", "budget"))
+        cells.setdefault(cell, {})[row["strategy"]] = f"{row['score']:.2f}"
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
-    cells = list(dict.fromkeys((row["shape"], row["dimensions"], row["budget"]) for row in rows))
-    table = Table("matrices", "d", "budget", *strategies, title="(V - random) / (oracle - random)")
-    for shape, dimensions, budget in cells:
-        scores = [
-            f"{row['score']:.2f}"
-            for row in rows
-            if (row["shape"], row["dimensions"], row["budget"]) == (shape, dimensions, budget)
-        ]
-        table.add_row(shape, str(dimensions), str(budget), *scores)
+    table = Table("matrices", "d", "periods", "budget", *strategies, title="(V - random) / (oracle - random)")
+    for cell, scores in cells.items():
+        table.add_row(*map(str, cell), *(scores[strategy] for strategy in strategies))
     Console().print(table)
 
 
