@@ -46,12 +46,13 @@ def closed_form_matrix(shape: Shape, dimensions: int, seed: int, periods: float 
     * sloped: good and bad sources, targets alike, a linear gap with slopes of both signs;
     * distance: sources alike, easy and hard targets, a symmetric gap (L1 or L2, straight or flattening out);
     * mixed: both differ, slopes differ by direction, straight or flattening out;
-    * noisy: mixed, with noise of 0.05 on every score;
+    * noisy: the mixed one of that seed, with noise of 0.05 on every score;
     * flat: every score is 0.5.
 
     Sources and targets differ by waves of at most `periods` periods over each dimension.
     """
-    generator = np.random.default_rng([seed, dimensions, get_args(Shape).index(shape)])
+    number = get_args(Shape).index("mixed" if shape == "noisy" else shape)
+    generator = np.random.default_rng([seed, dimensions, number])
     contexts = grid(dimensions)
     source, target = np.zeros(len(contexts)), np.zeros(len(contexts))
     below, above = (np.maximum(sign * (contexts[:, None] - contexts), 0.0) for sign in (1, -1))
@@ -140,19 +141,19 @@ class Benchmark:
         show(rows)
 
     def compare(self, shape: Shape, dimensions: int, seed: int, periods: float) -> list[list[float]]:
-        """For one matrix: random, oracle and every strategy, each at both budgets."""
-        contexts, matrix = closed_form_matrix(shape, dimensions, seed, periods)
-        count = len(contexts)
-        budgets = (count // 10, count // 5)
+        """For one matrix: random, oracle and every strategy, each at both budgets; all by scores without noise."""
+        contexts, told = closed_form_matrix(shape, dimensions, seed, periods)
+        matrix = closed_form_matrix("mixed", dimensions, seed, periods)[1] if shape == "noisy" else told
+        budgets = (len(contexts) // 10, len(contexts) // 5)
         generator = np.random.default_rng(seed)
-        draws = np.array([generator.permutation(count) for _ in range(DRAWS)])
+        draws = [generator.permutation(len(contexts)) for _ in range(DRAWS)]
         table = [[float(np.mean([value(matrix, draw[:budget]) for draw in draws])) for budget in budgets]]
         for strategy in ("sequential-oracle", *self.strategies):
-            if strategy == "equidistant":  # a plan for each budget
-                table.append([value(matrix, select(contexts, matrix, strategy, each, seed)) for each in budgets])
-            else:
-                sources = select(contexts, matrix, strategy, budgets[1], seed)
-                table.append([value(matrix, sources[:each]) for each in budgets])
+            seen = matrix if strategy == "sequential-oracle" else told
+            plans = {
+                each: select(contexts, seen, strategy, each, seed) for each in budgets[strategy != "equidistant" :]
+            }
+            table.append([value(matrix, plans.get(each, plans[budgets[1]])[:each]) for each in budgets])
         return table
 
     def rows(self, shape: Shape, dimensions: int, periods: float, tables: FloatArray) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from orl.agents.mbtl_strategies import Strategy
 LINE = np.linspace(0, 10, 11)[:, None]
 HILL = 1 - np.abs(LINE - LINE.T) / 10  # what a source loses is a tenth for each step
 WAVY = HILL + 0.3 * np.sin(LINE)
-LEARNING = ("auto", "gp", "gp-original", "mountain")
+LEARNING = ("auto", "gp", "mountain")  # the slow one, gp-original, has its restarts in fewer tests
 
 
 def run(selector: TaskSelector, matrix: NDArray[np.float64], steps: int) -> list[int]:
@@ -53,9 +53,9 @@ def test_independent_policies_count_in_their_own_context_only() -> None:
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_every_strategy_asks_for_each_context_once_and_always_the_same(strategy: Strategy) -> None:
-    orders = [run(make(strategy, LINE, WAVY, seed=3), WAVY, 11) for _ in range(2)]
+    orders = [run(make(strategy, LINE[:7], WAVY[:7, :7], seed=3), WAVY[:7, :7], 7) for _ in range(2)]
     assert orders[0] == orders[1]
-    assert sorted(orders[0]) == list(range(11))
+    assert sorted(orders[0]) == list(range(7))
 
 
 def test_random_depends_on_the_seed() -> None:
@@ -100,8 +100,14 @@ def test_a_batch_holds_different_contexts_that_are_apart(strategy: Strategy, tol
     batch = selector.ask(4)
     assert batch[0] == selector.ask()
     taken = np.sort(np.append(batch, selector.sources))
-    assert np.diff(taken).min() >= (1 if strategy == "gp-original" else 2)
+    assert np.diff(taken).min() >= 2
     assert selector.ask(4) == batch
+
+
+def test_a_batch_of_the_original_rule_holds_different_contexts() -> None:
+    selector = TaskSelector(LINE, "gp-original")
+    selector.tell(5, WAVY[5])
+    assert len({5, *selector.ask(3)}) == 4
 
 
 def test_a_batch_ends_with_the_budget() -> None:
@@ -111,9 +117,9 @@ def test_a_batch_ends_with_the_budget() -> None:
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
-@pytest.mark.parametrize("matrix", [np.full((9, 9), 0.5), np.full((9, 9), -2e5), np.zeros((9, 9))])
+@pytest.mark.parametrize("matrix", [np.full((6, 6), 0.5), np.full((6, 6), -2e5), np.zeros((6, 6))])
 def test_flat_scores_are_survived(strategy: Strategy, matrix: NDArray[np.float64]) -> None:
-    assert sorted(run(make(strategy, LINE[:9], matrix), matrix, 9)) == list(range(9))
+    assert sorted(run(make(strategy, LINE[:6], matrix), matrix, 6)) == list(range(6))
 
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
@@ -156,15 +162,15 @@ def test_scores_that_are_missing_are_survived(strategy: Strategy) -> None:
 
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_a_state_goes_on_with_the_same_answers(strategy: Strategy) -> None:
-    first = make(strategy, LINE, WAVY, budget=9, seed=2)
+    first = make(strategy, LINE, WAVY, budget=8, seed=2)
     run(first, WAVY, 4)
     first.tell(7 if 7 not in first.sources else 6, np.where(np.arange(11) == 3, np.nan, WAVY[7]))
     state = first.state_dict()
     text = json.dumps({name: np.asarray(value).tolist() for name, value in state.items()})
-    second = make(strategy, LINE, WAVY, budget=9, seed=2)
+    second = make(strategy, LINE, WAVY, budget=8, seed=2)
     second.load_state_dict(json.loads(text))
-    assert second.ask(4) == first.ask(4)
-    assert run(second, WAVY, 4) == run(first, WAVY, 4)
+    assert second.ask(3) == first.ask(3)
+    assert run(second, WAVY, 2) == run(first, WAVY, 2)
     np.testing.assert_array_equal(first.coverage, second.coverage)
     assert len(state["sources"]) == 5  # what was told later is not in it
 
@@ -184,7 +190,7 @@ def test_a_state_of_something_else_is_refused_and_changes_nothing() -> None:
     assert selector.sources.tolist() == [5, 0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 10)), min_size=1, max_size=8), st.sampled_from(LEARNING))
 def test_any_order_of_asking_and_telling(moves: list[tuple[bool, int]], strategy: Strategy) -> None:
     selector = TaskSelector(LINE, strategy)

@@ -121,11 +121,12 @@ def test_noise_is_learned() -> None:
 
 
 def test_rows_of_near_sources_bend_the_expected_row() -> None:
-    matrix = np.exp(-np.abs(LINE - LINE.T) / 0.2)
-    model = learned_model(observe(LINE, matrix, [*range(0, 21, 2)]))
+    contexts = np.linspace(0, 1, 81)[:, None]
+    matrix = np.exp(-np.abs(contexts - contexts.T) / 0.2)
+    model = learned_model(observe(contexts, matrix, [*range(0, 81, 8)]))
     straight = model._replace(residuals=0 * model.residuals)
-    errors = [np.abs(each.row(9) - matrix[9]).mean() for each in (model, straight)]
-    assert errors[0] < 0.3 * errors[1]
+    errors = [np.abs(each.row(33) - matrix[33]).mean() for each in (model, straight)]
+    assert errors[0] < 0.4 * errors[1]
 
 
 def test_the_original_model_takes_running_maxima_and_a_mean_of_zero() -> None:

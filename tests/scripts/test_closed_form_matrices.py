@@ -23,7 +23,7 @@ def test_matrices_have_the_shape_that_they_are_named_after(dimensions: int) -> N
     _, sloped = closed_form_matrix("sloped", dimensions, 0)
     assert (sloped.argmax(0) != np.arange(len(contexts))).mean() > 0.5
     _, mixed = closed_form_matrix("mixed", dimensions, 3)
-    assert 0.04 < (closed_form_matrix("noisy", dimensions, 3)[1] - mixed).std() < 1
+    assert (closed_form_matrix("noisy", dimensions, 3)[1] - mixed).std() == pytest.approx(0.05, rel=0.02)
     assert np.ptp(closed_form_matrix("flat", dimensions, 0)[1]) == 0
 
 
