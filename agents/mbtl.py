@@ -5,10 +5,11 @@ Cho & Wu 2026 (SD-MBTL). Code: jhoon-cho/MBTL, mit-wu-lab/SD-MBTL.
 
 Deviations from the papers:
 * contexts are scaled to [0, 1]^d; distances and length scales are in that unit, not in steps of a grid;
-* `gp`: scikit-learn's Gaussian process; slopes are fitted together with how easy each target is, near pairs weigh more
-  (`generalisation_gap`); the standard deviation is that of the mean, without the noise of a training;
+* `gp`: slopes are fitted together with how good each source and how easy each target is, and near pairs weigh more
+  (`generalisation_gap`); the Gaussian process learns how good sources are from whole rows, not from single scores; what
+  the straight gap leaves of a row counts for near sources too; the standard deviation is without a training's noise;
 * `mountain`: every context is a candidate, and the fitted slopes weigh the dimensions;
-* `auto`: the detection reads J(x, y) = f(x) + g(y) + h(x, y) from the same fit;
+* `auto`: the detection compares sources with what their reach costs, not with whole rows (`is_mountain`);
 * `gp-original`: in d > 1 dimensions a step of the grid is 1 / (N^(1/d) - 1);
 * `greedy` and `equidistant` in d > 1 dimensions are ours; `equidistant` is planned for the budget.
 

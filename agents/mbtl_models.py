@@ -101,7 +101,7 @@ def _residuals(observed: Observed) -> tuple[FloatArray, FloatArray]:
 def original_model(observed: Observed, bounds: tuple[float, float] | None, seed: int) -> Model:
     """As released in 2024: mean 0 and noise 0.1 on running maxima, scaled to [0, 1]; a slope per step of the grid."""
     count = len(observed.contexts)
-    dimensions = max(np.count_nonzero(np.ptp(observed.contexts, axis=0)), 1)
+    dimensions = max(int(np.ptp(observed.contexts, axis=0).astype(bool).sum()), 1)
     steps = max(count ** (1 / dimensions) - 1, 1.0)
     low, high = bounds or (np.nanmin(observed.scores), np.nanmax(observed.scores))
     span = high - low if high > low else 1.0
@@ -136,4 +136,5 @@ def acquisition(observed: Observed, model: Model) -> FloatArray:
     gains = np.empty(len(covered))
     for block in blocks(len(covered), len(covered)):
         gains[block] = np.maximum(model.rows(block) + optimism[block, None] - covered, 0.0).mean(1)
-    return gains if gains.max() > 1e-9 * np.ptp(covered) else -covered
+    rounding = 1e-9 * np.ptp(covered) + 1e-12 * np.abs(covered).max()
+    return gains if gains.max() > rounding else -covered

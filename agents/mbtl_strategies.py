@@ -174,5 +174,6 @@ def _ranks(plan: IntArray, count: int) -> FloatArray:
 def _first_of_highest(values: FloatArray, sources: IntArray) -> int:
     """The lowest index among contexts, not yet trained, whose values are the highest but for rounding."""
     free = np.delete(np.arange(len(values)), sources)
-    highest, spread = values[free].max(), np.ptp(values[free])
-    return int(free[np.argmax(values[free] >= highest - 1e-9 * spread)])
+    highest = values[free].max()
+    rounding = 1e-9 * np.ptp(values[free]) + 1e-12 * abs(highest)
+    return int(free[np.argmax(values[free] >= highest - rounding)])

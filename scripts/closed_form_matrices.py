@@ -3,7 +3,6 @@
 `python -m orl.scripts.closed_form_matrices --out results/selection/closed-form.json`
 
 J(x, y) = f(x) + g(y) - h(x, y): how good a source is, how easy a target is, what the transfer costs; scaled to [0, 1].
-
 Shape key: N tasks, d dimensions, K sources.
 """
 
@@ -112,7 +111,7 @@ class Benchmark:
 
     out: Path
     """The JSON file."""
-    strategies: tuple[Strategy, ...] = ("auto", "gp", "mountain", "greedy", "equidistant")
+    strategies: tuple[Strategy, ...] = ("auto", "mountain", "greedy", "equidistant")
     """Strategies to compare."""
     shapes: tuple[Shape, ...] = ("sloped", "distance", "mixed", "noisy")
     """Shapes of matrices."""
@@ -120,7 +119,7 @@ class Benchmark:
     """Dimensions of the contexts."""
     matrices: int = 5
     """Matrices of each shape, dimension and number of periods."""
-    periods: tuple[float, ...] = (0.5, 1.0)
+    periods: tuple[float, ...] = (1.0,)
     """Waves over each dimension, at most: how fast sources and targets change with the context."""
 
     def run(self) -> None:
