@@ -2,8 +2,7 @@
 
 `python -m orl.scripts.closed_form_matrices --out results/selection/closed-form.json`
 
-J(x, y) = f(x) + g(y) - h(x, y): how good a source is, how easy a target is, what the transfer costs; scaled to [0, 1].
-Shape key: N tasks, d dimensions, K sources.
+J(x, y) = f(x) + g(y) - h(x, y): how good a source is, how easy a target is, what the transfer costs; all in [0, 1].
 """
 
 from __future__ import annotations

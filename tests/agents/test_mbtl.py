@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, get_args
 
 import numpy as np
@@ -258,3 +259,21 @@ def test_a_spent_budget_and_an_empty_batch_are_refused() -> None:
     run(selector, HILL, 1)
     with pytest.raises(ValueError, match="budget of 1 sources is spent"):
         selector.ask()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "dimensions", "seconds"), [(100, 1, 0.05), (1_000, 3, 2.0), (10_000, 7, 30.0)])
+def test_asking_is_quick(count: int, dimensions: int, seconds: float) -> None:
+    generator = np.random.default_rng(0)
+    contexts = generator.uniform(size=(count, dimensions))
+    level = np.sin(3 * contexts.sum(1))
+    spent = []
+    for _ in range(3):
+        selector = TaskSelector(contexts)
+        for index in range(50):
+            loss = np.abs(contexts[index] - contexts).sum(1)
+            selector.tell(index, level[index] - loss + 0.01 * generator.normal(size=count))
+        start = time.process_time()
+        selector.ask()
+        spent.append(time.process_time() - start)
+    assert min(spent) < seconds
