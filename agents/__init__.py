@@ -3,6 +3,7 @@
 from orl.agents.bc import BC, BCConfig
 from orl.agents.flash_sac import FlashSAC, FlashSACConfig
 from orl.agents.iql import IQL, IQLConfig
+from orl.agents.mbtl import TaskSelector
 from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import SAC, SACConfig
 from orl.agents.speq import SPEQ, SPEQConfig
@@ -23,4 +24,5 @@ __all__ = [
     "SACConfig",
     "SPEQConfig",
     "TD3BCConfig",
+    "TaskSelector",
 ]
