@@ -129,10 +129,8 @@ class PlainPolicy(nn.Module):
         modules: list[nn.Module] = []
         for matrix, offset in [(scaled, bias - mean @ scaled), *others]:
             inputs, outputs = matrix.shape
-            linear = nn.Linear(inputs, outputs, device="meta", dtype=matrix.dtype).to_empty(device=matrix.device)
-            with torch.no_grad():
-                linear.weight.copy_(matrix.T)
-                linear.bias.copy_(offset)
+            linear = nn.Linear(inputs, outputs, device="meta")  # takes no random number
+            linear.weight, linear.bias = nn.Parameter(matrix.T.contiguous()), nn.Parameter(offset.clone())
             modules += [linear, nn.ReLU()]
         self.network = nn.Sequential(*modules[:-1], nn.Tanh())
         self.register_buffer("low", torch.as_tensor(action_low).to(mean))
