@@ -132,10 +132,8 @@ def test_constant_norm_hides_the_size_of_a_context_and_raw_does_not(make_tasks: 
     np.testing.assert_allclose(raw[0].numpy(), grid, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "preset", "updates"), [(HyperZero, HYPERZERO_PRESET, 250), (ContextualCloning, CONCATENATION_PRESET, 250)]
-)
-def test_it_learns_contexts_that_it_never_saw(kind: type[ContextualAgent], preset: Any, updates: int) -> None:
+@pytest.mark.parametrize(("kind", "preset"), [(HyperZero, HYPERZERO_PRESET), (ContextualCloning, CONCATENATION_PRESET)])
+def test_it_learns_contexts_that_it_never_saw(kind: type[ContextualAgent], preset: Any) -> None:
     """The expert of gain c does a = 0.4 c s; half of the grid is held out."""
     space = ContextSpace((ContextVariable("gain", "x", 0.5, 2.0, 1.0, "log"),))
     generator = np.random.default_rng(0)
@@ -147,7 +145,7 @@ def test_it_learns_contexts_that_it_never_saw(kind: type[ContextualAgent], prese
         observations, actions, 0 * ends, observations, ends, 0 * ends, contexts=contexts, values=actions[:, 0]
     )
     small: dict[str, Any] = SMALL | {"contexts": space, "hidden_sizes": (32,), "rows_per_context": 16}
-    agent = kind(data, preset, **small | {"learning_rate": 3e-3}).fit(updates)
+    agent = kind(data, preset, **small | {"learning_rate": 3e-3}).fit(250)
     unseen = torch.linspace(-1, 1, 50).unsqueeze(1)
     for (gain,) in space.grid(9)[1::2]:
         expert = 0.4 * gain * unseen
@@ -164,10 +162,8 @@ def test_rows_of_a_context_together_or_one_by_one(
     single.model.load_state_dict(agent.model.state_dict())
     random = agent.random.next()
     assert agent.buffer is not None
-    batch, values = (
-        agent.normalised(agent.sample(agent.buffer, random)),
-        agent.groups.draw(random["contexts"], random["rows"])[1],
-    )
+    batch = agent.normalised(agent.sample(agent.buffer, random))
+    values = agent.groups.draw(random["contexts"], random["rows"])[1]
     together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
     for first, second in zip(together[0], one_by_one[0], strict=True):
         torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
