@@ -1,7 +1,9 @@
 """One algorithm a file; the classes are re-exported here."""
 
 from orl.agents.bc import BC, BCConfig
+from orl.agents.contextual_cloning import ContextualCloning, ContextualCloningConfig
 from orl.agents.flash_sac import FlashSAC, FlashSACConfig
+from orl.agents.hyperzero import HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
 from orl.agents.mbtl import TaskSelector
 from orl.agents.reward_model import RewardModel, RewardModelConfig
@@ -16,8 +18,12 @@ __all__ = [
     "SPEQ",
     "TD3BC",
     "BCConfig",
+    "ContextualCloning",
+    "ContextualCloningConfig",
     "FlashSAC",
     "FlashSACConfig",
+    "HyperZero",
+    "HyperZeroConfig",
     "IQLConfig",
     "RewardModel",
     "RewardModelConfig",

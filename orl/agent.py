@@ -58,12 +58,8 @@ class Agent(ABC):
         device: str = "auto",
         **overrides: Any,
     ) -> None:
-        self._create(
-            Spaces.of(source),
-            make_config(self.Config, config, overrides),
-            seeding.check_seeds(seed),
-            pick_device(device),
-        )
+        config = make_config(self.Config, config, overrides)
+        self._create(self.spaces_of(source, config), config, seeding.check_seeds(seed), pick_device(device))
         if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
             self.attach(source)
         else:
@@ -103,6 +99,11 @@ class Agent(ABC):
     @abstractmethod
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """Actions (P, B, A) in [-1, 1] for normalised observations (P, B, O); deterministic without noise (P, B, A)."""
+
+    @classmethod
+    def spaces_of(cls, source: Source, config: Any) -> Spaces:
+        """What the learners see and do, of what the constructor got."""
+        return Spaces.of(source)
 
     def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
@@ -162,9 +163,13 @@ class Agent(ABC):
         if self.buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
         random = self.random.next()
-        metrics = self.update(self.normalised(self.buffer.sample(random["indices"])), random)
+        metrics = self.update(self.normalised(self.sample(self.buffer, random)), random)
         self.updates += 1
         return metrics
+
+    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Batch:
+        """The transitions that an update's random numbers point at."""
+        return buffer.sample(random["indices"])
 
     def normalised(self, batch: Batch) -> Batch:
         """The batch with the observations that networks take."""

@@ -1,6 +1,6 @@
 """Recorded transitions on the host: what `orl.datasets` reads and makes, and what offline agents are given.
 
-Shape key: N transitions, O observation, A action.
+Shape key: N transitions, O observation, A action, d context variables.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Dataset:
     name: str = "arrays"  # id or file name, for tables and messages
     environment_id: str | None = None  # Gymnasium id that the data came from
     whole_episodes: bool = True  # False once rows were picked out: returns are then undefined
+    contexts: Floats | None = None  # (N, d), the task of each transition, in the variables' units
+    values: Floats | None = None  # (N,), what a critic of that task says of the action
 
     @classmethod
     def from_arrays(
@@ -51,6 +53,8 @@ class Dataset:
         name: str = "arrays",
         environment_id: str | None = None,
         whole_episodes: bool = True,
+        contexts: ArrayLike | None = None,
+        values: ArrayLike | None = None,
     ) -> Dataset:
         """Check arrays and rescale their actions from the environment's unit to [-1, 1].
 
@@ -67,6 +71,8 @@ class Dataset:
             name: what tables and messages call the data.
             environment_id: Gymnasium id of the environment.
             whole_episodes: whether consecutive rows up to a flag form one episode.
+            contexts: (N, d), finite, the task of each transition, in the variables' units.
+            values: (N,) or (N, 1), finite, what a critic of that task says of the action.
 
         Raises:
             ValueError: shapes that differ, no row, infinities, NaN outside `rewards`, actions out of bounds.
@@ -76,6 +82,10 @@ class Dataset:
             "actions": checks.matrix("actions", actions, name),
             "next_observations": checks.matrix("next_observations", next_observations, name),
         }
+        if contexts is not None:
+            features["contexts"] = checks.matrix("contexts", contexts, name)
+        if values is not None:
+            features["values"] = checks.column("values", values, name)[:, None]
         column = checks.column("rewards", rewards, name)
         ends, stops = checks.flags("terminated", terminated, name), checks.flags("truncated", truncated, name)
         checks.lengths({**features, "rewards": column, "terminated": ends, "truncated": stops}, name)
@@ -96,6 +106,8 @@ class Dataset:
             name=name,
             environment_id=environment_id,
             whole_episodes=whole_episodes,
+            contexts=features.get("contexts"),
+            values=features["values"][:, 0] if "values" in features else None,
         )
 
     def __len__(self) -> int:
@@ -203,6 +215,8 @@ class Dataset:
             terminated=self.terminated[rows],
             truncated=self.truncated[rows],
             whole_episodes=False,
+            contexts=None if self.contexts is None else self.contexts[rows],
+            values=None if self.values is None else self.values[rows],
         )
 
     def best_episodes(self, fraction: float) -> Dataset:

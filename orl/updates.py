@@ -28,6 +28,16 @@ def gradients(loss: Tensor, network: nn.Module) -> Gradients:
     return torch.autograd.grad(loss, tuple(network.parameters()))
 
 
+def clipped(gradients: Gradients, norm: float) -> Gradients:
+    """Each learner's gradients scaled down to a Euclidean norm of at most `norm`, over all its parameters.
+
+    Source: Pascanu et al. 2013, arXiv 1211.5063, Algorithm 1.
+    """
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    scale = (norm / (torch.stack(squares).sum(0).sqrt() + 1e-12)).clamp(max=1.0)  # (P,)
+    return tuple(gradient * scale.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients)
+
+
 def descend(optimizer: Adam, gradients: Gradients) -> None:
     """One step of every learner against the gradients of the optimizer's parameters, in their order."""
     parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])

@@ -203,3 +203,42 @@ def test_the_return_of_an_episode_with_a_hidden_reward_is_undefined(data: Datase
     returns = data.with_rewards([1, 2, NAN, 4, 5]).episode_returns()
     assert returns[0] == 3.0
     assert np.isnan(returns[1])
+
+
+# Contexts and values.
+
+
+def test_contexts_and_values_follow_their_rows(arrays: dict[str, Any]) -> None:
+    contexts, values = np.arange(10).reshape(5, 2), np.arange(5)[:, None]
+    data = Dataset.from_arrays(**arrays, contexts=contexts, values=values)
+    assert data.contexts is not None
+    assert data.values is not None
+    assert (data.contexts.dtype, data.contexts.tolist()) == (np.float32, contexts.tolist())
+    assert data.values.tolist() == [0, 1, 2, 3, 4]
+    for picked in (data.pick([3, 0]), data.pick(np.array([True, False, False, True, False])).pick([1, 0])):
+        assert picked.contexts is not None
+        assert picked.values is not None
+        assert picked.contexts.tolist() == [[6, 7], [0, 1]]
+        assert picked.values.tolist() == [3, 0]
+    best = data.best_episodes(0.5)
+    assert best.values is not None
+    assert best.values.tolist() == [2, 3, 4]
+    for same in (data.with_labels(0.5), data.with_rewards(arrays["rewards"]), data.fill(0.0)):
+        assert same.contexts is data.contexts
+        assert same.values is data.values
+    assert Dataset.from_arrays(**arrays).pick([0]).contexts is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("contexts", np.zeros(5), r"contexts has shape \(5,\)"),
+        ("contexts", np.full((5, 1), np.nan), "contexts has NaN or infinity in 5 rows"),
+        ("contexts", np.zeros((4, 1)), "arrays differ in length: .*contexts 4"),
+        ("values", np.zeros((5, 2)), r"values has shape \(5, 2\)"),
+        ("values", np.array([0, 0, np.nan, 0, 0]), "values has NaN or infinity in 1 rows, the first is row 2"),
+    ],
+)
+def test_bad_contexts_and_values_are_refused(arrays: dict[str, Any], key: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Dataset.from_arrays(**arrays, **{key: value})

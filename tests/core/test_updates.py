@@ -9,7 +9,7 @@ from torch import nn
 
 from orl import losses
 from orl.critic import CriticEnsemble
-from orl.updates import adam, critic_gradients, descend, gradients
+from orl.updates import adam, clipped, critic_gradients, descend, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -82,3 +82,14 @@ def test_weight_decay_shrinks_weights_without_a_loss() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     descend(adam([weight], 0.1, weight_decay=0.5), gradients((0.0 * weight).sum(), nn.ParameterList([weight])))
     assert weight.item() < 1.0
+
+
+def test_clipping_is_per_learner_and_over_all_its_parameters() -> None:
+    """Norms 5 and 0.5; a learner below the limit keeps its gradients bit for bit."""
+    weight, bias = torch.tensor([[[3.0, 0.0]], [[0.3, 0.0]]]), torch.tensor([[[4.0]], [[0.4]]])
+    found = clipped((weight, bias), 1.0)
+    torch.testing.assert_close(found[0][0], weight[0] / 5)
+    torch.testing.assert_close(found[1][0], bias[0] / 5)
+    assert torch.equal(found[0][1], weight[1])
+    assert torch.equal(found[1][1], bias[1])
+    assert not clipped((torch.zeros(1, 2),), 1.0)[0].any()
