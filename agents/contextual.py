@@ -32,7 +32,7 @@ from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.normalize import moments
 from orl.seeding import Draw
-from orl.spaces import Source, Spaces
+from orl.spaces import Source, Spaces, is_recorded
 from orl.updates import Gradients, adam, clipped, descend, gradients
 
 
@@ -101,7 +101,7 @@ class ContextualAgent(Agent):
         if not config.contexts:
             raise ValueError(f"{cls.Config.__name__}.contexts is empty; give contexts=space (orl.context.ContextSpace)")
         spaces = Spaces.of(source)
-        if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
+        if is_recorded(source):
             return replace(spaces, observation_size=spaces.observation_size + len(config.contexts))
         _check_environment(source, ContextSpace(config.contexts))
         return spaces

@@ -40,15 +40,15 @@ class HeldOut:
         assert agent.buffer is not None
         assert isinstance(agent.soft, SoftActorCritic)
         size = len(agent.buffer)
-        self.count = min(max(int(agent.config.held_out * size), 1), MOST)
-        if self.count >= size:
+        count = min(max(int(agent.config.held_out * size), 1), MOST)
+        if count >= size:
             raise ValueError(f"a phase on {size} transitions has nothing to hold out; raise learning_starts")
         generators = [seeding.torch_generator(seed, "phase", agent.device, (steps, 2)) for seed in agent.seeds]
         order = torch.stack([torch.randperm(size, generator=g, device=agent.device) for g in generators])
-        shape = (self.count, agent.spaces.action_size)
+        shape = (count, agent.spaces.action_size)
         self.noise = torch.stack([torch.randn(shape, generator=g, device=agent.device) for g in generators])
-        self.others = order[:, self.count :]
-        self.batch: Batch = agent.normalised(agent.buffer.gather(order[:, : self.count]))
+        self.others = order[:, count:]
+        self.batch: Batch = agent.normalised(agent.buffer.gather(order[:, :count]))
         self.values = self._values(agent.soft)
         self.ratio = torch.ones_like(self.batch.rewards[:, 0])
 

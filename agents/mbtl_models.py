@@ -12,14 +12,14 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, blocks
+
+if TYPE_CHECKING:  # scikit-learn is imported where it computes: seconds that other agents need not wait
+    from sklearn.gaussian_process import GaussianProcessRegressor
 
 ORIGINAL_SLOPE = 0.005  # of the 2024 rule: score lost per step of the grid
 RESIDUAL_NOISE = 0.01  # our choice: keeps the smoothing of residuals from chasing single scores
@@ -75,6 +75,9 @@ def learned_model(observed: Observed) -> Model:
     A level is a source's own score, less the ease of its task, as its whole row says it: one score alone has the noise
     of one score, and is what its task's ease was mostly read from.
     """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
     gap = observed.gap
     values = gap.levels
     centre, scale = values.mean(), values.std()
@@ -90,6 +93,8 @@ def _residuals(observed: Observed) -> tuple[FloatArray, FloatArray]:
 
     Our choice: the mean of a Gaussian process over sources, one for each target, with the reach as its length scale.
     """
+    from sklearn.gaussian_process.kernels import RBF
+
     gap, positions = observed.gap, observed.contexts[observed.sources]
     expected = gap.levels[:, None] + gap.ease - gap.between(positions, observed.contexts)
     kernel = RBF(max(gap.reach, 1e-3))
@@ -100,6 +105,9 @@ def _residuals(observed: Observed) -> tuple[FloatArray, FloatArray]:
 
 def original_model(observed: Observed, bounds: tuple[float, float] | None, seed: int) -> Model:
     """As released in 2024: mean 0 and noise 0.1 on running maxima, scaled to [0, 1]; a slope per step of the grid."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
     count = len(observed.contexts)
     dimensions = max(int(np.ptp(observed.contexts, axis=0).astype(bool).sum()), 1)
     steps = max(count ** (1 / dimensions) - 1, 1.0)
@@ -117,6 +125,8 @@ def original_model(observed: Observed, bounds: tuple[float, float] | None, seed:
 
 
 def _fitted(process: GaussianProcessRegressor, observed: Observed, values: FloatArray) -> GaussianProcessRegressor:
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound: equal scores do that
         return process.fit(observed.contexts[observed.sources], values)

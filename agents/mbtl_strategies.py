@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from orl import seeding
 from orl.agents.generalisation_gap import FloatArray, GeneralisationGap, IntArray, blocks
@@ -149,6 +148,8 @@ def equidistant(contexts: FloatArray, budget: int, seed: int) -> IntArray:
     if contexts.shape[1] == 1:
         places = (np.arange(budget)[:, None] + 0.5) / budget
     else:
+        from sklearn.cluster import KMeans
+
         places = KMeans(budget, random_state=seed, n_init=1).fit(contexts).cluster_centers_
     plan: list[int] = []
     for place in places:

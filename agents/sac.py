@@ -256,7 +256,7 @@ def dropped(random: Mapping[str, Tensor], name: str) -> Sequence[Tensor]:
 
 def family(spaces: Spaces) -> str:
     """The environment's name without its version, v2 to v5: `Hopper` of `Hopper-v5`, and of `orl/ContextHopper-v0`."""
-    return re.sub(r"^orl/Context|-v[0-5]$", "", spaces.environment_id or "")
+    return re.sub(r"^orl/Context(\w+)-v0$|-v[2-5]$", r"\1", spaces.environment_id or "")
 
 
 def target_entropy(spaces: Spaces) -> float:

@@ -6,6 +6,7 @@ variables, *exposes* those that its user names, and leaves the others at their d
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium
@@ -14,7 +15,7 @@ from orl.context import ContextSpace
 from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names
 
 
-class Contextual(gymnasium.Env[Any, Any]):
+class Contextual(gymnasium.Env[Any, Any], ABC):
     """Gives the environment that follows it in the order of base classes a context.
 
     A class puts this first, names the variables in `offered` (and in `exposed` those to begin with) and says in `apply`
@@ -60,9 +61,9 @@ class Contextual(gymnasium.Env[Any, Any]):
         """The variables exposed."""
         return self.exposure.space
 
+    @abstractmethod
     def apply(self, context: dict[str, float]) -> None:
         """Change the task: the value of every variable offered, by name."""
-        raise NotImplementedError
 
     def set_context(self, context: Context) -> None:
         """Choose the context of all episodes from the next reset on, as the constructor's `context` does.

@@ -6,6 +6,7 @@ Shape key: E copies, d context variables, O observation.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, chec
 Flags = NDArray[np.bool_]
 
 
-class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
+class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
     """E copies, reset in the step in which their episode ends; every copy keeps its context then.
 
     Copy i equals a single environment with its seed and its context, bit for bit. Info has `context` (E, d) float64,
@@ -70,21 +71,21 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]]):
         self._next_contexts = np.broadcast_to(given, (self.num_envs, given.shape[-1])).copy()
         self._contexts = self._next_contexts.copy()
 
+    @abstractmethod
     def apply(self, context: dict[str, Floats]) -> None:
         """Change the tasks: the values (E,) of every variable offered, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, generator: np.random.Generator) -> Floats:
         """A starting state, (state_size,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def advance(self, actions: NDArray[Any]) -> tuple[Floats, Flags]:
         """Replace `state` by what follows it; rewards (E,) and terminated (E,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def observe(self) -> NDArray[np.float32]:
         """Ordinary observations of `state`, (E, O), new ones at every call."""
-        raise NotImplementedError
 
     @property
     def context_space(self) -> ContextSpace:

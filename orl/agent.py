@@ -28,7 +28,7 @@ from orl.experience import Experience
 from orl.normalize import Normalizer
 from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
-from orl.spaces import Source, Spaces
+from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
 
 
@@ -60,7 +60,7 @@ class Agent(ABC):
     ) -> None:
         config = make_config(self.Config, config, overrides)
         self._create(self.spaces_of(source, config), config, seeding.check_seeds(seed), pick_device(device))
-        if isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str)):
+        if is_recorded(source):
             self.attach(source)
         else:
             check_copies(source, self.population)

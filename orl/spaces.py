@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,15 @@ from gymnasium.vector import VectorEnv
 from orl.checks import Floats, from_unit, to_unit
 from orl.dataset import Dataset
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 Source = str | gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | Dataset | Sequence[Dataset]
+
+
+def is_recorded(source: Source) -> TypeIs[Dataset | Sequence[Dataset]]:
+    """Whether a source is recorded data, not an environment."""
+    return isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Generic, TypeVar, Union
 
 import numpy as np
 import tyro
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
 from orl.envs.contextual_copies import offered_contexts
+from orl.evaluation import make_vector
 from orl.scripts.context_figures import context_figure
 from orl.scripts.launching import Launching
 from orl.scripts.registry import ACTING, PRESETS
@@ -51,6 +53,10 @@ class Specialists(TrainOnline[C], Generic[C]):
             dataclasses.replace(self, seeds=count).run()
         else:
             super().run()
+
+    def environment(self) -> VectorEnv[Any, Any, Any]:
+        """A copy of the environment in each learner's context."""
+        return make_vector(self.env, self.seeds, **self.keywords(1))
 
     def keywords(self, copies: int) -> dict[str, Any]:
         """Contexts for so many copies of each learner's environment."""

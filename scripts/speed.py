@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,48 +80,49 @@ class Speed:
     def _race(self, what: str, contenders: Mapping[str, Contender], base: str | None) -> list[dict[str, Any]]:
         return race(what, contenders, base, self.updates, self.repeats)
 
-    def _ours(self, kind: Any, config: Any, work: Any, data: Dataset) -> dict[str, Contender]:
+    def _ours(self, kind: Any, config: Any, work: Any) -> dict[str, Contender]:
         """One contender for each execution and population."""
         found = {}
         for execution in self.executions:
             for population in self.populations:
-                agent = kind(data, config, seed=list(range(population)), device=self.device, execution=execution)
-                name = f"orl, {execution}, {population} learner{'s' if population > 1 else ''}"
-                found[name] = Contender(work(agent), population)
+                agent = kind(
+                    random_data(), config, seed=list(range(population)), device=self.device, execution=execution
+                )
+                found[f"orl, {execution}, {_learners(population)}"] = Contender(work(agent), population)
         return found
 
     def _stabilization(self) -> list[dict[str, Any]]:
         data, device = random_data(), pick_device(self.device)
         plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(device))
         contenders = {"plain modules": Contender(plain.update_critics)}
-        contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization, data)
+        contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization)
         sizes = data.observation_size, data.action_size
         for population in self.populations:
-            name = f"matrix products alone, {population} learner{'s' if population > 1 else ''}"
-            contenders[name] = Contender(MatrixProducts(*sizes, population, device), population)
+            products = MatrixProducts(*sizes, population, device)
+            contenders[f"matrix products alone, {_learners(population)}"] = Contender(products, population)
         return self._race("stabilization update", contenders, "plain modules")
 
     def _droq(self) -> list[dict[str, Any]]:
-        data, utd_ratio = random_data(), int(DROQ_PRESET.utd_ratio)
-        plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
+        utd_ratio = int(DROQ_PRESET.utd_ratio)
+        plain = PlainDroQ(random_data(), dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
 
         def work(agent: SAC) -> Work:
             return lambda: [agent.step() for _ in range(utd_ratio)]
 
         contenders = {"plain modules": Contender(lambda: plain.step(utd_ratio))}
-        contenders |= self._ours(SAC, DROQ_PRESET, work, data)
+        contenders |= self._ours(SAC, DROQ_PRESET, work)
         return race(f"DroQ, {utd_ratio} updates a step", contenders, "plain modules", 1, self.repeats)
 
     def _sac(self) -> list[dict[str, Any]]:
         peer = peer_sac(self.device)
         contenders = {"SB3": Contender(lambda: peer.train(1, batch_size=256))}
-        contenders |= self._ours(SAC, None, lambda agent: agent.step, random_data())
+        contenders |= self._ours(SAC, None, lambda agent: agent.step)
         return self._race("SAC update", contenders, "SB3")
 
     def _offline(self) -> list[dict[str, Any]]:
         rows = []
         for kind in (TD3BC, IQL):
-            contenders = self._ours(kind, None, lambda agent: agent.step, random_data())
+            contenders = self._ours(kind, None, lambda agent: agent.step)
             rows += self._race(f"{kind.__name__} update", contenders, next(iter(contenders)))
         return rows
 
@@ -152,12 +154,17 @@ class Speed:
         return rows
 
 
+def _learners(population: int) -> str:
+    return f"{population} learner{'s' if population > 1 else ''}"
+
+
 def stabilization(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
     return lambda: phase.update(agent)
 
 
+@functools.cache
 def random_data() -> Dataset:
     """Noise of Hopper's sizes: timing does not depend on the values."""
     generator, spaces = np.random.default_rng(0), Spaces.of(ENVIRONMENT)

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 import tyro
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -21,7 +22,7 @@ from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.device import pick_device
-from orl.evaluation import evaluate, make_vector
+from orl.evaluation import evaluate
 from orl.loop import Moment
 from orl.metrics import Sink
 from orl.scripts.launching import Launching
@@ -81,7 +82,6 @@ class TrainOnline(Training, Generic[C]):
         """Check everything, then train, evaluate and report."""
         self.check("first_seed", "bias_episodes")
         register_environments()
-        self.check_environment()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         kept = {name: value for name, value in named.items() if name not in ("out", "launching")}
@@ -89,8 +89,9 @@ class TrainOnline(Training, Generic[C]):
         folder = RunFolder.open(out, kept)
         self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
-    def check_environment(self) -> None:
-        """Refuse more than an environment that does not exist."""
+    def environment(self) -> VectorEnv[Any, Any, Any] | None:
+        """What to train in; None: a copy of the environment for each learner."""
+        return None
 
     def keywords(self, copies: int) -> dict[str, Any]:
         """For `gymnasium.make_vec` with so many copies for each learner."""
@@ -106,7 +107,7 @@ class TrainOnline(Training, Generic[C]):
     def _train(self, folder: RunFolder) -> None:
         agent, place = self._agent(folder), self.checkpoints(folder)
         spent = folder.history[-1]["training_seconds"] if folder.history else 0.0
-        agent.connect(make_vector(self.env, self.seeds, **self.keywords(1)) if self.keywords(1) else None)
+        agent.connect(self.environment())
         with Sink(folder.path, learner_names(self.seed_numbers), agent.work, CLOCK) as sink:
             saved, started = agent.work, time.monotonic()
             in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)

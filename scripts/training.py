@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +25,7 @@ from orl.scripts.run_folder import RunFolder
 POSITIVE = ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every")
 
 
-class Training:
+class Training(ABC):
     """Base of the dataclasses that are the options of `orl train AGENT`."""
 
     agent: str
@@ -35,9 +36,9 @@ class Training:
     launching: Launching
     out: Path | None
 
+    @abstractmethod
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
-        raise NotImplementedError
 
     def check(self, *natural: str) -> None:
         """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""

@@ -1,8 +1,9 @@
-"""Helpers shared by the tests of the racing world."""
+"""Helpers shared by the tests of environments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,3 +24,25 @@ def driving_actions() -> Rollout:
         return np.clip(actions, -1.0, 1.0).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def assert_same() -> Callable[[Any, Any], None]:
+    """Compare what two environments returned, bit for bit."""
+
+    def same(first: Any, second: Any) -> None:
+        """The same values of the same types, all the way down."""
+        if isinstance(first, dict):
+            assert first.keys() == second.keys()
+            for key in first:
+                same(first[key], second[key])
+        elif isinstance(first, tuple) or (isinstance(first, np.ndarray) and first.dtype == object):
+            for one, other in zip(first, second, strict=True):
+                same(one, other)
+        elif first is None:
+            assert second is None
+        else:
+            assert np.array_equal(first, second)
+            assert np.asarray(first).dtype == np.asarray(second).dtype
+
+    return same

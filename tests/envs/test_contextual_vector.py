@@ -30,22 +30,6 @@ def make_copies(environment_id: str, rows: Any, **keywords: Any) -> Any:
     return gymnasium.make_vec(environment_id, num_envs=len(rows), context=rows, **keywords)
 
 
-def assert_same(first: Any, second: Any) -> None:
-    """The same values of the same types, all the way down."""
-    if isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for key in first:
-            assert_same(first[key], second[key])
-    elif isinstance(first, tuple) or (isinstance(first, np.ndarray) and first.dtype == object):
-        for one, other in zip(first, second, strict=True):
-            assert_same(one, other)
-    elif first is None:
-        assert second is None
-    else:
-        assert np.array_equal(first, second)
-        assert np.asarray(first).dtype == np.asarray(second).dtype
-
-
 def actions_of(environment: Any, count: int, beyond: float = 1.0) -> list[Any]:
     environment.action_space.seed(2)
     drawn = [environment.action_space.sample() for _ in range(count)]
@@ -54,7 +38,7 @@ def actions_of(environment: Any, count: int, beyond: float = 1.0) -> list[Any]:
 
 @pytest.mark.parametrize("mode", ["hidden", "concat", "dict"])
 @pytest.mark.parametrize("environment_id", IN_ARRAYS)
-def test_the_vector_form_equals_single_environments(environment_id: str, mode: str) -> None:
+def test_the_vector_form_equals_single_environments(environment_id: str, mode: str, assert_same: Any) -> None:
     """Contexts far apart, episodes that end at different steps, actions beyond their bounds."""
     space = offered_contexts(environment_id)
     rows = np.array([space.sample(np.random.default_rng(seed)) for seed in range(6)])
@@ -78,7 +62,7 @@ def test_the_vector_form_equals_single_environments(environment_id: str, mode: s
 
 
 @pytest.mark.parametrize("environment_id", IN_ARRAYS)
-def test_the_vector_form_draws_the_same_contexts(environment_id: str) -> None:
+def test_the_vector_form_draws_the_same_contexts(environment_id: str, assert_same: Any) -> None:
     keywords = {"context": "sample", "contexts": {"length": (0.5, 2.0), "mass": (0.5, 2.0)}, "max_episode_steps": 5}
     ours = gymnasium.make_vec(environment_id, num_envs=4, **keywords)
     reference = SyncVectorEnv(

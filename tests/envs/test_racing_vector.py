@@ -16,25 +16,6 @@ from orl.envs.racing import RacingEnv
 from orl.envs.racing_vector import RacingVectorEnv
 
 
-def assert_same(first, second):
-    if isinstance(first, tuple):
-        for one, other in zip(first, second, strict=True):
-            assert_same(one, other)
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for key in first:
-            assert_same(first[key], second[key])
-    elif isinstance(first, np.ndarray) and first.dtype == object:
-        assert len(first) == len(second)
-        for one, other in zip(first, second, strict=True):
-            assert_same(one, other)
-    elif first is None:
-        assert second is None
-    else:
-        assert np.array_equal(first, second)
-        assert np.asarray(first).dtype == np.asarray(second).dtype
-
-
 def both(environment_id, mode, num_envs=4, max_episode_steps=25, **keywords):
     make = functools.partial(gymnasium.make, environment_id, max_episode_steps=max_episode_steps, **keywords)
     native = gymnasium.make_vec(
@@ -45,7 +26,7 @@ def both(environment_id, mode, num_envs=4, max_episode_steps=25, **keywords):
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 @pytest.mark.parametrize("environment_id", ["orl/Racing-v0", "orl/RacingProcedural-v0"])
-def test_equals_single_environments_in_every_autoreset_mode(environment_id, mode, driving_actions):
+def test_equals_single_environments_in_every_autoreset_mode(environment_id, mode, driving_actions, assert_same):
     native, reference = both(environment_id, mode)
     assert isinstance(native, RacingVectorEnv)
     assert native.metadata["autoreset_mode"] == AutoresetMode(mode)
@@ -70,7 +51,7 @@ def test_equals_single_environments_in_every_autoreset_mode(environment_id, mode
 
 @pytest.mark.parametrize("environment_id", RACING_IDS)
 @pytest.mark.parametrize("observation", ["rays", "lookahead"])
-def test_every_track_equals_single_environments(environment_id, observation, driving_actions):
+def test_every_track_equals_single_environments(environment_id, observation, driving_actions, assert_same):
     keywords = {"observation": observation, "start": "anywhere", "laps": 1, "grip": 0.8, "delay": 1}
     native, reference = both(environment_id, "NextStep", num_envs=3, max_episode_steps=60, **keywords)
     assert_same(*(environment.reset(seed=0) for environment in (native, reference)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from orl.scripts.main import main
 
@@ -71,6 +72,22 @@ def orl(tmp_path: Path) -> Command:
         if check:
             assert ended.returncode == 0, ended.stderr
         return ended
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run `orl WORDS` in this process, on one thread, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+
+    def run(*words: object) -> None:
+        torch.set_num_threads(1)
+        try:
+            main([str(word) for word in words])
+        finally:
+            torch.set_num_threads(before)
 
     return run
 

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.scripts import train as train_module
-from orl.scripts.main import main
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2, "--device", "cpu")
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -27,22 +25,6 @@ ONLINE = ("--target-entropy", -1, "--learning-starts", 10, "--buffer-size", 500,
 PHASES = ("--period", 15, "--phase-updates", 9, "--check-every", 3)
 CLOCKS = ("seconds", "training_seconds")
 Run = Callable[..., None]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `orl WORDS` in this process, on one thread, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-
-    def orl(*words: object) -> None:
-        torch.set_num_threads(1)
-        try:
-            main([str(word) for word in words])
-        finally:
-            torch.set_num_threads(before)
-
-    return orl
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -89,11 +71,11 @@ def same_run(folder: Path, expected: Path, tolerance: float) -> None:
                 np.testing.assert_allclose(one[arrays], other[arrays], rtol=tolerance, atol=tolerance)
 
 
-def test_jobs_on_recorded_data_end_as_one_population(run: Run, hopper_file: Path, tmp_path: Path, capsys: Any) -> None:
+def test_jobs_on_recorded_data_end_as_one_population(here: Run, hopper_file: Path, tmp_path: Path, capsys: Any) -> None:
     words = ("train", "iql", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--labels", 0.2, "--steps", 40)
     words += ("--seeds", 3, "--first-seed", 1, "--eval-every", 20, "--log-every", 10, *SMALL, *SMALL_MODEL)
-    run(*words, "--out", "population")
-    run(*words, "--out", "cut", "--launcher", "serial", "--seeds-per-job", 2)
+    here(*words, "--out", "population")
+    here(*words, "--out", "cut", "--launcher", "serial", "--seeds-per-job", 2)
     whole, cut = tmp_path / "population", tmp_path / "cut"
     same_run(cut, whole, tolerance=2e-3)
     assert set(jobs(cut)) == {(1, 2), (3,)}
@@ -101,20 +83,20 @@ def test_jobs_on_recorded_data_end_as_one_population(run: Run, hopper_file: Path
     agree(*reports, tolerance=2e-3)
     assert (cut / "learning_curve.png").stat().st_size > 5_000
     assert results(cut)["seconds"] >= sum(results(path)["seconds"] for path in jobs(cut).values())
-    run("plot", "cut", "population", "--out", "plots")
+    here("plot", "cut", "population", "--out", "plots")
     assert (tmp_path / "plots" / "learning_curves.png").exists()
-    run("evaluate", "cut", "--episodes", 2, "--out", "evaluated")
+    here("evaluate", "cut", "--episodes", 2, "--out", "evaluated")
     assert results(tmp_path / "evaluated")["rows"][0]["seeds"] == [1, 2, 3]
     capsys.readouterr()
-    run(*words, "--out", "cut", "--launcher", "process")
+    here(*words, "--out", "cut", "--launcher", "process")
     assert "is finished" in capsys.readouterr().out
 
 
-def test_acting_jobs_end_as_one_population(run: Run, tmp_path: Path) -> None:
+def test_acting_jobs_end_as_one_population(here: Run, tmp_path: Path) -> None:
     words = ("train", "speq", "--env", "Pendulum-v1", "--steps", 46, "--seeds", 3, "--eval-every", 20)
     words += (*SMALL, *ONLINE, *PHASES, "--dropout-rate", 0.1, "--save-replay")
-    run(*words, "--out", "population")
-    run(*words, "--out", "cut", "--launcher", "serial")
+    here(*words, "--out", "population")
+    here(*words, "--out", "cut", "--launcher", "serial")
     whole, cut = tmp_path / "population", tmp_path / "cut"
     same_run(cut, whole, tolerance=2e-3)
     assert set(jobs(cut)) == {(0,), (1,), (2,)}
@@ -130,10 +112,10 @@ def test_acting_jobs_end_as_one_population(run: Run, tmp_path: Path) -> None:
     assert SPEQ.load(cut / "seed-2").seeds == [2]
 
 
-def test_phases_that_end_by_themselves_leave_the_evaluations_that_all_made(run: Run, tmp_path: Path) -> None:
+def test_phases_that_end_by_themselves_leave_the_evaluations_that_all_made(here: Run, tmp_path: Path) -> None:
     words = ("train", "speq-auto", "--env", "Pendulum-v1", "--steps", 46, "--seeds", 2, "--eval-every", 20)
     words += (*SMALL, *ONLINE, *PHASES, "--patience", 3, "--out", "cut", "--launcher", "serial")
-    run(*words)
+    here(*words)
     history = json.loads((tmp_path / "cut" / "history.json").read_text())
     assert [each["steps"] for each in history if not each["after_phase"]] == [20, 40, 46]
     assert all(len(each["returns"]) == len(each["stabilization_updates"]) == 2 for each in history)
@@ -146,16 +128,16 @@ def test_phases_that_end_by_themselves_leave_the_evaluations_that_all_made(run: 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for workers in /proc")
 @pytest.mark.parametrize("launcher", ["process", "ray"])
 def test_a_killed_worker_goes_on_and_changes_no_number(
-    run: Run, hopper_file: Path, tmp_path: Path, launcher: str
+    here: Run, hopper_file: Path, tmp_path: Path, launcher: str
 ) -> None:
     words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 400, *SMALL)
     words += ("--checkpoint-every", 20, "--eval-every", 200, "--log-every", 100)
     killed: list[int] = []
     killer = threading.Thread(target=lambda: killed.append(kill_a_worker(tmp_path / "killed")))
     killer.start()
-    run(*words, "--out", "killed", "--launcher", launcher)
+    here(*words, "--out", "killed", "--launcher", launcher)
     killer.join()
-    run(*words, "--out", "whole", "--launcher", "serial")
+    here(*words, "--out", "whole", "--launcher", "serial")
     assert killed
     logs = [path.read_text() for path in (tmp_path / "killed" / "jobs").glob("*.log")]
     assert sum("resuming" in log for log in logs) == 1
@@ -192,7 +174,7 @@ def is_worker(process: int) -> bool:
 
 
 def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
-    run: Run, refused: Any, hopper_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    here: Run, refused: Any, hopper_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 20, "--seeds", 3, *SMALL)
     words += ("--launcher", "serial", "--retries", 2, "--out", "run")
@@ -216,7 +198,7 @@ def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
     assert log.name in said
     assert "Traceback" in log.read_text()
     capsys.readouterr()
-    run(*words)
+    here(*words)
     assert capsys.readouterr().out.count("is finished") == 0
     assert results(tmp_path / "run")["rows"][0]["seeds"] == [0, 1, 2]
     assert set(jobs(tmp_path / "run")) == {(0,), (1,), (2,)}

@@ -14,7 +14,6 @@ import torch
 from orl import checkpoint
 from orl.agents import SAC
 from orl.evaluation import evaluate
-from orl.scripts.main import main
 
 ENV = "orl/ContextPendulum-v0"
 SMALL = (
@@ -25,11 +24,9 @@ Run = Callable[..., None]
 
 
 @pytest.fixture
-def specialists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def specialists(here: Run) -> Run:
     """Run `orl specialists sac` in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-    return lambda *words: main(["specialists", "sac", *map(str, (*words, *SMALL))])
+    return lambda *words: here("specialists", "sac", *words, *SMALL)
 
 
 def results(folder: str) -> list[dict[str, Any]]:

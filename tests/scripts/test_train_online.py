@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.checkpoint import learner_names
 from orl.collector import Collector
-from orl.scripts.main import main
 
 SMALL = (
     "--hidden-sizes", 8, "--batch-size", 8, "--eval-episodes", 2, "--target-entropy", -1, "--learning-starts", 10,
@@ -36,20 +36,9 @@ Run = Callable[..., None]
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `orl train WORDS` in this process, in the test's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run(*words: object) -> None:
-        try:
-            main(["train", *map(str, words)])
-        finally:
-            torch.set_num_threads(before)
-
-    return run
+def train(here: Run) -> Run:
+    """Run `orl train WORDS` in this process."""
+    return partial(here, "train")
 
 
 def results(folder: Path) -> dict[str, Any]:
