@@ -10,7 +10,7 @@ from orl.datasets.checking import Report, check
 from orl.datasets.episodes import Episode, to_dataset, to_episodes
 from orl.datasets.files import read_hdf5, read_npz, write_hdf5, write_npz
 from orl.datasets.loading import load
-from orl.datasets.minari_io import read, write
+from orl.datasets.minari_io import context_space, read, write
 from orl.datasets.mixing import mix, pieces, shares
 from orl.datasets.recording import RandomPolicy, record
 from orl.datasets.references import REFERENCES, Reference, normalized_score, reference
@@ -23,6 +23,7 @@ __all__ = [
     "Report",
     "card",
     "check",
+    "context_space",
     "load",
     "mix",
     "normalized_score",

@@ -33,13 +33,16 @@ class Transitions(NamedTuple):
     terminated: NDArray[np.bool_]  # (N,)
     truncated: NDArray[np.bool_]  # (N,)
     whole_episodes: bool
+    contexts: NDArray[Any] | None  # (N, d)
+    values: NDArray[Any] | None  # (N,)
 
 
 def transitions(arrays: dict[str, NDArray[Any]], name: str) -> Transitions:
     """Transitions of a flat file.
 
     Args:
-        arrays: `observations`, `actions`, `rewards`, `terminals`, and `timeouts` or `next_observations` or both.
+        arrays: `observations`, `actions`, `rewards`, `terminals`, and `timeouts` or `next_observations` or both;
+            perhaps `contexts` and `values`.
         name: of the file, for messages.
 
     Raises:
@@ -54,7 +57,7 @@ def transitions(arrays: dict[str, NDArray[Any]], name: str) -> Transitions:
     for key in ("observations", "actions", "next_observations"):
         if key in arrays and arrays[key].ndim != 2:
             raise ValueError(f"{name}: {key} has shape {arrays[key].shape}; give (transitions, features)")
-    for key in ("observations", "next_observations", "actions", "rewards"):
+    for key in ("observations", "next_observations", "actions", "rewards", "contexts", "values"):
         if key in arrays and arrays[key].dtype.kind not in "fiub":
             raise ValueError(f"{name}: {key} has type {arrays[key].dtype}; give real numbers")
     terminated = _flags(arrays["terminals"], "terminals", name)
@@ -81,7 +84,15 @@ def _with_next_observations(
     if whole:
         truncated = truncated | unmarked
     return Transitions(
-        observations, arrays["actions"], arrays["rewards"], next_observations, terminated, truncated, whole
+        observations,
+        arrays["actions"],
+        arrays["rewards"],
+        next_observations,
+        terminated,
+        truncated,
+        whole,
+        arrays.get("contexts"),
+        arrays.get("values"),
     )
 
 
@@ -108,6 +119,8 @@ def _without_next_observations(
         terminated[keep],
         before[keep],
         True,
+        arrays["contexts"][keep] if "contexts" in arrays else None,
+        arrays["values"][keep] if "values" in arrays else None,
     )
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from orl.dataset import Dataset
+from orl.dataset import ROWS, Dataset
 from orl.datasets import minari_io, store
 from orl.datasets.episodes import actions_in_unit
 
-LAYOUT = 1  # of the cache file; another number makes older files unread
-FIELDS = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
+LAYOUT = 2  # of the cache file; another number makes older files unread
 
 
 def read_cached(dataset_id: str, *, download: bool = False, clip_actions: bool = False) -> Dataset:
@@ -57,7 +56,7 @@ def _read(dataset_id: str, clip_actions: bool) -> Dataset | None:
             about = file.metadata() or {}
             if about.get("key") != _key(dataset_id):
                 return None
-            arrays = {name: file.get_tensor(name) for name in (*FIELDS, "action_low", "action_high")}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, OSError, ValueError):
         return None
     return Dataset.from_arrays(
@@ -66,7 +65,7 @@ def _read(dataset_id: str, clip_actions: bool) -> Dataset | None:
 
 
 def _write(data: Dataset, dataset_id: str) -> None:
-    arrays = {name: getattr(data, name) for name in FIELDS}
+    arrays = {name: array for name in ROWS if (array := getattr(data, name)) is not None}
     arrays |= {"actions": actions_in_unit(data), "action_low": data.action_low, "action_high": data.action_high}
     about = {"key": _key(dataset_id)}
     if data.environment_id is not None:

@@ -28,7 +28,7 @@ def card(
         data: to describe.
         folder: made if it is not there; `README.md` and the PNG files in it are replaced.
         facts: of Minari's metadata, those that apply: `description`, `algorithm_name`, `author`, `requirements`,
-            `ref_min_score`, `ref_max_score`.
+            `ref_min_score`, `ref_max_score`, `contexts`.
         pictures: more figures, PNG files in `folder`, by caption.
 
     Returns:
@@ -68,6 +68,13 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
         ("actions", f"{data.action_size}, in {_bounds(data)}"),
         ("environment", data.environment_id or "not stated"),
     ]
+    if data.contexts is not None:
+        number = len(np.unique(data.contexts, axis=0))
+        variables = facts.get("contexts") or [{}] * data.contexts.shape[1]
+        ranges = zip(variables, data.contexts.min(axis=0), data.contexts.max(axis=0), strict=True)
+        rows.append(("contexts", f"{number:,}: " + ", ".join(_range(*each) for each in ranges)))
+    if data.values is not None:
+        rows.append(("values of a critic", f"{data.values.mean():.1f} ± {data.values.std():.1f}"))
     if len(returns):
         spread = f"{returns.mean():.1f} ± {returns.std():.1f} ({returns.min():.1f} to {returns.max():.1f})"
         rows.append(("return, mean ± standard deviation (range)", spread))
@@ -107,6 +114,11 @@ def _is_in_pieces(data: Dataset) -> bool:
     limit = gymnasium.registry[data.environment_id].max_episode_steps
     lengths = [rows.stop - rows.start for rows in data.episode_slices if data.truncated[rows.stop - 1]]
     return limit is not None and len(lengths) > 0 and float(np.median(lengths)) < limit - 1
+
+
+def _range(variable: Facts, low: float, high: float) -> str:
+    """A variable of the contexts and where its values lie."""
+    return f"{variable.get('name', 'not named')} {low:.4g} to {high:.4g} {variable.get('unit', '')}".rstrip()
 
 
 def _bounds(data: Dataset) -> str:

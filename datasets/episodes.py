@@ -1,13 +1,13 @@
 """Whole episodes, the form in which data are recorded and stored; flat transitions are made from them.
 
-Shape key: T decisions of an episode, O observation, A action.
+Shape key: T decisions of an episode, N of all, O observation, A action, d context variables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,8 @@ class Episode:
     terminations: Array  # (T,), bool: the environment ended
     truncations: Array  # (T,), bool: the recording stopped
     seed: int | None = None  # that the environment was reset with
+    context: Array | None = None  # (d,), the task, in the variables' units
+    values: Array | None = None  # (T,), what a critic of that task says of the actions
 
     def __post_init__(self) -> None:
         steps = len(self.rewards)
@@ -37,6 +39,10 @@ class Episode:
                 f"an episode of {steps} rewards has {lengths[0] + 1} observations, {lengths[1]} actions, "
                 f"{lengths[2]} terminations, {lengths[3]} truncations; give T + 1 observations and T of the rest, T > 0"
             )
+        if self.context is not None and np.ndim(self.context) != 1:
+            raise ValueError(f"an episode's context has shape {np.shape(self.context)}; give one number per variable")
+        if self.values is not None and np.shape(self.values) != (steps,):
+            raise ValueError(f"an episode of {steps} rewards has values {np.shape(self.values)}; give one for each")
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -62,10 +68,11 @@ def to_dataset(
         environment_id: Gymnasium id of the environment.
 
     Raises:
-        ValueError: no episode, or what `Dataset.from_arrays` refuses.
+        ValueError: no episode, some with a context or values and some without, or what `Dataset.from_arrays` refuses.
     """
     if not episodes:
         raise ValueError(f"{name}: holds no episode")
+    contexts, values = of_all(episodes, "context", name), of_all(episodes, "values", name)
     truncated = np.concatenate([episode.truncations for episode in episodes]).astype(np.bool_)
     # An episode's last row ends it in any case: rows of the next one must not be taken for its continuation.
     truncated[np.cumsum([len(episode) for episode in episodes]) - 1] = True
@@ -81,14 +88,32 @@ def to_dataset(
         clip_actions=clip_actions,
         name=name,
         environment_id=environment_id,
+        contexts=contexts and np.repeat(contexts, [len(episode) for episode in episodes], axis=0),
+        values=values and np.concatenate(values),
     )
+
+
+def of_all(episodes: Sequence[Episode], key: Literal["context", "values"], name: str) -> list[Array] | None:
+    """The context, or the values, of every episode; None where none has any.
+
+    Raises:
+        ValueError: some have it and some have not, or contexts of different lengths.
+    """
+    arrays = [array for episode in episodes if (array := getattr(episode, key)) is not None]
+    if 0 < len(arrays) < len(episodes):
+        lacking = len(episodes) - len(arrays)
+        raise ValueError(f"{name}: {lacking} of {len(episodes)} episodes have no {key}; give it for all, or for none")
+    if key == "context" and len(lengths := {len(array) for array in arrays}) > 1:
+        raise ValueError(f"{name}: contexts have {sorted(lengths)} variables; give the same ones for all episodes")
+    return arrays or None
 
 
 def to_episodes(data: Dataset) -> list[Episode]:
     """Cut flat transitions at their flags, actions in the environment's unit; the inverse of `to_dataset`.
 
     Raises:
-        ValueError: rows that are not consecutive, so that there are no episodes to cut out.
+        ValueError: rows that are not consecutive, so that there are no episodes to cut out, or whose contexts differ
+            within an episode.
     """
     slices = data.episode_slices
     broken = np.flatnonzero(gaps(data.observations, data.next_observations, data.terminated | data.truncated))
@@ -97,6 +122,10 @@ def to_episodes(data: Dataset) -> list[Episode]:
             f"{data.name}: row {broken[0]} does not lead to row {broken[0] + 1} ({len(broken)} such rows); episodes "
             "need consecutive rows, so keep these data as .hdf5 or .npz"
         )
+    if data.contexts is not None:
+        for rows in slices:
+            if (data.contexts[rows] != data.contexts[rows.start]).any():
+                raise ValueError(f"{data.name}: the context changes within the episode that begins in row {rows.start}")
     actions = actions_in_unit(data)
     return [
         Episode(
@@ -105,6 +134,8 @@ def to_episodes(data: Dataset) -> list[Episode]:
             data.rewards[rows],
             data.terminated[rows],
             data.truncated[rows],
+            context=None if data.contexts is None else data.contexts[rows.start],
+            values=None if data.values is None else data.values[rows],
         )
         for rows in slices
     ]

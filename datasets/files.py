@@ -1,8 +1,9 @@
 """Flat files: D4RL `.hdf5` as users have them, and `.npz` with the same array names.
 
 Arrays, one row per transition: `observations (N, O)`, `actions (N, A)` in the environment's unit, `rewards (N,)` with
-NaN where unlabelled, `terminals (N,)`, `timeouts (N,)`, and perhaps `next_observations (N, O)`. Files that we write
-hold `action_low` and `action_high` (A,) too. Without bounds in the file and without an environment they are -1 and 1.
+NaN where unlabelled, `terminals (N,)`, `timeouts (N,)`, and perhaps `next_observations (N, O)`, `contexts (N, d)` and
+`values (N,)`. Files that we write hold `action_low` and `action_high` (A,) too. Without bounds in the file and without
+an environment they are -1 and 1.
 
 The rules for boundaries are in `orl.datasets.boundaries`.
 """
@@ -31,7 +32,7 @@ Arrays = dict[str, NDArray[Any]]
 Environment = gymnasium.Env[Any, Any] | str | None
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations", "action_low", "action_high")
+OPTIONAL = ("timeouts", "next_observations", "contexts", "values", "action_low", "action_high")
 SUFFIXES = (".hdf5", ".h5", ".npz")
 SHOWN = 12  # at most this many names in a message
 
@@ -144,11 +145,14 @@ def _to_dataset(
         name=name,
         environment_id=identifier,
         whole_episodes=flat.whole_episodes,
+        contexts=flat.contexts,
+        values=flat.values,
     )
 
 
 def _to_arrays(data: Dataset) -> Arrays:
-    return {
+    optional = {"contexts": data.contexts, "values": data.values}
+    return {key: array for key, array in optional.items() if array is not None} | {
         "observations": data.observations,
         "actions": actions_in_unit(data),
         "rewards": data.rewards,

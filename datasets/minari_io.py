@@ -1,6 +1,6 @@
 """Write and read Minari data sets, locally; another machine is asked only with `download=True`.
 
-Writing goes through ready episode buffers, since Minari's `DataCollector` needs jax.
+Names, units and ranges of the variables of episodes' contexts are `contexts` in the metadata of a set.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import importlib.metadata
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
 import minari
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Space
-from minari.data_collector import EpisodeBuffer
 
+from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
-from orl.datasets.episodes import Episode, to_dataset
+from orl.datasets.episodes import Episode, of_all, to_dataset
+from orl.datasets.minari_episodes import read_episodes, to_buffer
 from orl.datasets.recording import require_boxes
 from orl.datasets.store import exists, minari_root, require_id, require_place, staged
 
@@ -34,6 +37,7 @@ def write(
     *,
     environment_id: str | None = None,
     action_space: Box | None = None,
+    contexts: ContextSpace | None = None,
     algorithm_name: str,
     description: str,
     ref_min_score: float | None = None,
@@ -50,6 +54,7 @@ def write(
         dataset_id: such as `orl/hopper/random-v0`.
         environment_id: Gymnasium id that the episodes came from; without it, `action_space` must be given.
         action_space: bounds of the actions, where there is no environment to take them from.
+        contexts: the variables of the episodes' contexts, which the environment exposes.
         algorithm_name: what chose the actions.
         description: one or two sentences for people who find the set.
         ref_min_score: return of the random policy; with `ref_max_score`, enables Minari's normalized score.
@@ -60,8 +65,9 @@ def write(
         overwrite: replace a set of this id.
 
     Raises:
-        ValueError: a malformed id, one that exists or is the name of a folder of others, no episode, or neither
-            environment nor action space.
+        ValueError: a malformed id, one that exists or is the name of a folder of others, no episode, neither
+            environment nor action space, some episodes with a context or values and some without, or a context that
+            is refused by `contexts`.
     """
     require_id(dataset_id)
     if not episodes:
@@ -69,16 +75,19 @@ def write(
     if exists(dataset_id) and not overwrite:
         raise ValueError(f"{dataset_id} exists already; give overwrite=True (--overwrite) or another id")
     require_place(dataset_id)
-    observation_space, action_space = _spaces(environment_id, action_space, episodes[0])
-    buffers = [_buffer(episode, observation_space, action_space) for episode in episodes]
+    given, _ = of_all(episodes, "context", dataset_id), of_all(episodes, "values", dataset_id)
+    if contexts is not None:
+        contexts.rows(given or [()])
+    observation_space, action_space, environment = _spaces(environment_id, contexts, action_space, episodes[0])
+    buffers = [to_buffer(episode, observation_space, action_space) for episode in episodes]
     finished = [episode.rewards.sum(dtype=np.float64) for episode in episodes]
     with staged(dataset_id), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=UNSTATED.pattern, category=UserWarning)
         made = minari.create_dataset_from_buffers(
             dataset_id,
             buffers,
-            env=environment_id,
-            eval_env=environment_id,
+            env=environment,
+            eval_env=environment,
             observation_space=observation_space,
             action_space=action_space,
             algorithm_name=algorithm_name,
@@ -93,6 +102,8 @@ def write(
         mean_return = float(np.mean(finished))
         if np.isfinite(mean_return):  # JSON has no NaN
             made.storage.update_metadata({"mean_return": mean_return})
+        if contexts is not None:
+            made.storage.update_metadata({"contexts": [asdict(variable) for variable in contexts.variables]})
 
 
 def read(dataset_id: str, *, download: bool = False, clip_actions: bool = False) -> Dataset:
@@ -109,10 +120,7 @@ def read(dataset_id: str, *, download: bool = False, clip_actions: bool = False)
     data = open_dataset(dataset_id, download=download)
     box = require_boxes(data.observation_space, data.action_space, dataset_id)
     try:
-        episodes = [
-            Episode(episode.observations, episode.actions, episode.rewards, episode.terminations, episode.truncations)
-            for episode in data.iterate_episodes()
-        ]
+        episodes = read_episodes(data)
     except (OSError, KeyError, AssertionError) as error:
         raise ValueError(damaged(dataset_id, error)) from error
     return to_dataset(
@@ -144,6 +152,12 @@ def metadata(dataset_id: str) -> dict[str, Any]:
     return dict(open_dataset(dataset_id).storage.metadata)
 
 
+def context_space(dataset_id: str) -> ContextSpace | None:
+    """The variables of a local set's contexts, with their units and ranges; None where it does not state them."""
+    variables = metadata(dataset_id).get("contexts")
+    return ContextSpace(tuple(ContextVariable(**each) for each in variables)) if variables else None
+
+
 def requirements(environment_id: str | None = None, packages: Sequence[str] = ()) -> list[str]:
     """Installed versions that the data depend on, as pip writes them."""
     simulators = []
@@ -159,31 +173,17 @@ def damaged(dataset_id: str, error: Exception) -> str:
     return f"{dataset_id} in {minari_root()} cannot be read ({' '.join(str(error).split())}); {remedy}"
 
 
-def _spaces(environment_id: str | None, action_space: Box | None, episode: Episode) -> tuple[Box, Box]:
+def _spaces(
+    environment_id: str | None, contexts: ContextSpace | None, action_space: Box | None, episode: Episode
+) -> tuple[Box, Box, EnvSpec | None]:
     if environment_id is not None:
-        environment: gymnasium.Env[Any, Any] = gymnasium.make(environment_id)
+        keywords: dict[str, Any] = {} if contexts is None else {"contexts": contexts.ranges}
+        environment: gymnasium.Env[Any, Any] = gymnasium.make(environment_id, **keywords)
         box = require_boxes(environment.observation_space, environment.action_space, environment_id)
         observation_space: Space[Any] = environment.observation_space
         environment.close()
         assert isinstance(observation_space, Box)
-        return observation_space, box
+        return observation_space, box, environment.spec
     if action_space is None:
         raise ValueError("give environment_id, or action_space where there is no environment")
-    return Box(-np.inf, np.inf, (episode.observations.shape[1],), np.float32), action_space
-
-
-def _buffer(episode: Episode, observation_space: Box, action_space: Box) -> EpisodeBuffer:
-    sizes = episode.observations.shape[1:], episode.actions.shape[1:]
-    if sizes != (observation_space.shape, action_space.shape):
-        raise ValueError(
-            f"episodes have observations {sizes[0]} and actions {sizes[1]}, "
-            f"their spaces {observation_space.shape} and {action_space.shape}"
-        )
-    return EpisodeBuffer(
-        seed=episode.seed,
-        observations=np.asarray(episode.observations, observation_space.dtype),  # type: ignore[arg-type]
-        actions=np.asarray(episode.actions, action_space.dtype),  # type: ignore[arg-type]
-        rewards=np.asarray(episode.rewards, np.float64),  # type: ignore[arg-type]
-        terminations=np.asarray(episode.terminations, np.bool_),  # type: ignore[arg-type]
-        truncations=np.asarray(episode.truncations, np.bool_),  # type: ignore[arg-type]
-    )
+    return Box(-np.inf, np.inf, (episode.observations.shape[1],), np.float32), action_space, None

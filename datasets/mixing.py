@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,11 +77,12 @@ def _cut(episode: Episode, start: int, length: int) -> Episode:
     rows = slice(start, start + length)
     truncations = episode.truncations[rows].copy()
     truncations[-1] = not episode.terminations[rows][-1]
-    return Episode(
-        episode.observations[start : start + length + 1],
-        episode.actions[rows],
-        episode.rewards[rows],
-        episode.terminations[rows],
-        truncations,
-        episode.seed,
+    return replace(
+        episode,
+        observations=episode.observations[start : start + length + 1],
+        actions=episode.actions[rows],
+        rewards=episode.rewards[rows],
+        terminations=episode.terminations[rows],
+        truncations=truncations,
+        values=None if episode.values is None else episode.values[rows],
     )

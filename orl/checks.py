@@ -14,6 +14,15 @@ Flags = NDArray[np.bool_]
 CLIP_TOLERANCE = 1e-3  # in units of the half range: rounding, not another action space
 
 
+def rows(name: str, **given: ArrayLike | None) -> dict[str, NDArray[Any]]:
+    """The arrays of N transitions as a `Dataset` holds them, checked against one another; None is left out."""
+    kinds: dict[str, Any] = {"rewards": column, "values": column, "terminated": flags, "truncated": flags}
+    arrays = {key: kinds.get(key, matrix)(key, array, name) for key, array in given.items() if array is not None}
+    lengths(arrays, name)
+    finite(arrays, name)
+    return arrays
+
+
 def matrix(key: str, values: ArrayLike, name: str) -> Floats:
     """(N, features) float32."""
     array = np.ascontiguousarray(values, np.float32)
@@ -56,15 +65,14 @@ def lengths(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
         raise ValueError(f"{name}: observations have {features[0]} features, next_observations {features[1]}")
 
 
-def finite(features: Mapping[str, Floats], rewards: Floats, name: str) -> None:
-    """No NaN and no infinity; rewards may be NaN (unlabelled)."""
-    for key, array in features.items():
-        rows = np.flatnonzero(~np.isfinite(array).all(axis=1))
+def finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
+    """No infinity anywhere, and NaN in rewards only (unlabelled)."""
+    for key, array in arrays.items():
+        wrong = np.isinf(array) if key == "rewards" else ~np.isfinite(array)
+        rows = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))
         if len(rows):
-            raise ValueError(f"{name}: {key} has NaN or infinity in {len(rows)} rows, the first is row {rows[0]}")
-    rows = np.flatnonzero(np.isinf(rewards))
-    if len(rows):
-        raise ValueError(f"{name}: rewards has infinity in {len(rows)} rows, the first is row {rows[0]}")
+            what = "infinity" if key == "rewards" else "NaN or infinity"
+            raise ValueError(f"{name}: {key} has {what} in {len(rows)} rows, the first is row {rows[0]}")
 
 
 def bound(side: str, values: ArrayLike, size: int, name: str) -> Floats:

@@ -6,13 +6,16 @@ Shape key: N transitions, O observation, A action, d context variables.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orl import checks
 from orl.checks import Flags, Floats
+
+# What a `Dataset` has of each transition; data may lack the last two.
+ROWS = "observations", "actions", "rewards", "next_observations", "terminated", "truncated", "contexts", "values"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,38 +80,23 @@ class Dataset:
         Raises:
             ValueError: shapes that differ, no row, infinities, NaN outside `rewards`, actions out of bounds.
         """
-        features = {
-            "observations": checks.matrix("observations", observations, name),
-            "actions": checks.matrix("actions", actions, name),
-            "next_observations": checks.matrix("next_observations", next_observations, name),
-        }
-        if contexts is not None:
-            features["contexts"] = checks.matrix("contexts", contexts, name)
-        if values is not None:
-            features["values"] = checks.column("values", values, name)[:, None]
-        column = checks.column("rewards", rewards, name)
-        ends, stops = checks.flags("terminated", terminated, name), checks.flags("truncated", truncated, name)
-        checks.lengths({**features, "rewards": column, "terminated": ends, "truncated": stops}, name)
-        checks.finite(features, column, name)
-        size = features["actions"].shape[1]
-        low, high = (
-            checks.bound(side, values, size, name) for side, values in (("low", action_low), ("high", action_high))
+        rows: dict[str, Any] = checks.rows(
+            name,
+            observations=observations,
+            actions=actions,
+            rewards=rewards,
+            next_observations=next_observations,
+            terminated=terminated,
+            truncated=truncated,
+            contexts=contexts,
+            values=values,
         )
-        return cls(
-            observations=features["observations"],
-            actions=checks.rescale_actions(features["actions"], low, high, clip_actions, name),
-            rewards=column,
-            next_observations=features["next_observations"],
-            terminated=ends,
-            truncated=stops & ~ends,
-            action_low=low,
-            action_high=high,
-            name=name,
-            environment_id=environment_id,
-            whole_episodes=whole_episodes,
-            contexts=features.get("contexts"),
-            values=features["values"][:, 0] if "values" in features else None,
-        )
+        size = rows["actions"].shape[1]
+        low, high = checks.bound("low", action_low, size, name), checks.bound("high", action_high, size, name)
+        rows["actions"] = checks.rescale_actions(rows["actions"], low, high, clip_actions, name)
+        rows["truncated"] &= ~rows["terminated"]
+        own: dict[str, Any] = {"name": name, "environment_id": environment_id, "whole_episodes": whole_episodes}
+        return cls(**rows, action_low=low, action_high=high, **own)
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -152,7 +140,7 @@ class Dataset:
         column = checks.column("rewards", rewards, self.name)
         if len(column) != len(self):
             raise ValueError(f"{self.name}: {len(column)} rewards for {len(self)} transitions; give one per row")
-        checks.finite({}, column, self.name)
+        checks.finite({"rewards": column}, self.name)
         return replace(self, rewards=column, name=name or self.name)
 
     def with_labels(
@@ -206,18 +194,9 @@ class Dataset:
     def pick(self, rows: ArrayLike) -> Dataset:
         """The given rows (indices or a boolean mask) as scattered transitions."""
         rows = np.asarray(rows)
-        return replace(
-            self,
-            observations=self.observations[rows],
-            actions=self.actions[rows],
-            rewards=self.rewards[rows],
-            next_observations=self.next_observations[rows],
-            terminated=self.terminated[rows],
-            truncated=self.truncated[rows],
-            whole_episodes=False,
-            contexts=None if self.contexts is None else self.contexts[rows],
-            values=None if self.values is None else self.values[rows],
-        )
+        arrays = {name: getattr(self, name) for name in ROWS}
+        picked = {name: array[rows] for name, array in arrays.items() if array is not None}
+        return replace(self, **picked, whole_episodes=False)
 
     def best_episodes(self, fraction: float) -> Dataset:
         """The `fraction` in (0, 1] of finished episodes with the highest returns, at least one, in their order."""

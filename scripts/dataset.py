@@ -234,6 +234,7 @@ class Convert:
             self.target,
             environment_id=data.environment_id,
             action_space=Box(data.action_low, data.action_high, dtype=np.float32),
+            contexts=None if self.source.endswith(SUFFIXES) else minari_io.context_space(self.source),
             algorithm_name=facts.get("algorithm_name", "not stated"),
             description=facts.get("description", f"Converted from {Path(self.source).name}."),
             ref_min_score=facts.get("ref_min_score"),
@@ -272,7 +273,8 @@ def _summary(data: Dataset) -> str:
         return f"{len(data):,} scattered transitions"
     returns = data.episode_returns()
     mean = f"mean return {returns.mean():.1f}" if np.isfinite(returns).all() else "rewards partly hidden"
-    return f"{len(data):,} transitions, {len(returns):,} episodes, {mean}"
+    contexts = "" if data.contexts is None else f", {len(np.unique(data.contexts, axis=0)):,} contexts"
+    return f"{len(data):,} transitions, {len(returns):,} episodes{contexts}, {mean}"
 
 
 @contextmanager
