@@ -89,7 +89,9 @@ class Make:
                 mujoco_datasets.RECIPES[identifier].require()
                 chosen.append(identifier)
             elif identifier not in racing_datasets.RECIPES:
-                raise ValueError(f"{identifier!r} is none of ours: {_known()}; --env makes others")
+                raise ValueError(
+                    f"{identifier!r} is none of ours: {_known()}; --env makes others, and orl specialists --dataset"
+                )
             elif self.steps is not None:
                 raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
             else:
@@ -105,7 +107,7 @@ class Make:
             else:
                 steps = self.steps or mujoco_datasets.STEPS
                 mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=bar)
-        Console().print(f"made {identifier}: {_summary(datasets.load(identifier))}", soft_wrap=True)
+        Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _make_own(self) -> None:
         assert self.env is not None
@@ -136,7 +138,7 @@ class Make:
                 overwrite=self.overwrite,
                 progress=bar,
             )
-        Console().print(f"made {identifier}: {_summary(datasets.load(identifier))}", soft_wrap=True)
+        Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _is_there(self, identifier: str) -> bool:
         is_there = store.exists(identifier) and not self.overwrite
@@ -194,7 +196,7 @@ class Card:
         visits = racing_datasets.draw_visits(self.source, self.out / "visits.png")
         pictures = {} if visits is None else {"Where the cars were, and how fast": visits}
         path = datasets.card(data, self.out, facts=facts, pictures=pictures)
-        Console().print(f"{path}: {_summary(data)}", soft_wrap=True)
+        Console().print(f"{path}: {summary(data)}", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Convert:
             writer(data, self.target)
         else:
             self._to_minari(data)
-        Console().print(f"{self.source} -> {self.target}: {_summary(data)}", soft_wrap=True)
+        Console().print(f"{self.source} -> {self.target}: {summary(data)}", soft_wrap=True)
 
     def _to_minari(self, data: Dataset) -> None:
         facts: dict[str, Any] = {} if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
@@ -267,8 +269,8 @@ def _known() -> str:
     return f"all, {', '.join(racing_datasets.RECIPES)}, orl/{{{bodies}}}/{{{levels}}}-v0"
 
 
-def _summary(data: Dataset) -> str:
-    """One line of numbers."""
+def summary(data: Dataset) -> str:
+    """A set in one line of numbers."""
     if not data.whole_episodes:
         return f"{len(data):,} scattered transitions"
     returns = data.episode_returns()

@@ -5,20 +5,27 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Generic, TypeVar, Union
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, Union
 
 import numpy as np
 import tyro
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from rich.console import Console
 
+from orl import datasets
+from orl.agents import SAC, SPEQ, FlashSAC
 from orl.context import ContextSpace, Floats
+from orl.dataset import Dataset
+from orl.datasets import store
 from orl.envs.contextual_copies import offered_contexts
 from orl.evaluation import make_vector
 from orl.scripts.context_figures import context_figure
+from orl.scripts.dataset import summary
 from orl.scripts.launching import Launching
-from orl.scripts.registry import ACTING, PRESETS
+from orl.scripts.registry import ACTING, PRESETS, load_agent
 from orl.scripts.run_folder import RunFolder
+from orl.scripts.specialist_data import specialist_episodes
 from orl.scripts.train_online import TrainOnline
 
 C = TypeVar("C")
@@ -34,8 +41,16 @@ class Specialists(TrainOnline[C], Generic[C]):
 
     contexts: str = ""
     """Grid: low, high and number of values of each variable, as in mass=0.5:2:5,length=0.5:2:4."""
+    dataset: str | None = None
+    """Id of a Minari set to make of the specialists when they are finished, such as
+    orl/context-pendulum/specialists-v0: deterministic episodes of each in its context, with its critics' values. A run
+    that is finished makes it from its checkpoints."""
+    dataset_episodes: int = 10
+    """Episodes of each specialist in it."""
     seeds: tyro.conf.Suppress[int] = 0
     launching: tyro.conf.Suppress[Launching] = field(default_factory=Launching)
+
+    not_kept: ClassVar[tuple[str, ...]] = (*TrainOnline.not_kept, "dataset", "dataset_episodes")
 
     @cached_property
     def grid(self) -> tuple[ContextSpace, Floats]:
@@ -51,8 +66,12 @@ class Specialists(TrainOnline[C], Generic[C]):
         count = len(self.grid[1])
         if self.seeds != count:
             dataclasses.replace(self, seeds=count).run()
-        else:
-            super().run()
+            return
+        if self.dataset is not None:
+            self._check_dataset(self.dataset)
+        super().run()
+        if self.dataset is not None:
+            self._make_dataset(self.dataset)
 
     def environment(self) -> VectorEnv[Any, Any, Any]:
         """A copy of the environment in each learner's context."""
@@ -62,6 +81,37 @@ class Specialists(TrainOnline[C], Generic[C]):
         """Contexts for so many copies of each learner's environment."""
         space, contexts = self.grid
         return {"contexts": space.ranges, "context": contexts.repeat(copies, axis=0).tolist()}
+
+    def replay(self, agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
+        """A learner's transitions, with its context."""
+        data = super().replay(agent, learner)
+        return dataclasses.replace(data, contexts=np.tile(self.grid[1][learner].astype(np.float32), (len(data), 1)))
+
+    def _check_dataset(self, dataset_id: str) -> None:
+        """Before anything long."""
+        if self.dataset_episodes < 1:
+            raise ValueError(f"--dataset-episodes {self.dataset_episodes}: give 1 or more")
+        store.require_id(dataset_id)
+        store.require_place(dataset_id)
+        if store.exists(dataset_id) and not RunFolder(self.place, {}).finished():
+            raise ValueError(f"--dataset {dataset_id} exists already; give another id")
+
+    def _make_dataset(self, dataset_id: str) -> None:
+        if store.exists(dataset_id):
+            Console().print(f"{dataset_id} exists already and is left as it is", soft_wrap=True)
+            return
+        agent: Any = load_agent(self.place, self.device)
+        space, contexts = self.grid
+        datasets.write(
+            specialist_episodes(agent, self.env, space, contexts, episodes=self.dataset_episodes),
+            dataset_id,
+            environment_id=self.env,
+            contexts=space,
+            algorithm_name=f"{self.agent}, one policy for each context",
+            description=f"{self.dataset_episodes} deterministic episodes of each of {len(contexts)} policies, in the "
+            f"context that it was trained in for {self.steps:,} steps; critic_values are the smallest Q(s, a).",
+        )
+        Console().print(f"made {dataset_id}: {summary(datasets.load(dataset_id))}", soft_wrap=True)
 
     def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunFolder) -> list[dict[str, Any]]:
         """One for each context; draws the returns over them."""

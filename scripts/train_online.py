@@ -6,7 +6,7 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from orl.agents import SAC, SPEQ, FlashSAC
 from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
+from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.loop import Moment
@@ -78,16 +79,21 @@ class TrainOnline(Training, Generic[C]):
     out: Path | None = None
     """Folder of the run; by default runs/AGENT-ENV."""
 
+    not_kept: ClassVar[tuple[str, ...]] = ("out", "launching")  # options that do not decide the numbers
+
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
         self.check("first_seed", "bias_episodes")
         register_environments()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
-        kept = {name: value for name, value in named.items() if name not in ("out", "launching")}
-        out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
-        folder = RunFolder.open(out, kept)
+        folder = RunFolder.open(self.place, {name: named[name] for name in named if name not in self.not_kept})
         self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
+
+    @property
+    def place(self) -> Path:
+        """Folder of the run."""
+        return self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
 
     def environment(self) -> VectorEnv[Any, Any, Any] | None:
         """What to train in; None: a copy of the environment for each learner."""
@@ -185,7 +191,11 @@ class TrainOnline(Training, Generic[C]):
 
     def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder) -> None:
         for k, name in enumerate(learner_names(self.seed_numbers)):
-            datasets.write_npz(replay_dataset(agent, k), folder.path / name / "replay.npz")
+            datasets.write_npz(self.replay(agent, k), folder.path / name / "replay.npz")
+
+    def replay(self, agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
+        """A learner's transitions."""
+        return replay_dataset(agent, learner)
 
     def _finish(self, folder: RunFolder) -> dict[str, Any]:
         history = [each for each in folder.history if not each["after_phase"]]
