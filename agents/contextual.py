@@ -27,7 +27,7 @@ from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer
 from orl.collector import Environment
 from orl.configuration import positive, share
-from orl.context import ContextSpace, ContextVariable
+from orl.context import ContextSpace, ContextVariable, Floats
 from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.normalize import moments
@@ -248,18 +248,27 @@ class ContextualAgent(Agent):
         Raises:
             ValueError: the agent is a population, or a context that the space refuses.
         """
-        if self.population > 1:
-            raise ValueError(f"this agent is a population of {self.population}; make policies with agent.learner(k)")
         values = self.space.array(context, allow_extrapolation=allow_extrapolation)
-        normalized = torch.as_tensor(self.space.normalize(values)).to(self.normalizer.mean)
-        layers = self.model["policy"](self.embed(normalized.expand(1, 1, -1)))
         return PlainPolicy(
-            [(weight[0, 0], bias[0, 0, 0]) for weight, bias in layers],
+            [(weight[0, 0], bias[0, 0, 0]) for weight, bias in self.policies(values[None])],
             self.normalizer.mean[0, 0, : self.plain_size],
             self.normalizer.std[0, 0, : self.plain_size],
             self.spaces.action_low,
             self.spaces.action_high,
         )
+
+    @torch.no_grad()
+    def policies(self, contexts: Floats) -> list[Layer]:
+        """Layers of the policies for contexts (K, d), in the variables' units and not checked.
+
+        Raises:
+            ValueError: the agent is a population.
+        """
+        if self.population > 1:
+            raise ValueError(f"this agent is a population of {self.population}; make policies with agent.learner(k)")
+        normalized = torch.as_tensor(self.space.normalize(contexts)).to(self.normalizer.mean)
+        layers: list[Layer] = self.model["policy"](self.embed(normalized[None]))
+        return layers
 
     @classmethod
     def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:

@@ -27,7 +27,7 @@ def context_figure(space: ContextSpace, contexts: Floats, values: NDArray[np.flo
         return
     figure, axes = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
     grid = [np.unique(column) for column in contexts.T]
-    _label(axes, "x", space, grid[0])
+    label_axis(axes, "x", space, grid[0])
     if len(grid) == 1:
         axes.plot(values, marker="o", markersize=4)
         axes.set_ylabel("return")
@@ -35,14 +35,26 @@ def context_figure(space: ContextSpace, contexts: Floats, values: NDArray[np.flo
     else:
         surface = axes.imshow(values.reshape(len(grid[0]), -1).T, origin="lower", aspect="auto")
         figure.colorbar(surface, label="return")
-        _label(axes, "y", space, grid[1])
+        label_axis(axes, "y", space, grid[1])
     axes.set_title(title, fontsize=10)
     save(figure, path)
 
 
-def _label(axes: Any, side: str, space: ContextSpace, values: Floats) -> None:
-    """Values of a grid at whole numbers: evenly spaced in the variable's scale, as the grid is."""
-    variable = space.variables["xy".index(side)]
+def label_axis(axes: Any, side: str, space: ContextSpace, values: Floats) -> None:
+    """Values of a grid at whole numbers: evenly spaced in the variable's scale, as the grid is.
+
+    Args:
+        axes: of Matplotlib.
+        side: "x" for the first variable, "y" for the second.
+        space: of them.
+        values: of the variable, ascending.
+    """
     shown = np.unique(np.linspace(0, len(values) - 1, 7).round().astype(int))
     getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown])
-    getattr(axes, f"set_{side}label")(f"{variable.name} ({'factor' if variable.unit == 'x' else variable.unit})")
+    getattr(axes, f"set_{side}label")(variable_label(space, "xy".index(side)))
+
+
+def variable_label(space: ContextSpace, i: int) -> str:
+    """Name and unit of a variable."""
+    variable = space.variables[i]
+    return f"{variable.name} ({'factor' if variable.unit == 'x' else variable.unit})"

@@ -61,17 +61,17 @@ class Specialists(TrainOnline[C], Generic[C]):
         """
         return offered_contexts(self.env).parse(self.contexts)
 
-    def run(self) -> None:
-        """Check everything, then train, evaluate and report."""
+    def results(self) -> dict[str, Any]:
+        """Check everything, then train and evaluate; what `results.json` holds."""
         count = len(self.grid[1])
         if self.seeds != count:
-            dataclasses.replace(self, seeds=count).run()
-            return
+            return dataclasses.replace(self, seeds=count).results()
         if self.dataset is not None:
             self._check_dataset(self.dataset)
-        super().run()
+        results = super().results()
         if self.dataset is not None:
             self._make_dataset(self.dataset)
+        return results
 
     def environment(self) -> VectorEnv[Any, Any, Any]:
         """A copy of the environment in each learner's context."""

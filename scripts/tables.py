@@ -14,6 +14,10 @@ TITLES = {
     "agent": "agent",
     "rewards": "rewards",
     "context": "context",
+    "split": "split",
+    "zero_shot_score": "zero-shot score",
+    "zero_shot_interval": "95 % interval",
+    "worst": "worst",
     "normalized_score": "score",
     "interval": "95 % interval",
     "return": "return",
@@ -33,14 +37,15 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     constant = {
         key: cell(key, rows[0].get(key))
         for key in columns
-        if len({str(row.get(key)) for row in rows}) == 1 and (len(rows) > 1 or key in ("dataset", "env", "seeds"))
+        if len({str(row.get(key)) for row in rows}) == 1
+        and (len(rows) > 1 or key in ("dataset", "env", "split", "seeds"))
     }
     columns = [key for key in columns if key not in constant]
     facts = [_seeds(text) if key == "seeds" else text for key, text in constant.items() if text]
     title = ", ".join([title, *facts] if title else facts)
     table = Table(title=title or None, title_justify="left")
     for key in columns:
-        is_text = key in ("dataset", "env", "agent", "rewards", "context")
+        is_text = key in ("dataset", "env", "agent", "rewards", "context", "split")
         table.add_column(TITLES[key], justify="left" if is_text else "right", no_wrap=key != "dataset", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
@@ -57,6 +62,10 @@ def cell(key: str, value: Any) -> str:
         return ""
     if key == "seeds":
         return str(len(value))
+    if key in ("zero_shot_score", "worst"):
+        return f"{value:.2f}"
+    if key == "zero_shot_interval":
+        return f"{value[0]:.2f} to {value[1]:.2f}"
     if key == "interval":
         return f"{value[0]:.1f} to {value[1]:.1f}"
     if key in ("critic_updates", "training_seconds"):

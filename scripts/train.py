@@ -83,8 +83,8 @@ class Train(Training, Generic[C]):
     out: Path | None = None
     """Folder of the run; by default runs/AGENT-DATASET-REWARDS."""
 
-    def run(self) -> None:
-        """Check everything, then train, evaluate and report."""
+    def results(self) -> dict[str, Any]:
+        """Check everything, then train and evaluate; what `results.json` holds."""
         self.check("first_seed")
         if self.labels is not None and not 0 < self.labels <= 1:  # before a folder remembers it
             raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
@@ -97,7 +97,9 @@ class Train(Training, Generic[C]):
         kind = self._kind(data)
         out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
         folder = RunFolder.open(out, self._described(env, kind))
-        self.report(folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind))
+        return self.obtain(
+            folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind)
+        )
 
     def part(self, first_seed: int, seeds: int) -> Self:
         """With a file's whole path: a worker may be elsewhere."""

@@ -81,14 +81,14 @@ class TrainOnline(Training, Generic[C]):
 
     not_kept: ClassVar[tuple[str, ...]] = ("out", "launching")  # options that do not decide the numbers
 
-    def run(self) -> None:
-        """Check everything, then train, evaluate and report."""
+    def results(self) -> dict[str, Any]:
+        """Check everything, then train and evaluate; what `results.json` holds."""
         self.check("first_seed", "bias_episodes")
         register_environments()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         folder = RunFolder.open(self.place, {name: named[name] for name in named if name not in self.not_kept})
-        self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
+        return self.obtain(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     @property
     def place(self) -> Path:

@@ -36,9 +36,13 @@ class Training(ABC):
     launching: Launching
     out: Path | None
 
-    @abstractmethod
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
+        tables.show(self.results()["rows"])
+
+    @abstractmethod
+    def results(self) -> dict[str, Any]:
+        """Check everything, then train and evaluate; what `results.json` holds."""
 
     def check(self, *natural: str) -> None:
         """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""
@@ -53,18 +57,19 @@ class Training(ABC):
         """One per learner."""
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
-    def report(self, folder: RunFolder, train: Callable[[], None], finish: Callable[[], dict[str, Any]]) -> None:
-        """Show the results, after the training that they need, here or in jobs."""
+    def obtain(
+        self, folder: RunFolder, train: Callable[[], None], finish: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """The results, after the training that they need, here or in jobs."""
         results = folder.finished()
         if results is not None:
             Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
+            return results
+        if self.launching.launcher == "population":
+            train()
         else:
-            if self.launching.launcher == "population":
-                train()
-            else:
-                self._train_in_jobs(folder)
-            results = finish()
-        tables.show(results["rows"])
+            self._train_in_jobs(folder)
+        return finish()
 
     def _train_in_jobs(self, folder: RunFolder) -> None:
         jobs = []
@@ -92,7 +97,7 @@ class Training(ABC):
 
 
 def _train_part(part: Training, folder: Path) -> None:
-    dataclasses.replace(part, out=folder).run()  # type: ignore[type-var]
+    dataclasses.replace(part, out=folder).results()  # type: ignore[type-var]
 
 
 def evaluation_metrics(played: Evaluation, env: str) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,177 @@
+"""`orl zero-shot`: policies for contexts that nobody trained on, from nothing to tables and figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from orl import statistics
+from orl.agents import SACConfig
+from orl.agents.contextual import ContextualConfig
+from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET
+from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
+from orl.context import ContextSpace, Floats
+from orl.envs.contextual_copies import offered_contexts
+from orl.scripts import tables
+from orl.scripts.context_splits import splits
+from orl.scripts.run_folder import RunFolder
+from orl.scripts.zero_shot_figures import return_figure, score_figure, weight_figure
+from orl.scripts.zero_shot_methods import Task
+from orl.scripts.zero_shot_trial import Trial
+
+GRIDS = {  # by environment, where --contexts is not given
+    "orl/ContextPendulum-v0": "mass=0.5:2:7,length=0.5:2:7",
+    "orl/ContextCartPole-v0": "mass=0.25:4:7,length=0.25:4:7",
+    "orl/ContextHalfCheetah-v0": "target_speed=0.5:4:12",
+}
+SPECIALIST = SACConfig(  # small networks for small environments; our choice
+    hidden_sizes=(64, 64), batch_size=64, learning_rate=1e-3, learning_starts=500, buffer_size=100_000
+)
+SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
+METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes
+    "hyperzero": dataclasses.replace(HYPERZERO_PRESET, hidden_sizes=(128,), **SMALL),
+    "hyperzero-paper": HYPERZERO_PAPER_PRESET,
+    "concatenation": dataclasses.replace(CONCATENATION_PRESET, hidden_sizes=(128, 128), **SMALL),
+    "uvfa": dataclasses.replace(UVFA_PRESET, hidden_sizes=(128, 128), **SMALL),
+}
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Train specialists on a grid of contexts, learn from them what the policy of any context is, and try it.
+
+    For each seed: a specialist per context, all trained together; their data; for each split of the contexts a
+    hypernetwork and its baselines, which see training contexts alone; returns in all contexts. Writes one folder:
+    config.json, results.json, figures, and in seed-K the specialists, returns.npz and the chosen checkpoints. The same
+    command in the same folder resumes.
+    """
+
+    env: str = "orl/ContextPendulum-v0"
+    """Gymnasium id of an environment with contexts."""
+    contexts: str | None = None
+    """Grid, as in mass=0.5:2:7,length=0.5:2:7; by default one that is made for the environment."""
+    steps: int = 10_000
+    """Environment steps of each specialist."""
+    specialist: SACConfig = SPECIALIST
+    """Hyperparameters of the specialists, which do not see their context; their discount holds everywhere."""
+    methods: tuple[Literal["hyperzero", "hyperzero-paper", "concatenation", "uvfa"], ...] = (
+        "hyperzero",
+        "concatenation",
+        "uvfa",
+    )
+    """What learns from the specialists' data; hyperzero-paper has the paper's settings and sizes."""
+    updates: int = 20_000
+    """Gradient updates of each method."""
+    data_episodes: int = 10
+    """Episodes of each specialist to learn from."""
+    labels: float | None = None
+    """Keep this share of their rewards, in (0, 1]; a reward model that sees the context fills in the others."""
+    eval_episodes: int = 10
+    """Episodes in each context of every evaluation."""
+    shots: tuple[int, ...] = (1, 5)
+    """Episodes of a held-out context for fine-tuning its generated policy, beside a policy from scratch."""
+    shot_updates: int = 500
+    """Gradient updates of that."""
+    randomized: bool = False
+    """Also train one policy in all training contexts at once, with as many steps as their specialists: takes longer."""
+    seeds: int = 1
+    """Number of seeds of everything, one after the other."""
+    first_seed: int = 0
+    """The first of them; the others follow."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    out: Path | None = None
+    """Folder of the run; by default runs/zero-shot-ENV."""
+
+    @cached_property
+    def grid(self) -> str:
+        """Of the contexts, as text.
+
+        Raises:
+            ValueError: no grid for the environment.
+        """
+        text = self.contexts or GRIDS.get(self.env)
+        if text is None:
+            offered = ", ".join(offered_contexts(self.env).names)
+            raise ValueError(f"{self.env}: there is no grid for it; give --contexts of {offered}")
+        return text
+
+    def run(self) -> None:
+        """Check everything, then train, evaluate and report."""
+        space, contexts = offered_contexts(self.env).parse(self.grid)
+        self._check(space, contexts)
+        kept = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
+        out = self.out or Path("runs") / f"zero-shot-{self.env.replace('/', '-')}"
+        folder = RunFolder.open(out, {**kept, "contexts": self.grid})
+        if (results := folder.finished()) is None:
+            task = Task(self.env, space, contexts, self.eval_episodes, self.device)
+            trials = [self._trial(task, seed, out / f"seed-{seed}") for seed in self._seed_numbers]
+            results = folder.finish(self._rows(trials))
+            score_figure(trials, out / "scores.png")
+            return_figure(trials[0], out / "contexts.png")
+            weight_figure(trials[0], out / "weights.png")
+        for split in splits(space, contexts, self.first_seed):
+            tables.show([row for row in results["rows"] if row["split"] == split.name])
+
+    @property
+    def _seed_numbers(self) -> list[int]:
+        return list(range(self.first_seed, self.first_seed + self.seeds))
+
+    def _check(self, space: ContextSpace, contexts: Floats) -> None:
+        """Before there is a folder."""
+        for name in ("steps", "updates", "data_episodes", "eval_episodes", "shot_updates", "seeds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        if self.labels is not None and not 0 < self.labels <= 1:
+            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
+        if not all(1 <= number <= self.data_episodes for number in self.shots):
+            raise ValueError(
+                f"--shots {self.shots}: give numbers from 1 to the {self.data_episodes} of --data-episodes"
+            )
+        if self.shots and "hyperzero" not in self.methods:
+            raise ValueError("--shots: fine-tuning needs hyperzero among --methods")
+        splits(space, contexts, self.first_seed)
+
+    def _trial(self, task: Task, seed: int, folder: Path) -> Trial:
+        """One seed, from the specialists to the returns."""
+        shared: dict[str, Any] = {"contexts": task.space, "discount": self.specialist.discount}
+        trial = Trial(task, seed, folder)
+        agent = trial.specialists(self.grid, self.steps, self.specialist)
+        trial.measure(agent)
+        data = trial.data(agent, self.data_episodes, self.labels)
+        trial.learn({name: dataclasses.replace(METHODS[name], **shared) for name in self.methods}, data, self.updates)
+        trial.fine_tune(data, self.shots, self.shot_updates)
+        if self.randomized:
+            trial.randomize(self.specialist, self.steps)
+        return trial
+
+    def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:
+        """One for each split and method, over all held-out contexts of all seeds."""
+        rows = []
+        for k, split in enumerate(trials[0].splits):
+            by_name = [trial.scores(k) for trial in trials]
+            for name in by_name[0]:
+                scores = np.concatenate([each[name] for each in by_name])
+                returns = np.concatenate([trial.returns(k)[name].mean(-1) for trial in trials])
+                rows.append(
+                    {
+                        "dataset": "specialists",
+                        "env": self.env,
+                        "split": split.name,
+                        "agent": name,
+                        "rewards": "true" if self.labels is None else "imputed",
+                        "zero_shot_score": float(scores.mean()),
+                        "zero_shot_interval": list(statistics.interval(scores, np.mean)) if len(scores) > 1 else None,
+                        "interquartile_mean": float(statistics.interquartile_mean(scores)),
+                        "worst": float(scores.min()),
+                        "return": float(returns.mean()),
+                        "held_out_contexts": len(scores),
+                        "seeds": self._seed_numbers,
+                    }
+                )
+        return rows

@@ -1,0 +1,133 @@
+"""One seed of `orl zero-shot`: specialists, their data, and what learns from them, each stage done once.
+
+Shape key: S splits, N contexts, E episodes, L looks, K held-out contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orl.agents import SAC, HyperZero, RewardModel, SACConfig
+from orl.agents.contextual import ContextualConfig
+from orl.dataset import Dataset
+from orl.datasets.episodes import to_dataset
+from orl.scripts.context_splits import splits
+from orl.scripts.reward_kinds import complete
+from orl.scripts.specialist_data import specialist_episodes
+from orl.scripts.specialists import Specialists
+from orl.scripts.transfer import RandomActions
+from orl.scripts.zero_shot_methods import Average, Task, chosen, cloned, few_shots, nearest, randomized
+from orl.scripts.zero_shot_returns import Returns, Scale, Stages
+
+
+class Trial:
+    """Everything of one seed.
+
+    Args:
+        task: environment and contexts.
+        seed: of the splits and of what learns from the data; specialists have N seeds of their own, from N times it.
+        folder: of the seed.
+    """
+
+    def __init__(self, task: Task, seed: int, folder: Path) -> None:
+        self.task, self.seed, self.folder = task, seed, folder
+        self.splits = splits(task.space, task.contexts, seed)
+        self.stages = Stages(folder / "returns.npz")
+        self.learned: dict[str, Returns] = {}  # (S, N, E) each
+        self.others: dict[str, dict[str, Returns]] = {split.name: {} for split in self.splits}  # (K, E) each
+
+    def specialists(self, grid: str, steps: int, config: SACConfig) -> SAC:
+        """One for each context, trained together."""
+        count = len(self.task.contexts)
+        training = Specialists(
+            self.task.env,
+            config,
+            agent="sac",
+            contexts=grid,
+            steps=steps,
+            first_seed=self.seed * count,
+            eval_every=max(1, steps // 5),
+            eval_episodes=self.task.episodes,
+            bias_episodes=0,
+            device=self.task.device,
+            out=self.folder / "specialists",
+        )
+        training.results()
+        return SAC.load(self.folder / "specialists", device=self.task.device)
+
+    def measure(self, agent: SAC) -> None:
+        """Every specialist in every context, random actions, and the average of the training specialists."""
+        task = self.task
+        self.transfer: Returns = self.stages("transfer", lambda: task.play(agent))
+        random = self.stages("random", lambda: task.play(RandomActions(task.env, self.seed))[0])
+        own = np.arange(len(task.contexts))
+        self.scale = Scale(random, self.transfer[own, own])
+        self.averages: Returns = self.stages(
+            "average", lambda: np.stack([task.play(Average(agent, split.train))[0] for split in self.splits])
+        )
+
+    def data(self, agent: SAC, episodes: int, labels: float | None) -> Dataset:
+        """What the specialists did; rewards that were not kept are imputed."""
+        task = self.task
+        played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
+        low, high = agent.spaces.action_low, agent.spaces.action_high
+        data = to_dataset(played, action_low=low, action_high=high, name="specialists", environment_id=task.env)
+        if labels is None:
+            return data
+        sparse = data.with_labels(labels, seed=self.seed)
+        model = RewardModel(sparse, seed=self.seed, device=task.device).fit()
+        return complete("imputed", data, [sparse], model)[0]
+
+    def learn(self, methods: Mapping[str, ContextualConfig], data: Dataset, updates: int) -> None:
+        """Train what learns from data, one learner per split."""
+        for name, config in methods.items():
+            folder = self.folder / name
+            looks = self.stages(
+                name,
+                lambda: cloned(self.task, config, data, self.splits, self.scale, updates, self.seed, folder),  # noqa: B023
+            )
+            self.learned[name] = chosen(looks, self.splits, self.scale)
+
+    def fine_tune(self, data: Dataset, shots: Sequence[int], updates: int) -> None:
+        """From generated policies and from scratch, on a few episodes of held-out contexts."""
+        for split in self.splits:
+            agent = HyperZero.load(self.folder / "hyperzero" / split.name, device=self.task.device)
+            contexts = self.task.contexts[split.test]
+            for number in shots:
+                made = self.stages(
+                    f"shots/{split.name}/{number}",
+                    lambda: np.stack(few_shots(self.task, agent, data, contexts, number, updates, self.seed)),  # noqa: B023
+                )
+                for name, returns in zip((f"hyperzero, {number} shots", f"{number} shots"), made, strict=True):
+                    self.others[split.name][name] = returns
+
+    def randomize(self, config: SACConfig, steps: int) -> None:
+        """One policy for all training contexts of each split, trained online."""
+        for split in self.splits:
+            made = self.stages(
+                f"randomized/{split.name}",
+                lambda: randomized(self.task, config, split, steps, self.seed),  # noqa: B023
+            )
+            self.others[split.name]["randomized"] = made[split.test]
+
+    def returns(self, k: int) -> dict[str, Returns]:
+        """(K, E) in the held-out contexts of split k, by what gave the policies."""
+        split, task = self.splits[k], self.task
+        default = np.abs(task.space.normalize(task.contexts) - task.space.normalize(task.space.default)).sum(1).argmin()
+        everywhere = {
+            "specialist": self.transfer[np.arange(len(task.contexts)), np.arange(len(task.contexts))],
+            **{name: returns[k] for name, returns in self.learned.items()},
+            "nearest": nearest(self.transfer, split, task.space, task.contexts),
+            "default": self.transfer[default],
+            "average": self.averages[k],
+        }
+        return {name: returns[split.test] for name, returns in everywhere.items()} | self.others[split.name]
+
+    def scores(self, k: int) -> dict[str, NDArray[np.float64]]:
+        """Zero-shot scores in the held-out contexts of split k that have one, by what gave the policies."""
+        scored = {name: self.scale(returns, self.splits[k].test) for name, returns in self.returns(k).items()}
+        return {name: scores[~np.isnan(scores)] for name, scores in scored.items()}
