@@ -17,6 +17,7 @@ from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET
 from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.context import ContextSpace, Floats
 from orl.envs.contextual_copies import offered_contexts
+from orl.execution import Execution
 from orl.scripts import tables
 from orl.scripts.context_splits import splits
 from orl.scripts.run_folder import RunFolder
@@ -83,6 +84,8 @@ class ZeroShot:
     """Number of seeds of everything, one after the other."""
     first_seed: int = 0
     """The first of them; the others follow."""
+    execution: Execution = "eager"
+    """Of all updates: eager or compile."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     out: Path | None = None
@@ -139,15 +142,20 @@ class ZeroShot:
 
     def _trial(self, task: Task, seed: int, folder: Path) -> Trial:
         """One seed, from the specialists to the returns."""
-        shared: dict[str, Any] = {"contexts": task.space, "discount": self.specialist.discount}
+        specialist = dataclasses.replace(self.specialist, execution=self.execution)
+        shared: dict[str, Any] = {
+            "contexts": task.space,
+            "discount": specialist.discount,
+            "execution": self.execution,
+        }
         trial = Trial(task, seed, folder)
-        agent = trial.specialists(self.grid, self.steps, self.specialist)
+        agent = trial.specialists(self.grid, self.steps, specialist)
         trial.measure(agent)
         data = trial.data(agent, self.data_episodes, self.labels)
         trial.learn({name: dataclasses.replace(METHODS[name], **shared) for name in self.methods}, data, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
         if self.randomized:
-            trial.randomize(self.specialist, self.steps)
+            trial.randomize(specialist, self.steps)
         return trial
 
     def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:
