@@ -122,7 +122,7 @@ class Average:
 
     def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
         """(1, B, O) to (1, B, A)."""
-        everyone = np.broadcast_to(observations, (self.agent.population, *observations.shape[1:]))
+        everyone = observations.repeat(self.agent.population, axis=0)
         return np.asarray(self.agent.act(everyone, deterministic=deterministic).mean(0, keepdims=True))
 
 

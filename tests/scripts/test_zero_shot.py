@@ -1,0 +1,129 @@
+"""`orl zero-shot`: splits that do not leak, scores, and the whole pipeline in small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orl.envs.contextual_copies import offered_contexts
+from orl.scripts import zero_shot_trial
+from orl.scripts.context_splits import splits
+from orl.scripts.zero_shot_methods import chosen, nearest
+from orl.scripts.zero_shot_returns import Scale, Stages
+
+ENV = "orl/ContextPendulum-v0"
+SMALL = (
+    "--contexts", "mass=0.5:2:8", "--steps", 30, "--specialist.learning-starts", 10, "--specialist.hidden-sizes", 4,
+    "--specialist.batch-size", 8, "--specialist.target-entropy", -1, "--updates", 5, "--data-episodes", 1,
+    "--eval-episodes", 1, "--shots", 1, "--shot-updates", 3, "--device", "cpu", "--out", "run",
+)  # fmt: skip
+Run = Callable[..., None]
+
+
+def test_splits_cover_the_contexts_without_overlap_and_extrapolation_holds_out_the_ends() -> None:
+    space, contexts = offered_contexts(ENV).parse("mass=0.5:2:7,length=0.5:2:7")
+    found = {split.name: split for split in splits(space, contexts, seed=3)}
+    for split in found.values():
+        parts = np.concatenate([split.train, split.validation, split.test])
+        np.testing.assert_array_equal(np.sort(parts), np.arange(49))
+    assert [len(found[name].test) for name in found] == [7, 39, 24]
+    ends = np.isclose(contexts, 0.5) | np.isclose(contexts, 2.0)
+    np.testing.assert_array_equal(found["extrapolation"].test, np.flatnonzero(ends.any(1)))
+    again, other = (splits(space, contexts, seed=seed)[0].test.tolist() for seed in (3, 4))
+    assert again == found["interpolation-15"].test.tolist() != other
+
+
+def test_scores_are_0_for_random_actions_and_1_for_the_specialist() -> None:
+    scale = Scale(np.array([[0.0, 2.0], [5.0, 5.0]]), np.array([[10.0, 12.0], [4.0, 4.0]]))
+    np.testing.assert_allclose(scale(np.array([[1.0, 1.0], [9.0, 9.0]])), [0.0, np.nan])
+    np.testing.assert_allclose(scale(np.array([[11.0, 11.0]]), np.array([0])), [1.0])
+    with pytest.raises(ValueError, match="train longer"):
+        Scale(np.ones((2, 3)), np.zeros((2, 3)))
+
+
+def test_a_checkpoint_is_chosen_on_validation_contexts_alone() -> None:
+    space, contexts = offered_contexts(ENV).parse("mass=0.5:2:8")
+    found = splits(space, contexts, seed=0)
+    scale = Scale(np.zeros((8, 1)), np.ones((8, 1)))
+    looks = np.zeros((3, len(found), 8, 1))
+    for k, split in enumerate(found):
+        looks[1, k, split.validation] = 0.5
+        looks[2, k, split.test] = looks[2, k, split.train] = 1.0
+    picked = chosen(looks, found, scale)
+    for k, split in enumerate(found):
+        assert (picked[k, split.validation] == 0.5).all()
+        assert (picked[k, split.test] == 0.0).all()
+
+
+def test_nearest_is_the_specialist_of_the_nearest_training_context() -> None:
+    space, contexts = offered_contexts(ENV).parse("mass=0.5:2:8")
+    split = splits(space, contexts, seed=0)[2]
+    transfer = np.broadcast_to(np.arange(8.0)[:, None, None], (8, 8, 1))  # a source's returns are its number
+    found = nearest(transfer, split, space, contexts)[:, 0]
+    for j in range(8):
+        assert found[j] in split.train
+        assert abs(found[j] - j) == np.abs(split.train - j).min()
+
+
+def test_a_stage_is_done_once(tmp_path: Path) -> None:
+    stages = Stages(tmp_path / "new" / "returns.npz")
+    np.testing.assert_array_equal(stages("a", lambda: np.ones(2)), [1.0, 1.0])
+    np.testing.assert_array_equal(Stages(stages.path)("a", lambda: np.zeros(2)), [1.0, 1.0])
+
+
+def test_from_nothing_to_results_and_on_after_an_interruption(
+    here: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of specialists this short leaves some without a score; the scale is made so that all have one."""
+    monkeypatch.setattr(zero_shot_trial, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
+    original = zero_shot_trial.few_shots
+    monkeypatch.setattr(zero_shot_trial, "few_shots", _interrupt)
+    with pytest.raises(SystemExit):
+        here("zero-shot", *SMALL, "--labels", 0.5, "--randomized")
+    learned = Path("run/seed-0/hyperzero/extrapolation").stat().st_mtime_ns
+    monkeypatch.setattr(zero_shot_trial, "few_shots", original)
+    here("zero-shot", *SMALL, "--labels", 0.5, "--randomized")
+    assert Path("run/seed-0/hyperzero/extrapolation").stat().st_mtime_ns == learned
+    rows: list[dict[str, Any]] = json.loads(Path("run/results.json").read_text())["rows"]
+    assert [row["agent"] for row in rows if row["split"] == "extrapolation"] == [
+        "specialist", "hyperzero", "concatenation", "uvfa", "nearest", "default", "average",
+        "hyperzero, 1 shots", "1 shots", "randomized",
+    ]  # fmt: skip
+    assert all(row["rewards"] == "imputed" and np.isfinite(row["zero_shot_score"]) for row in rows)
+    assert {row["zero_shot_score"] for row in rows if row["agent"] == "specialist"} == {1.0}
+    for name in ("scores.png", "contexts.png", "weights.png"):
+        assert Path("run", name).stat().st_size > 5_000
+    before = capsys.readouterr().out
+    assert "extrapolation" in before
+    assert "hyperzero" in before
+    here("zero-shot", *SMALL, "--labels", 0.5, "--randomized")
+    assert "hyperzero" in capsys.readouterr().out
+
+
+def _interrupt(*arguments: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--env", "Pendulum-v1"), "has no contexts"),
+        (("--env", "orl/ContextAnt-v0"), "give --contexts of gravity, mass"),
+        (("--contexts", "mass=0.5:2:4"), "4 contexts: give at least 8"),
+        (("--contexts", "mas=0.5:2:9"), "unknown context 'mas'"),
+        (("--labels", "0"), "--labels 0.0: the share"),
+        (("--shots", "11"), "--shots (11,): give numbers from 1 to the 10"),
+        (("--methods", "uvfa"), "needs hyperzero among --methods"),
+        (("--steps", "0"), "--steps 0: give 1 or more"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_there_is_a_folder(
+    words: tuple[str, ...], message: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    assert message in refused("zero-shot", *words, "--out", "run")
+    assert not (tmp_path / "run").exists()
