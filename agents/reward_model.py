@@ -5,7 +5,8 @@ trained by regression on the labelled 1 %, imputes the rest; the completed data 
 
 Reimplemented from the abstract; code and details of the paper were not available. Our choices, fields or named here:
 * inputs (s, a, s') by default, as s, a, s' - s and log(|s'| + log_offset), which shows an MLP small changes and small
-  distances; normalised by the mean and std of all transitions, labelled or not;
+  distances, and the context of data that have contexts; normalised by the mean and std of all transitions, labelled or
+  not;
 * an ensemble of K members, each with its own initialisation and batches, trained by a Huber loss (crashes are outliers)
   on rewards standardised by the labelled ones; each member stops early on validation labels and keeps its best;
 * true labels are kept; the others become the ensemble's mean, or mean - pessimism * std, optionally clipped to the
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import checkpoint, losses, seeding
+from orl.agents.reward_inputs import RewardInputs, columns, sizes_of, with_contexts
 from orl.batch import Batch
 from orl.buffer import ReplayBuffer
 from orl.configuration import make_config, positive
@@ -108,7 +110,7 @@ class RewardModel:
     """An ensemble per learner that predicts rewards.
 
     Args:
-        data: transitions of which some rewards are known; one dataset, or one per seed.
+        data: transitions of which some rewards are known, all with contexts or none; one dataset, or one per seed.
         config: hyperparameters.
         seed: one integer >= 0 per learner.
         device: "auto", "cpu", "cuda", "cuda:1".
@@ -132,23 +134,25 @@ class RewardModel:
         datasets = datasets * len(seeds) if len(datasets) == 1 else datasets
         if len(datasets) != len(seeds):
             raise ValueError(f"{len(datasets)} datasets for {len(seeds)} seeds; give one dataset, or one per seed")
-        sizes = {(each.observation_size, each.action_size) for each in datasets}
+        sizes = {sizes_of(each) for each in datasets}
         if len(sizes) > 1:
-            raise ValueError(f"datasets of one population differ in (observation, action) size: {sorted(sizes)}")
+            raise ValueError(
+                f"datasets of one population differ in (observation, action, context) size: {sorted(sizes)}"
+            )
         self._create(sizes.pop(), make_config(RewardModelConfig, config, overrides), seeds, pick_device(device))
         for learner, each in enumerate(datasets):
             self._prepare(learner, each)
         self.training = ReplayBuffer.from_datasets(
-            [d.pick(s.train) for d, s in zip(datasets, self.splits, strict=True)], self.device
+            [with_contexts(d.pick(s.train)) for d, s in zip(datasets, self.splits, strict=True)], self.device
         )
         self.datasets = datasets
 
     def _create(
-        self, sizes: tuple[int, int], config: RewardModelConfig, seeds: list[int], device: torch.device
+        self, sizes: tuple[int, int, int], config: RewardModelConfig, seeds: list[int], device: torch.device
     ) -> None:
-        self.sizes, self.config, self.seeds, self.device = sizes, config, seeds, device
-        population, features = len(seeds), sum(sizes)
-        features += sizes[0] * (config.use_next_observations + (config.log_offset is not None))
+        self.config, self.seeds, self.device = config, seeds, device
+        self.inputs = RewardInputs(sizes, config.use_next_observations, config.log_offset)
+        population, features = len(seeds), self.inputs.size
         generators = [seeding.torch_generator(s, "initialisation") for s in seeds]
         network = StackedMLP(generators, (features, *config.hidden_sizes, 1), members=(config.num_members,))
         self.network = network.to(device)
@@ -170,22 +174,12 @@ class RewardModel:
         if len(known) < 3:
             raise ValueError(f"{data.name}: {len(known)} labelled transitions; a reward model needs three or more")
         self.splits.append(Split.of(known, self.config, self.seeds[learner]))
-        input_mean, input_std = moments(self._inputs(*columns(data)).numpy())
+        input_mean, input_std = moments(self.inputs(*columns(data)).numpy())
         self.constants["input_mean"][learner], self.constants["input_std"][learner] = input_mean, input_std
         labels = data.rewards[known].astype(np.float64)
         std = labels.std() if np.ptp(labels) > 0 else 0.0
         self.constants["target_mean"][learner], self.constants["target_std"][learner] = labels.mean(), std
         self.constants["label_range"][learner] = torch.tensor([labels.min(), labels.max()])
-
-    def _inputs(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
-        """What the networks see, (..., F) before normalisation."""
-        last = next_observations if self.config.use_next_observations else observations
-        parts = [observations, actions]
-        if self.config.use_next_observations:
-            parts.append(next_observations - observations)
-        if self.config.log_offset is not None:
-            parts.append((last.abs() + self.config.log_offset).log())
-        return torch.cat(parts, dim=-1)
 
     def fit(self, *, progress_bar: bool = False) -> Self:
         """Train until every member has stopped improving on the validation labels, then calibrate.
@@ -231,7 +225,7 @@ class RewardModel:
     def _update(self, batch: Batch, optimizer: torch.optim.Adam) -> None:
         """One regression step: sum over members of mean_B huber(f(s, a, s') - standardised r)."""
         shape = (len(self.seeds), self.config.num_members, self.config.batch_size)
-        inputs = self._inputs(batch.observations, batch.actions, batch.next_observations).view(*shape, -1)
+        inputs = self.inputs(batch.observations, batch.actions, batch.next_observations).view(*shape, -1)
         std = self.constants["target_std"]
         targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
         errors = self._standardised(inputs) - targets
@@ -261,7 +255,7 @@ class RewardModel:
             for start in range(0, len(data), CHUNK):
                 rows = slice(start, start + CHUNK)
                 chunk = (column[rows].to(mean) for column in columns(data))
-                inputs = (self._inputs(*chunk) - mean) / std
+                inputs = (self.inputs(*chunk) - mean) / std
                 for k in range(self.config.num_members):  # one by one: on a CPU faster than a batched product
                     own = {name: p[learner, k][None] for name, p in self.network.named_parameters()}
                     outputs = torch.func.functional_call(self.network, own, (inputs,)).squeeze(-1)
@@ -297,10 +291,7 @@ class RewardModel:
         return [self._impute(learner, each) for learner, each in enumerate(datasets)]
 
     def _impute(self, learner: int, data: Dataset) -> Dataset:
-        if (data.observation_size, data.action_size) != self.sizes:
-            raise ValueError(
-                f"{data.name}: sizes {(data.observation_size, data.action_size)}, the model has {self.sizes}"
-            )
+        self.inputs.check(data)
         known = data.is_labelled
         if known.all():
             return data
@@ -340,7 +331,8 @@ class RewardModel:
 
     def save(self, path: str | Path) -> None:
         """Write networks, statistics and calibration to a folder; the data are not saved."""
-        manifest = {"agent": "RewardModel", "config": asdict(self.config), "seeds": self.seeds, "sizes": self.sizes}
+        sizes = self.inputs.sizes
+        manifest = {"agent": "RewardModel", "config": asdict(self.config), "seeds": self.seeds, "sizes": sizes}
         checkpoint.save(Path(path), 0, flatten_state({"network": self.network}, {}, self.constants), manifest)
 
     @classmethod
@@ -359,8 +351,3 @@ class RewardModel:
         restore_state({"network": model.network}, {}, model.constants, tensors)
         model.fitted = True
         return model
-
-
-def columns(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
-    """Observations, actions and next observations, without a copy."""
-    return tuple(map(torch.from_numpy, (data.observations, data.actions, data.next_observations)))  # type: ignore[return-value]

@@ -17,6 +17,8 @@ from orl.context_variable import ContextVariable as ContextVariable
 from orl.context_variable import Floats as Floats
 
 _AXIS = re.compile(r"\s*(\w+)\s*=([^:=]+):([^:=]+):([^:=]+)")
+_VALUE = re.compile(r"\s*(\w+)\s*=([^:=]+)")
+_ONE = "write name=value for each variable, as in mass=1.4,length=0.7"
 _FORM = "write name=low:high:number for each axis, as in mass=0.5:2:20,length=0.5:2:20"
 
 
@@ -157,7 +159,29 @@ class ContextSpace:
         values = np.asarray(normalized, np.float64)
         return np.stack([v.denormalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
 
+    def nearest(self, contexts: Floats, context: Floats) -> int:
+        """Which of contexts (N, d) is nearest to one (d,), each variable in its scale; the first of equals."""
+        return int(np.square(self.normalize(contexts) - self.normalize(context)).sum(axis=1).argmin())
+
     def _check_names(self, names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(f"unknown context {', '.join(map(repr, unknown))}; choose from {', '.join(self.names)}")
+
+
+def read_context(text: str) -> dict[str, float]:
+    """Read one context as the command line has it, `mass=1.4,length=0.7`; `ContextSpace.array` checks what it says.
+
+    Raises:
+        ValueError: not of this form.
+    """
+    context: dict[str, float] = {}
+    for part in text.split(","):
+        match = _VALUE.fullmatch(part)
+        if match is None or match[1] in context:
+            raise ValueError(f"context {part!r}: {_ONE}, each name once")
+        try:
+            context[match[1]] = float(match[2])
+        except ValueError:
+            raise ValueError(f"context {part!r}: not a number; {_ONE}") from None
+    return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import tyro
 from PIL import Image
 
 from orl.agent import Agent
-from orl.evaluation import evaluate
+from orl.evaluation import Evaluation, evaluate
 from orl.scripts import tables
+from orl.scripts.in_context import InContext, in_context
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import load_agent
 from orl.scripts.run_folder import RunFolder, score_row
-from orl.spaces import Spaces, make
+from orl.spaces import make
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Evaluate:
     """Of the episodes' starts; evaluations during training use 0."""
     sample: bool = False
     """Sample actions instead of taking the policy's mode."""
+    context: str | None = None
+    """Play in this context, as mass=1.4,length=0.7: HyperZero writes a policy for it, of specialists the nearest one
+    plays, others do not see it. Without it HyperZero plays in the default context, each specialist in its own."""
+    allow_extrapolation: bool = False
+    """Let the context lie outside its ranges."""
     video: Path | None = None
     """Film one episode of the first seed: a .gif file."""
     video_steps: int = 600
@@ -51,28 +58,54 @@ class Evaluate:
         env = self.env or agent.spaces.environment_id
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
-        agent.spaces.check(Spaces.of(env), env)
+        task = in_context(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
+        self._check_spaces(task, env)
         settings = {"run": self.run_folder.name, "env": env, "episodes": self.episodes, "seed": self.seed}
-        folder = RunFolder.open(self.out, {**settings, "sample": self.sample}) if self.out is not None else None
-        played = evaluate(agent, env, episodes=self.episodes, seed=self.seed, deterministic=not self.sample)
-        laps = {"laps": float(played.infos["lap"].mean())} if "lap" in played.infos else {}
-        name = type(agent).__name__.lower()
-        row = score_row(played.returns, agent.seeds, dataset=None, env=env, agent=name, rewards="", **laps)
+        settings |= {"sample": self.sample, "context": self.context}
+        folder = RunFolder.open(self.out, settings) if self.out is not None else None
+        play = functools.partial(evaluate, task.agent, env, episodes=self.episodes, seed=self.seed)
+        rows = _rows(task, env, play(deterministic=not self.sample, **task.copies(self.episodes)))
         if folder is not None:
-            folder.finish([row])
-        tables.show([row])
+            folder.finish(rows)
+        if task.remark:
+            print(task.remark)
+        tables.show(rows)
         if self.video is not None:
-            film(agent.learner(0), env, self.video, self.seed, self.video_steps)
+            film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
             print(f"wrote {self.video}")
 
+    def _check_spaces(self, task: InContext, env: str) -> None:
+        environment = make(env, **task.one())
+        try:
+            task.agent.spaces.check(task.agent.spaces_of(environment, task.agent.config), env)
+        finally:
+            environment.close()
 
-def film(agent: Agent, env: str, path: Path, seed: int, steps: int) -> None:
+
+def _rows(task: InContext, env: str, played: Evaluation) -> list[dict[str, Any]]:
+    """One of all learners; one of each where their contexts differ."""
+    agent, groups = task.agent, [list(range(task.agent.population))]
+    if task.contexts is not None and (task.contexts != task.contexts[0]).any():
+        groups = [[k] for k in groups[0]]
+    rows = []
+    for learners in groups:
+        more: dict[str, Any] = {}
+        if "lap" in played.infos:
+            more["laps"] = float(played.infos["lap"][learners].mean())
+        if task.texts:
+            more["context"] = task.texts[learners[0]]
+        labels: dict[str, Any] = {"dataset": None, "env": env, "agent": type(agent).__name__.lower(), "rewards": ""}
+        rows.append(score_row(played.returns[learners], [agent.seeds[k] for k in learners], **labels, **more))
+    return rows
+
+
+def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: Any) -> None:
     """Write one episode, at most `steps` decisions, as an animated GIF.
 
     Raises:
         ValueError: the environment renders no images.
     """
-    environment: Any = make(env, render_mode="rgb_array")
+    environment: Any = make(env, render_mode="rgb_array", **keywords)
     observation, _ = environment.reset(seed=seed)
     frames: list[Image.Image] = []
     ended = False

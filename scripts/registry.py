@@ -23,6 +23,7 @@ PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "flash-speq": (agents.FlashSAC, flash_sac.FLASH_SPEQ_PRESET),
 }
 
+CONTEXTUAL = (agents.HyperZero, agents.ContextualCloning)  # have a policy for every context
 ACTING = (agents.SAC, agents.SPEQ, agents.FlashSAC)  # train in an environment at the command line
 
 
@@ -33,7 +34,8 @@ def load_agent(path: Path, device: str) -> Agent:
         CheckpointError: nothing readable is there.
     """
     _, manifest = checkpoint.load_population(path)
-    kinds = {kind.__name__: kind for kind, _ in PRESETS.values()}
+    every: list[type[Agent]] = [*(kind for kind, _ in PRESETS.values()), *CONTEXTUAL]
+    kinds = {kind.__name__: kind for kind in every}
     if manifest["agent"] not in kinds:
         known = ", ".join(kinds)
         raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {known}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orl.context import ContextSpace, ContextVariable
+from orl.context import ContextSpace, ContextVariable, read_context
 
 MASS = ContextVariable("mass", "kg", 0.1, 10.0, 1.0, "log")
 SPEED = ContextVariable("speed", "m/s", -1.0, 3.0, 0.5)
@@ -169,3 +169,24 @@ def test_variables_can_be_selected_and_narrowed() -> None:
 def test_a_variable_without_a_sensible_range_is_refused(numbers: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ContextVariable("x", "", *numbers)
+
+
+def test_one_context_is_read_as_it_is_typed() -> None:
+    assert read_context("mass=1.4, length=7e-1") == {"mass": 1.4, "length": 0.7}
+
+
+@pytest.mark.parametrize("text", ["", "mass", "mass=", "mass=1:2:3", "mass=1,mass=2", "mass=heavy", "mass=1,", "a b=1"])
+def test_what_is_no_context_is_refused_with_the_form(text: str) -> None:
+    with pytest.raises(ValueError, match="write name=value for each variable"):
+        read_context(text)
+
+
+def test_the_nearest_context_is_so_in_the_scales() -> None:
+    space = ContextSpace(
+        (ContextVariable("mass", "kg", 0.1, 10.0, 1.0, "log"), ContextVariable("speed", "m/s", 0.0, 10.0, 1.0))
+    )
+    contexts = space.grid(2)
+    assert contexts.tolist() == [[0.1, 0.0], [0.1, 10.0], [10.0, 0.0], [10.0, 10.0]]
+    assert space.nearest(contexts, np.array([1.1, 4.9])) == 2
+    assert space.nearest(contexts, np.array([0.9, 5.1])) == 1
+    assert space.nearest(contexts, np.array([1.0, 5.0])) == 0

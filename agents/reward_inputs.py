@@ -1,0 +1,72 @@
+"""What a reward model sees of a transition, before normalisation.
+
+Shape key: O observation, A action, d context variables, F input features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orl.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class RewardInputs:
+    """The features (s, a, c, s' - s, log(|s'| + log_offset)); without contexts in the data there is no c.
+
+    Contexts go with the actions wherever there are columns of both: a step changes neither.
+    """
+
+    sizes: tuple[int, int, int]  # O, A, d
+    use_next_observations: bool  # without it there is no s' - s, and the logarithm is of s
+    log_offset: float | None  # None: without the logarithm
+
+    @property
+    def size(self) -> int:
+        """F."""
+        return sum(self.sizes) + self.sizes[0] * (self.use_next_observations + (self.log_offset is not None))
+
+    def __call__(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
+        """(..., O), (..., A + d) and (..., O) to (..., F)."""
+        last = next_observations if self.use_next_observations else observations
+        parts = [observations, actions]
+        if self.use_next_observations:
+            parts.append(next_observations - observations)
+        if self.log_offset is not None:
+            parts.append((last.abs() + self.log_offset).log())
+        return torch.cat(parts, dim=-1)
+
+    def check(self, data: Dataset) -> None:
+        """Refuse data of other sizes.
+
+        Raises:
+            ValueError: another number of observation features, actions or context variables, or none where there were.
+        """
+        theirs = sizes_of(data)
+        if theirs != self.sizes:
+            raise ValueError(
+                f"{data.name}: (observation, action, context) sizes are {theirs}, the model has {self.sizes}; "
+                "give data like those that it was made with, with contexts if they had some and without if not"
+            )
+
+
+def sizes_of(data: Dataset) -> tuple[int, int, int]:
+    """O, A, d; no contexts are d = 0."""
+    return data.observation_size, data.action_size, 0 if data.contexts is None else data.contexts.shape[1]
+
+
+def with_contexts(data: Dataset) -> Dataset:
+    """Data whose actions (N, A + d) have the contexts behind them."""
+    if data.contexts is None:
+        return data
+    return replace(data, actions=np.concatenate([data.actions, data.contexts], axis=1))
+
+
+def columns(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
+    """Observations, actions with contexts, and next observations; without contexts nothing is copied."""
+    arrays = data.observations, with_contexts(data).actions, data.next_observations
+    return tuple(map(torch.from_numpy, arrays))  # type: ignore[return-value]
