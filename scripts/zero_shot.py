@@ -26,7 +26,7 @@ from orl.scripts.zero_shot_methods import Task
 from orl.scripts.zero_shot_trial import Trial
 
 GRIDS = {  # by environment, where --contexts is not given
-    "orl/ContextPendulum-v0": "mass=0.5:2:7,length=0.5:2:7",
+    "orl/ContextPendulum-v0": "mass=0.25:2:7,length=0.25:2:7",
     "orl/ContextCartPole-v0": "mass=0.25:4:7,length=0.25:4:7",
     "orl/ContextHalfCheetah-v0": "target_speed=0.5:4:12",
 }
@@ -56,7 +56,7 @@ class ZeroShot:
     """Gymnasium id of an environment with contexts."""
     contexts: str | None = None
     """Grid, as in mass=0.5:2:7,length=0.5:2:7; by default one that is made for the environment."""
-    steps: int = 10_000
+    steps: int = 15_000
     """Environment steps of each specialist."""
     specialist: SACConfig = SPECIALIST
     """Hyperparameters of the specialists, which do not see their context; their discount holds everywhere."""
