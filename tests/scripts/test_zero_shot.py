@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orl.agents import RewardModel
 from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import zero_shot_trial
 from orl.scripts.context_splits import splits
@@ -18,7 +20,7 @@ from orl.scripts.zero_shot_returns import Scale, Stages
 
 ENV = "orl/ContextPendulum-v0"
 SMALL = (
-    "--contexts", "mass=0.5:2:8", "--steps", 30, "--specialist.learning-starts", 10, "--specialist.hidden-sizes", 4,
+    "--env", "orl/ContextCartPole-v0", "--contexts", "mass=0.25:4:8", "--steps", 30, "--specialist.learning-starts", 10, "--specialist.hidden-sizes", 4,
     "--specialist.batch-size", 8, "--specialist.target-entropy", -1, "--updates", 5, "--data-episodes", 1,
     "--eval-episodes", 1, "--shots", 1, "--shot-updates", 3, "--device", "cpu", "--out", "run",
 )  # fmt: skip
@@ -81,6 +83,8 @@ def test_from_nothing_to_results_and_on_after_an_interruption(
 ) -> None:
     """A training of specialists this short leaves some without a score; the scale is made so that all have one."""
     monkeypatch.setattr(zero_shot_trial, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
+    small = functools.partial(RewardModel, hidden_sizes=(8,), num_members=2, max_updates=50)
+    monkeypatch.setattr(zero_shot_trial, "RewardModel", small)
     original = zero_shot_trial.few_shots
     monkeypatch.setattr(zero_shot_trial, "few_shots", _interrupt)
     with pytest.raises(SystemExit):
