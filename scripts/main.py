@@ -28,6 +28,7 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
         "Train an agent: on recorded data (bc, td3bc, iql) or acting (sac, redq, droq, speq).",
     ),
     "specialists": ("specialists:SpecialistVerbs", "Train one policy for each context, all of them together."),
+    "select": ("selection:Select", "Choose the few contexts worth training in (MBTL), and train there."),
     "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),
