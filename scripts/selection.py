@@ -12,7 +12,6 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl import datasets
 from orl.agents import TaskSelector
 from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import tables
@@ -113,7 +112,7 @@ class Select:
         self._draw(folder.path, selector, matrix, found, recipe)
         write_matrix(folder.path, recipe.space, recipe.contexts, matrix)
         write_coverages(folder.path / "coverage.csv", found)
-        rows = result_rows(found, self.budget, env=self.env, agent=self.trainer, seed=self.seed)
+        rows = result_rows(found, env=self.env, agent=self.trainer, seed=self.seed)
         return folder.finish(rows, sources=selector.sources.tolist(), training_seconds=sources.seconds())
 
     def _others(self, selector: TaskSelector) -> list[int]:

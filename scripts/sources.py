@@ -86,7 +86,7 @@ class Sources:
         return self.folder / f"source-{index}"
 
     def _row(self, place: Path) -> NDArray[np.float64]:
-        return np.array(checkpoint.read_json(place / FACTS)["returns"]).mean(axis=1)
+        return np.asarray(np.mean(checkpoint.read_json(place / FACTS)["returns"], axis=1))
 
     def _job(self, what: dict[str, Any]) -> Job:
         return Job(functools.partial(make_policies, self.recipe, self.folder, **what), self.settings | what)

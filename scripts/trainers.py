@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class SB3Trainer(Trainer):
         try:
             self._make(environment, 0)
         except (AssertionError, TypeError, ValueError) as error:
-            raise ValueError(f"--trainer {self.name}: does not fit {self.env}: {error}") from error
+            raise ValueError(f"--trainer {self.name} in {self.env}: {error}") from error
         finally:
             environment.close()
 
@@ -140,11 +141,11 @@ class SB3Trainer(Trainer):
         models = []
         for rows, seed in zip(contexts.tolist(), seeds, strict=True):
             kept = folder / f"seed-{seed}.zip"
-            copies = [lambda row=row: make(self.env, contexts=self.space.ranges, context=row) for row in rows]
+            copies = [partial(make, self.env, contexts=self.space.ranges, context=row) for row in rows]
             if kept.exists():
                 models.append(self._kind.load(kept, device=self.device))
                 continue
-            environment = DummyVecEnv(copies)
+            environment = DummyVecEnv([*copies])
             models.append(self._make(environment, seed).learn(steps, progress_bar=False))
             environment.close()
             models[-1].save(folder / ".part.zip")
