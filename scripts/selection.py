@@ -37,9 +37,9 @@ class Select:
 
     env: str = "orl/ContextPendulum-v0"
     """Gymnasium id of an environment with contexts."""
-    contexts: str = "length=0.5:2:20"
+    contexts: str = "length=0.25:4:15"
     """Grid: low, high and number of values of each variable, as in mass=0.5:2:5,length=0.5:2:4."""
-    budget: int = 6
+    budget: int = 5
     """Contexts to train in, at most."""
     batch: int = 2
     """Contexts that are chosen, and trained, together."""
@@ -50,7 +50,7 @@ class Select:
     1e-3, 500 random steps); or sb3:PPO, sb3:DQN, ... of Stable-Baselines3."""
     settings: tuple[str, ...] = ()
     """Hyperparameters of the trainer, NAME=VALUE, as in hidden_sizes=[64,64] utd_ratio=0.5."""
-    steps: int = 4_000
+    steps: int = 3_000
     """Environment steps in each context."""
     baselines: tuple[Baseline, ...] = ("random", "equidistant", "multi-task")
     """What to compare with. Contexts of random and equidistant that were not chosen are trained too; multi-task is one

@@ -20,6 +20,7 @@ from orl import checkpoint
 from orl.context import ContextSpace, Floats
 from orl.launcher import MARKER, Job
 from orl.scripts.launching import Launching
+from orl.scripts.racing_datasets import register_environments
 from orl.scripts.trainers import Trainer
 from orl.scripts.transfer import transfer_returns
 
@@ -113,6 +114,7 @@ def make_policies(
         multi_task_steps: instead of sources: how many steps in all contexts together.
     """
     started = time.monotonic()
+    register_environments()
     steps, names, seeds = recipe.steps, [f"source-{index}" for index in sources], [*map(recipe.seed_of, sources)]
     contexts = recipe.contexts[list(sources), None]
     if multi_task_steps is not None:
