@@ -17,13 +17,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from orl import checkpoint
 from orl.agents.mbtl_strategies import Strategy
 from orl.progress import progress
-from orl.scripts.selection_replay import compare, comparison_rows
+from orl.scripts.selection_replay import compare, comparison_rows, show
 
 FloatArray = NDArray[np.float64]
 Shape = Literal["sloped", "distance", "mixed", "noisy", "flat"]
@@ -119,7 +117,7 @@ class Benchmark:
         results = {"config": config, "versions": checkpoint.versions(), "seconds": time.perf_counter() - start}
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
-        show(rows)
+        show(rows, ("shape", "dimensions", "periods", "budget"))
 
     def compare(self, shape: Shape, dimensions: int, seed: int, periods: float) -> FloatArray:
         """For one matrix: random, oracle and every strategy, each at both budgets; all by scores without noise."""
@@ -137,19 +135,6 @@ class Benchmark:
 def budgets(tasks: int) -> tuple[int, int]:
     """A tenth and a fifth of the tasks."""
     return tasks // 10, tasks // 5
-
-
-def show(rows: list[dict[str, Any]]) -> None:
-    """A line for each cell, the mean score of each strategy."""
-    cells: dict[tuple[Any, ...], dict[str, str]] = {}
-    for row in rows:
-        cell = tuple(row[key] for key in ("shape", "dimensions", "periods", "budget"))
-        cells.setdefault(cell, {})[row["strategy"]] = f"{row['score']:.2f}"
-    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
-    table = Table("matrices", "d", "periods", "budget", *strategies, title="(V - random) / (oracle - random)")
-    for cell, scores in cells.items():
-        table.add_row(*map(str, cell), *(scores[strategy] for strategy in strategies))
-    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +15,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl.agents import TaskSelector
+from orl.context import ContextSpace
 from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import tables
 from orl.scripts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
 from orl.scripts.launching import Launching
+from orl.scripts.registry import ACTING, PRESETS
 from orl.scripts.run_folder import RunFolder
+from orl.scripts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.selection_figures import coverage_figure, gap_figure, matrix_figure, model_figure
 from orl.scripts.sources import Recipe, Sources
-from orl.scripts.trainers import make_trainer
+from orl.scripts.trainers import PopulationTrainer, Trainer
 
 Chosen = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
 Baseline = Literal["random", "equidistant", "multi-task"]
@@ -134,3 +139,33 @@ class Select:
         model_figure(recipe.space, recipe.contexts, selector, title, path / "model.png")
         gap_figure(recipe.space, selector, title, path / "gap.png")
         coverage_figure(found, title, path / "coverage.png")
+
+
+def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpace, device: str) -> Trainer:
+    """The trainer that a command line names.
+
+    Args:
+        name: of one of our presets that act, or `sb3:` and the name of an algorithm.
+        settings: `name=value`, values as in JSON.
+        env: Gymnasium id.
+        space: its variables that differ.
+        device: auto, cpu, cuda or cuda:1.
+
+    Raises:
+        ValueError: an unknown trainer, or a setting of another form.
+    """
+    acting = [preset for preset, (kind, _) in PRESETS.items() if kind in ACTING]
+    if name not in acting and not name.startswith(SB3):
+        raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
+    values = dict(_setting(text) for text in settings)
+    return (SB3Trainer if name.startswith(SB3) else PopulationTrainer)(name, values, env, space, device)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--settings {text}: write NAME=VALUE, as in hidden_sizes=[64,64] batch_size=64")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
@@ -28,6 +29,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "multi-task": {"color": "#d55e00"},
 }  # Okabe and Ito's palette; the selection itself is blue
 BLUE = "#0072b2"
+NUMBERED = 10  # stars with their place in the order; more would hide each other
 
 
 def matrix_figure(
@@ -42,12 +44,12 @@ def matrix_figure(
     figure, axes = plt.subplots(figsize=(6.0, 5.0), layout="constrained")
     drawn = axes.imshow(matrix, origin="lower", interpolation="nearest", aspect="equal")
     axes.plot(sources, sources, "*", color="white", markeredgecolor="black", markersize=11, linestyle="none")
-    for number, source in enumerate(sources.tolist(), start=1):
+    for number, source in enumerate(sources[:NUMBERED].tolist(), start=1):
         axes.annotate(str(number), (source, source), xytext=(6, 5), textcoords="offset points", fontsize=7)
     figure.colorbar(drawn, label="return")
     _label(axes, "x", space, contexts, "target")
     _label(axes, "y", space, contexts, "source")
-    axes.set_title(f"{title}: stars are the chosen sources, in order", fontsize=9)
+    axes.set_title(f"{title}: stars are chosen sources", fontsize=9)
     save(figure, path)
 
 
@@ -103,7 +105,7 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
 
 
 def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
-    """Mean return of all contexts against the number of sources; the band of random is 95 % of its draws."""
+    """Mean return of all contexts against the number of sources, with the bands that there are."""
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for each in found:
         style = STYLES.get(each.name, {"color": BLUE})
@@ -117,6 +119,7 @@ def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
             axes.plot(each.sources, each.returns, label=each.name, **style)
         if each.low is not None and each.high is not None and len(each.sources) > 1:
             axes.fill_between(each.sources, each.low, each.high, alpha=0.15, color=style["color"], linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trained sources")
     axes.set_ylabel("mean return of all contexts")
     axes.set_title(title, fontsize=9)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
 
 from orl import statistics
 from orl.agents import TaskSelector
@@ -103,3 +105,15 @@ def comparison_rows(tables: FloatArray, strategies: Sequence[str], budgets: Sequ
                 }
             )
     return rows
+
+
+def show(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+    """Print a line for each cell, told apart by `keys`, with the mean score of each strategy."""
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault(tuple(row[key] for key in keys), {})[row["strategy"]] = f"{row['score']:.2f}"
+    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    table = Table(*keys, *strategies, title="(V - random) / (oracle - random)")
+    for cell, scores in cells.items():
+        table.add_row(*map(str, cell), *(scores[strategy] for strategy in strategies))
+    Console().print(table)
