@@ -52,7 +52,8 @@ class Select:
     """How contexts are chosen."""
     trainer: str = "sac"
     """A preset that acts, such as sac or speq, whose networks are small here (64 x 64, batches of 64, learning rate
-    1e-3, 500 random steps); or sb3:PPO, sb3:DQN, ... of Stable-Baselines3."""
+    1e-3, 500 random steps; where no target entropy is published, minus the number of action dimensions); or sb3:PPO,
+    sb3:DQN, ... of Stable-Baselines3."""
     settings: tuple[str, ...] = ()
     """Hyperparameters of the trainer, NAME=VALUE, as in hidden_sizes=[64,64] utd_ratio=0.5."""
     steps: int = 3_000

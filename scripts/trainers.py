@@ -6,6 +6,7 @@ Shape key: P policies, n copies of the environment for each, d context variables
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,9 @@ class PopulationTrainer(Trainer):
         if all(checkpoint.numbers(folder / name) for name in checkpoint.learner_names(seeds)):
             agent = self._kind.load(place, device=self.device)
         else:
-            agent = self._kind(self.env, self._config(steps), seed=list(seeds), device=self.device)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "no published target entropy")  # `orl select --help` says which
+                agent = self._kind(self.env, self._config(steps), seed=list(seeds), device=self.device)
         agent.connect(environment)
         saved = agent.steps
         for moment in loop.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():

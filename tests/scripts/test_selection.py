@@ -20,7 +20,7 @@ ENV, DISCRETE = "orl/ContextPendulum-v0", "orl/ContextCartPoleDiscrete-v0"
 GRID = "length=0.5:2:4"
 SMALL = (
     "--steps", 24, "--episodes", 2, "--device", "cpu", "--checkpoint-every", 5,
-    "--settings", "hidden_sizes=[8]", "batch_size=8", "learning_starts=10", "target_entropy=-1",
+    "--settings", "hidden_sizes=[8]", "batch_size=8", "learning_starts=10",
 )  # fmt: skip
 TINY_PPO = ("n_steps=8", "batch_size=8", "n_epochs=1", 'policy_kwargs={"net_arch":[8]}')
 TINY_DQN = ("learning_starts=4", "buffer_size=50", "batch_size=4", 'policy_kwargs={"net_arch":[8]}')
