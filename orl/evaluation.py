@@ -91,13 +91,13 @@ def _play(
 ) -> Evaluation:
     same_step = environment.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
     observations, _ = environment.reset(seed=seeds)  # type: ignore[arg-type]
-    count = len(seeds)
+    count, whole = len(seeds), environment.action_space.shape
     returns, lengths, running = np.zeros(count), np.zeros(count, np.int64), np.ones(count, bool)
     infos: dict[str, NDArray[Any]] = {}
     traces: dict[str, list[NDArray[np.float64]]] = {key: [] for key in record}
     while running.any():
         actions = policy.act(observations.reshape(*shape, -1), deterministic=deterministic)
-        observations, rewards, terminated, truncated, step_infos = environment.step(actions.reshape(count, -1))
+        observations, rewards, terminated, truncated, step_infos = environment.step(actions.reshape(whole))
         returns += np.where(running, rewards, 0.0)
         lengths += running
         ended = terminated | truncated

@@ -17,19 +17,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from orl import checkpoint
-from orl.agents import TaskSelector
 from orl.agents.mbtl_strategies import Strategy
 from orl.progress import progress
-from orl.statistics import interval
+from orl.scripts.selection_replay import compare, comparison_rows, show
 
 FloatArray = NDArray[np.float64]
 Shape = Literal["sloped", "distance", "mixed", "noisy", "flat"]
 GRIDS = {1: (200,), 2: (15, 15), 3: (6, 6, 6)}  # dimensions: tasks per dimension
-DRAWS = 100  # of random sources
 
 
 def grid(dimensions: int) -> FloatArray:
@@ -89,21 +85,6 @@ def _flattened(generator: np.random.Generator, cost: FloatArray) -> FloatArray:
     return np.asarray(scale * (1 - np.exp(-cost / scale)))
 
 
-def value(matrix: FloatArray, sources: NDArray[np.int64]) -> float:
-    """V: the mean over targets of the best score of the sources."""
-    return float(matrix[sources].max(0).mean())
-
-
-def select(contexts: FloatArray, matrix: FloatArray, strategy: Strategy, budget: int, seed: int) -> NDArray[np.int64]:
-    """The sources (budget,) of a strategy that is told the rows it asks for."""
-    full = matrix if strategy == "sequential-oracle" else None
-    selector = TaskSelector(contexts, strategy, budget, seed=seed, matrix=full)
-    for _ in range(budget):
-        index = selector.ask()
-        selector.tell(index, matrix[index])
-    return selector.sources
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """(V - random) / (oracle - random) at budgets N/10 and N/5; random is the mean of 100 draws."""
@@ -136,63 +117,24 @@ class Benchmark:
         results = {"config": config, "versions": checkpoint.versions(), "seconds": time.perf_counter() - start}
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
-        show(rows)
+        show(rows, ("shape", "dimensions", "periods", "budget"))
 
-    def compare(self, shape: Shape, dimensions: int, seed: int, periods: float) -> list[list[float]]:
+    def compare(self, shape: Shape, dimensions: int, seed: int, periods: float) -> FloatArray:
         """For one matrix: random, oracle and every strategy, each at both budgets; all by scores without noise."""
         contexts, told = closed_form_matrix(shape, dimensions, seed, periods)
         matrix = closed_form_matrix("mixed", dimensions, seed, periods)[1] if shape == "noisy" else told
-        budgets = (len(contexts) // 10, len(contexts) // 5)
-        generator = np.random.default_rng(seed)
-        draws = [generator.permutation(len(contexts)) for _ in range(DRAWS)]
-        table = [[float(np.mean([value(matrix, draw[:budget]) for draw in draws])) for budget in budgets]]
-        for strategy in ("sequential-oracle", *self.strategies):
-            seen = matrix if strategy == "sequential-oracle" else told
-            plans = {
-                each: select(contexts, seen, strategy, each, seed) for each in budgets[strategy != "equidistant" :]
-            }
-            table.append([value(matrix, plans.get(each, plans[budgets[1]])[:each]) for each in budgets])
-        return table
+        return compare(contexts, told, matrix, self.strategies, budgets(len(contexts)), seed)
 
     def rows(self, shape: Shape, dimensions: int, periods: float, tables: FloatArray) -> list[dict[str, Any]]:
         """One row for each strategy and budget, from tables (matrices, random, oracle and strategies, budgets)."""
-        rows = []
-        random, best = tables[:, 0], tables[:, 1]
-        scores = (tables - random[:, None]) / (best - random)[:, None]
         count = len(grid(dimensions))
-        for place, strategy in enumerate(self.strategies, start=2):
-            for column, budget in enumerate((count // 10, count // 5)):
-                values = scores[:, place, column]
-                rows.append(
-                    {
-                        "shape": shape,
-                        "dimensions": dimensions,
-                        "periods": periods,
-                        "tasks": count,
-                        "budget": budget,
-                        "strategy": strategy,
-                        "score": float(values.mean()),
-                        "interval": interval(values, np.mean) if self.matrices > 1 else None,
-                        "lowest": float(values.min()),
-                        "value": float(tables[:, place, column].mean()),
-                        "random_value": float(random[:, column].mean()),
-                        "oracle_value": float(best[:, column].mean()),
-                    }
-                )
-        return rows
+        cell = {"shape": shape, "dimensions": dimensions, "periods": periods, "tasks": count}
+        return [cell | row for row in comparison_rows(tables, self.strategies, budgets(count))]
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """A line for each cell, the mean score of each strategy."""
-    cells: dict[tuple[Any, ...], dict[str, str]] = {}
-    for row in rows:
-        cell = tuple(row[key] for key in ("shape", "dimensions", "periods", "budget"))
-        cells.setdefault(cell, {})[row["strategy"]] = f"{row['score']:.2f}"
-    strategies = list(dict.fromkeys(row["strategy"] for row in rows))
-    table = Table("matrices", "d", "periods", "budget", *strategies, title="(V - random) / (oracle - random)")
-    for cell, scores in cells.items():
-        table.add_row(*map(str, cell), *(scores[strategy] for strategy in strategies))
-    Console().print(table)
+def budgets(tasks: int) -> tuple[int, int]:
+    """A tenth and a fifth of the tasks."""
+    return tasks // 10, tasks // 5
 
 
 if __name__ == "__main__":

@@ -18,12 +18,16 @@ TITLES = {
     "zero_shot_score": "zero-shot score",
     "zero_shot_interval": "95 % interval",
     "worst": "worst",
+    "strategy": "strategy",
+    "sources": "sources",
     "normalized_score": "score",
     "interval": "95 % interval",
     "return": "return",
     "critic_updates": "updates",
     "training_seconds": "seconds",
     "laps": "laps",
+    "regret": "regret",
+    "share_of_oracle": "of oracle",
     "best_normalized_score": "best",
     "seeds": "seeds",
 }
@@ -45,7 +49,7 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     title = ", ".join([title, *facts] if title else facts)
     table = Table(title=title or None, title_justify="left")
     for key in columns:
-        is_text = key in ("dataset", "env", "agent", "rewards", "context", "split")
+        is_text = key in ("dataset", "env", "agent", "rewards", "context", "split", "strategy")
         table.add_column(TITLES[key], justify="left" if is_text else "right", no_wrap=key != "dataset", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
@@ -70,4 +74,6 @@ def cell(key: str, value: Any) -> str:
         return f"{value[0]:.1f} to {value[1]:.1f}"
     if key in ("critic_updates", "training_seconds"):
         return f"{value:,.0f}"
+    if key == "share_of_oracle":
+        return f"{value:.2f}"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
