@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from orl.scripts.run_folder import RunFolder
 from orl.scripts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.selection_figures import coverage_figure, gap_figure, matrix_figure, model_figure
 from orl.scripts.sources import Recipe, Sources
-from orl.scripts.trainers import PopulationTrainer, Trainer
+from orl.scripts.trainers import PopulationTrainer, Trainer, read_settings
 
 Chosen = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
 Baseline = Literal["random", "equidistant", "multi-task"]
@@ -158,15 +157,5 @@ def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpa
     acting = [preset for preset, (kind, _) in PRESETS.items() if kind in ACTING]
     if name not in acting and not name.startswith(SB3):
         raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
-    values = dict(_setting(text) for text in settings)
-    return (SB3Trainer if name.startswith(SB3) else PopulationTrainer)(name, values, env, space, device)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--settings {text}: write NAME=VALUE, as in hidden_sizes=[64,64] batch_size=64")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    kind = SB3Trainer if name.startswith(SB3) else PopulationTrainer
+    return kind(name, read_settings(settings), env, space, device)

@@ -6,7 +6,7 @@ Shape key: P policies, n copies of the environment for each, d context variables
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import Any
 
 from orl import checkpoint, loop
 from orl.agent import Agent
+from orl.agents.sac import TARGET_ENTROPY, family
 from orl.configuration import make_config
 from orl.context import ContextSpace, Floats
 from orl.evaluation import Policy, make_vector
@@ -23,6 +24,12 @@ from orl.spaces import Spaces
 
 # Of our agents, unless settings say otherwise: small networks that learn small tasks in a few thousand steps.
 SMALL = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 500}
+BODY = {"hidden_sizes": (128, 128), "batch_size": 128, "learning_starts": 1_000}
+SUITED: dict[str, dict[str, Any]] = {  # by environment, on top of that
+    # A reward of 1 per step: values climb to 1 / (1 - discount) as fast as the targets follow.
+    "orl/ContextCartPole-v0": {"batch_size": 128, "tau": 0.05},
+    **{f"orl/Context{body}-v0": BODY for body in ("Hopper", "HalfCheetah", "Walker2d", "Ant")},
+}
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,7 @@ class PopulationTrainer(Trainer):
         if all(checkpoint.numbers(folder / name) for name in checkpoint.learner_names(seeds)):
             agent = self._kind.load(place, device=self.device)
         else:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "no published target entropy")  # `orl select --help` says which
-                agent = self._kind(self.env, self._config(steps), seed=list(seeds), device=self.device)
+            agent = self._kind(self.env, self._config(steps), seed=list(seeds), device=self.device)
         agent.connect(environment)
         saved = agent.steps
         for moment in loop.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
@@ -105,7 +110,41 @@ class PopulationTrainer(Trainer):
         return PRESETS[self.name][0]
 
     def _config(self, steps: int) -> Any:
-        """The preset, small, with the settings; a buffer that is never full need not be larger than the steps."""
-        config = make_config(self._kind.Config, PRESETS[self.name][1], SMALL | dict(self.settings))
-        room = max(steps, config.learning_starts + 1)
-        return dataclasses.replace(config, buffer_size=min(config.buffer_size, room))
+        return small_config(self.name, self.settings, self.env, steps)
+
+
+def small_config(name: str, settings: Mapping[str, Any], env: str, steps: int) -> Any:
+    """A preset made small, as it suits the environment, with settings of one's own.
+
+    A buffer that is never full need not be larger than the steps; where no target entropy is published, it is minus the
+    number of action dimensions.
+
+    Raises:
+        ValueError: an unknown setting, or a value that is refused.
+    """
+    kind, preset = PRESETS[name]
+    config: Any = make_config(kind.Config, preset, SMALL | SUITED.get(env, {}) | dict(settings))
+    spaces = Spaces.of(env)
+    entropy = config.target_entropy
+    if entropy is None and family(spaces) not in TARGET_ENTROPY:
+        entropy = -float(spaces.action_size)
+    room = min(config.buffer_size, max(steps, config.learning_starts + 1))
+    return dataclasses.replace(config, buffer_size=room, target_entropy=entropy)
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Hyperparameters of a command line, each `name=value` with a value as in JSON; other text is a string.
+
+    Raises:
+        ValueError: no `=`.
+    """
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--settings {text}: write NAME=VALUE, as in hidden_sizes=[64,64] batch_size=64")
+        try:
+            values[name] = json.loads(value)
+        except json.JSONDecodeError:
+            values[name] = value
+    return values

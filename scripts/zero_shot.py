@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from orl import statistics
-from orl.agents import SACConfig
 from orl.agents.contextual import ContextualConfig
 from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET
 from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
@@ -21,18 +20,16 @@ from orl.execution import Execution
 from orl.scripts import tables
 from orl.scripts.context_splits import splits
 from orl.scripts.run_folder import RunFolder
+from orl.scripts.trainers import read_settings, small_config
 from orl.scripts.zero_shot_figures import return_figure, score_figure, weight_figure
 from orl.scripts.zero_shot_methods import Task
 from orl.scripts.zero_shot_trial import Trial
 
 GRIDS = {  # by environment, where --contexts is not given
     "orl/ContextPendulum-v0": "mass=0.25:2:7,length=0.25:2:7",
-    "orl/ContextCartPole-v0": "mass=0.25:4:7,length=0.25:4:7",
-    "orl/ContextHalfCheetah-v0": "target_speed=0.5:4:12",
+    "orl/ContextCartPole-v0": "mass=0.25:4:5,length=0.25:4:5",
+    "orl/ContextHalfCheetah-v0": "target_speed=0.5:3:12",
 }
-SPECIALIST = SACConfig(  # small networks for small environments; our choice
-    hidden_sizes=(64, 64), batch_size=64, learning_rate=1e-3, learning_starts=500, buffer_size=100_000
-)
 SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
 METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes
     "hyperzero": dataclasses.replace(HYPERZERO_PRESET, hidden_sizes=(128,), **SMALL),
@@ -58,8 +55,10 @@ class ZeroShot:
     """Grid, as in mass=0.5:2:7,length=0.5:2:7; by default one that is made for the environment."""
     steps: int = 15_000
     """Environment steps of each specialist."""
-    specialist: SACConfig = SPECIALIST
-    """Hyperparameters of the specialists, which do not see their context; their discount holds everywhere."""
+    trainer: Literal["sac", "redq", "droq", "speq", "speq-auto"] = "sac"
+    """What trains the specialists, small as in `orl select`; they do not see their contexts."""
+    settings: tuple[str, ...] = ()
+    """Its hyperparameters, NAME=VALUE, as in hidden_sizes=[64,64] discount=0.98; the discount holds everywhere."""
     methods: tuple[Literal["hyperzero", "hyperzero-paper", "concatenation", "uvfa"], ...] = (
         "hyperzero",
         "concatenation",
@@ -139,23 +138,25 @@ class ZeroShot:
         if self.shots and "hyperzero" not in self.methods:
             raise ValueError("--shots: fine-tuning needs hyperzero among --methods")
         splits(space, contexts, self.first_seed)
+        small_config(self.trainer, read_settings(self.settings), self.env, self.steps)
 
     def _trial(self, task: Task, seed: int, folder: Path) -> Trial:
         """One seed, from the specialists to the returns."""
-        specialist = dataclasses.replace(self.specialist, execution=self.execution)
+        settings = read_settings(self.settings) | {"execution": self.execution}
+        config = small_config(self.trainer, settings, self.env, self.steps)
         shared: dict[str, Any] = {
             "contexts": task.space,
-            "discount": specialist.discount,
+            "discount": config.discount,
             "execution": self.execution,
         }
         trial = Trial(task, seed, folder)
-        agent = trial.specialists(self.grid, self.steps, specialist)
+        agent = trial.specialists(self.trainer, config, self.grid, self.steps)
         trial.measure(agent)
         data = trial.data(agent, self.data_episodes, self.labels)
         trial.learn({name: dataclasses.replace(METHODS[name], **shared) for name in self.methods}, data, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
         if self.randomized:
-            trial.randomize(specialist, self.steps)
+            trial.randomize(config, self.steps)
         return trial
 
     def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:

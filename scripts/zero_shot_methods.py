@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.agents import BC, SAC, ContextualCloning, HyperZero, SACConfig
+from orl.agents import BC, SAC, SPEQ, ContextualCloning, HyperZero
 from orl.agents.contextual import ContextualAgent, ContextualConfig
 from orl.agents.few_shot import few_shot
 from orl.context import ContextSpace, Floats
@@ -117,7 +117,7 @@ class Average:
 
     population = 1
 
-    def __init__(self, agent: SAC, learners: Indices) -> None:
+    def __init__(self, agent: SAC | SPEQ, learners: Indices) -> None:
         self.agent = agent.select(learners.tolist())
 
     def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:
@@ -126,11 +126,12 @@ class Average:
         return np.asarray(self.agent.act(everyone, deterministic=deterministic).mean(0, keepdims=True))
 
 
-def randomized(task: Task, config: SACConfig, split: Split, steps: int, seed: int) -> Returns:
+def randomized(task: Task, config: Any, split: Split, steps: int, seed: int) -> Returns:
     """(N, E) of one policy trained in all training contexts at once, for all the steps of their specialists."""
     train = task.contexts[split.train]
     environment = make_vector(task.env, len(train), contexts=task.space.ranges, context=train.tolist())
-    agent = SAC(environment, config, seed=seed, device=task.device)
+    kind: type[SAC | SPEQ] = SPEQ if isinstance(config, SPEQ.Config) else SAC
+    agent = kind(environment, config, seed=seed, device=task.device)
     agent.learn(steps * len(train), progress_bar=True)
     played: Returns = task.play(agent)[0]
     return played

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.agents import SAC, HyperZero, RewardModel, SACConfig
+from orl.agents import SAC, SPEQ, HyperZero, RewardModel
 from orl.agents.contextual import ContextualConfig
 from orl.dataset import Dataset
 from orl.datasets.episodes import to_dataset
 from orl.scripts.context_splits import splits
+from orl.scripts.registry import load_agent
 from orl.scripts.reward_kinds import complete
 from orl.scripts.specialist_data import specialist_episodes
 from orl.scripts.specialists import Specialists
@@ -40,13 +42,13 @@ class Trial:
         self.learned: dict[str, Returns] = {}  # (S, N, E) each
         self.others: dict[str, dict[str, Returns]] = {split.name: {} for split in self.splits}  # (K, E) each
 
-    def specialists(self, grid: str, steps: int, config: SACConfig) -> SAC:
-        """One for each context, trained together."""
+    def specialists(self, trainer: str, config: Any, grid: str, steps: int) -> SAC | SPEQ:
+        """One for each context, trained together by a preset that acts."""
         count = len(self.task.contexts)
         training = Specialists(
             self.task.env,
             config,
-            agent="sac",
+            agent=trainer,
             contexts=grid,
             steps=steps,
             first_seed=self.seed * count,
@@ -57,9 +59,10 @@ class Trial:
             out=self.folder / "specialists",
         )
         training.results()
-        return SAC.load(self.folder / "specialists", device=self.task.device)
+        agent: Any = load_agent(self.folder / "specialists", self.task.device)
+        return agent  # type: ignore[no-any-return]
 
-    def measure(self, agent: SAC) -> None:
+    def measure(self, agent: SAC | SPEQ) -> None:
         """Every specialist in every context, random actions, and the average of the training specialists."""
         task = self.task
         self.transfer: Returns = self.stages("transfer", lambda: task.play(agent))
@@ -70,7 +73,7 @@ class Trial:
             "average", lambda: np.stack([task.play(Average(agent, split.train))[0] for split in self.splits])
         )
 
-    def data(self, agent: SAC, episodes: int, labels: float | None) -> Dataset:
+    def data(self, agent: SAC | SPEQ, episodes: int, labels: float | None) -> Dataset:
         """What the specialists did; rewards that were not kept are imputed."""
         task = self.task
         played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
@@ -105,7 +108,7 @@ class Trial:
                 for name, returns in zip((f"hyperzero, {number} shots", f"{number} shots"), made, strict=True):
                     self.others[split.name][name] = returns
 
-    def randomize(self, config: SACConfig, steps: int) -> None:
+    def randomize(self, config: Any, steps: int) -> None:
         """One policy for all training contexts of each split, trained online."""
         for split in self.splits:
             made = self.stages(

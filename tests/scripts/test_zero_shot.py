@@ -20,8 +20,8 @@ from orl.scripts.zero_shot_returns import Scale, Stages
 
 ENV = "orl/ContextPendulum-v0"
 SMALL = (
-    "--env", "orl/ContextCartPole-v0", "--contexts", "mass=0.25:4:8", "--steps", 30, "--specialist.learning-starts", 10, "--specialist.hidden-sizes", 4,
-    "--specialist.batch-size", 8, "--specialist.target-entropy", -1, "--updates", 5, "--data-episodes", 1,
+    "--env", "orl/ContextCartPole-v0", "--contexts", "mass=0.25:4:8", "--steps", 30,
+    "--settings", "learning_starts=10", "hidden_sizes=[4]", "batch_size=8", "--updates", 5, "--data-episodes", 1,
     "--eval-episodes", 1, "--shots", 1, "--shot-updates", 3, "--device", "cpu", "--out", "run",
 )  # fmt: skip
 Run = Callable[..., None]
@@ -123,6 +123,8 @@ def _interrupt(*arguments: Any) -> None:
         (("--labels", "0"), "--labels 0.0: the share"),
         (("--shots", "11"), "--shots (11,): give numbers from 1 to the 10"),
         (("--methods", "uvfa"), "needs hyperzero among --methods"),
+        (("--settings", "tau=2"), "SACConfig.tau=2"),
+        (("--settings", "tau"), "--settings tau: write NAME=VALUE"),
         (("--steps", "0"), "--steps 0: give 1 or more"),
     ],
 )
