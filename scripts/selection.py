@@ -87,7 +87,7 @@ class Select:
         trainer.check(self.steps)
         self.launching.check()
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_KEPT}
-        name = f"select-{self.trainer}-{self.env}".replace("/", "-").replace(":", "-")
+        name = f"{type(self).__name__.lower()}-{self.trainer}-{self.env}".replace("/", "-").replace(":", "-")
         folder = RunFolder.open(self.out or Path("runs") / name, kept)
         recipe = Recipe(
             trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
@@ -101,14 +101,7 @@ class Select:
 
     def _select(self, folder: RunFolder, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
         recipe = sources.recipe
-        if self.full_matrix:  # all of them side by side: what is chosen is there then
-            sources.rows(range(len(recipe.contexts)))
-        while len(selector.sources) < self.budget:
-            asked = selector.ask(self.batch)
-            for index, row in zip(asked, sources.rows(asked), strict=True):
-                selector.tell(index, row)
-                about = f"source {len(selector.sources)} of {self.budget}: {recipe.space.text(recipe.contexts[index])}"
-                Console().print(f"{about}; mean return of all contexts {selector.coverage.mean():.1f}", soft_wrap=True)
+        self.choose(selector, sources)
         multi_task = sources.multi_task_row(self.budget) if "multi-task" in self.baselines else None
         if not self.full_matrix:
             sources.rows(self._others(selector))
@@ -119,6 +112,18 @@ class Select:
         write_coverages(folder.path / "coverage.csv", found)
         rows = result_rows(found, env=self.env, agent=self.trainer, seed=self.seed)
         return folder.finish(rows, sources=selector.sources.tolist(), training_seconds=sources.seconds())
+
+    def choose(self, selector: TaskSelector, sources: Sources) -> None:
+        """Ask, train and tell until the budget is spent."""
+        recipe = sources.recipe
+        if self.full_matrix:  # all of them side by side: what is chosen is there then
+            sources.rows(range(len(recipe.contexts)))
+        while len(selector.sources) < self.budget:
+            asked = selector.ask(self.batch)
+            for index, row in zip(asked, sources.rows(asked), strict=True):
+                selector.tell(index, row)
+                about = f"source {len(selector.sources)} of {self.budget}: {recipe.space.text(recipe.contexts[index])}"
+                Console().print(f"{about}; mean return of all contexts {selector.coverage.mean():.1f}", soft_wrap=True)
 
     def _others(self, selector: TaskSelector) -> list[int]:
         """What the baselines would have trained."""

@@ -11,9 +11,6 @@ from typing import Any, Literal
 import numpy as np
 
 from orl import statistics
-from orl.agents.contextual import ContextualConfig
-from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET
-from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.context import ContextSpace, Floats
 from orl.envs.contextual_copies import offered_contexts
 from orl.execution import Execution
@@ -22,20 +19,13 @@ from orl.scripts.context_splits import splits
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.trainers import read_settings, small_config
 from orl.scripts.zero_shot_figures import return_figure, score_figure, weight_figure
-from orl.scripts.zero_shot_methods import Task
+from orl.scripts.zero_shot_methods import METHODS, Task
 from orl.scripts.zero_shot_trial import Trial
 
 GRIDS = {  # by environment, where --contexts is not given
     "orl/ContextPendulum-v0": "mass=0.25:2:7,length=0.25:2:7",
     "orl/ContextCartPole-v0": "mass=0.25:4:5,length=0.25:4:5",
     "orl/ContextHalfCheetah-v0": "target_speed=0.5:3:12",
-}
-SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
-METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes
-    "hyperzero": dataclasses.replace(HYPERZERO_PRESET, hidden_sizes=(128,), **SMALL),
-    "hyperzero-paper": HYPERZERO_PAPER_PRESET,
-    "concatenation": dataclasses.replace(CONCATENATION_PRESET, hidden_sizes=(128, 128), **SMALL),
-    "uvfa": dataclasses.replace(UVFA_PRESET, hidden_sizes=(128, 128), **SMALL),
 }
 
 

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from orl.agents import BC, SAC, SPEQ, ContextualCloning, HyperZero
 from orl.agents.contextual import ContextualAgent, ContextualConfig
+from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET
 from orl.agents.few_shot import few_shot
+from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.evaluation import evaluate, make_vector
@@ -24,6 +26,13 @@ from orl.scripts.context_splits import Indices, Split
 from orl.scripts.transfer import transfer_returns
 from orl.scripts.zero_shot_returns import Returns, Scale
 
+SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
+METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes
+    "hyperzero": replace(HYPERZERO_PRESET, hidden_sizes=(128,), **SMALL),
+    "hyperzero-paper": HYPERZERO_PAPER_PRESET,
+    "concatenation": replace(CONCATENATION_PRESET, hidden_sizes=(128, 128), **SMALL),
+    "uvfa": replace(UVFA_PRESET, hidden_sizes=(128, 128), **SMALL),
+}
 LOOKS = 5  # at the validation contexts, evenly over training
 
 
