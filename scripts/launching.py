@@ -8,19 +8,20 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from orl import checkpoint
-from orl.launcher import Job, Launcher
+from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
 from orl.progress import progress
 from orl.scripts.run_folder import RunFolder
 
 SECONDS = ("seconds", "training_seconds")
+Run = Callable[[Sequence[Job]], list[Path]]
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,33 @@ class Launching:
         options: dict[str, Any] = {"workers": self.workers, "gpus": self.gpus_per_job, "retries": self.retries}
         return Launcher(folder, self.launcher, **options)
 
+    @contextlib.contextmanager
+    def started(self, folder: Path) -> Iterator[Run]:
+        """A function that does jobs, each in its folder below `folder`, and returns these when all are finished."""
+        if self.launcher == "population":
+            yield lambda jobs: [_done_here(job, folder / job.id) for job in jobs]
+            return
+        with self._launcher(folder) as launcher:
+
+            def run(jobs: Sequence[Job]) -> list[Path]:
+                futures = [launcher.submit(job) for job in jobs]
+                with progress("jobs", len(jobs), visible=self.launcher != "serial" and len(jobs) > 0) as advance:
+                    for _ in as_completed(futures):
+                        advance(1)
+                return launcher.map(jobs)
+
+            yield run
+
     def run(self, jobs: Sequence[Job], folder: Path) -> list[Path]:
         """Folders of the jobs, below `folder`, when all are finished."""
-        with self._launcher(folder) as launcher:
-            futures = [launcher.submit(job) for job in jobs]
-            with progress("jobs", len(jobs), visible=self.launcher != "serial") as advance:
-                for _ in as_completed(futures):
-                    advance(1)
-            return launcher.map(jobs)
+        with self.started(folder) as run:
+            return run(jobs)
+
+
+def _done_here(job: Job, folder: Path) -> Path:
+    if not (folder / MARKER).exists():
+        job.work(folder)
+    return folder
 
 
 def gather(folder: RunFolder, parts: Sequence[Path], seeds: Sequence[str]) -> None:

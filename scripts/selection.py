@@ -23,7 +23,7 @@ from orl.scripts.registry import ACTING, PRESETS
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.selection_figures import coverage_figure, gap_figure, matrix_figure, model_figure
-from orl.scripts.sources import Recipe, Sources
+from orl.scripts.sources import JOBS, Recipe, Sources
 from orl.scripts.trainers import PopulationTrainer, Trainer, read_settings
 
 Chosen = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
@@ -94,7 +94,9 @@ class Select:
         )  # fmt: skip
         results = folder.finished()
         if results is None:
-            results = self._select(folder, selector, Sources(folder.path, recipe, self.launching, folder.config))
+            with self.launching.started(folder.path / JOBS) as run:
+                sources = Sources(folder.path, recipe, self.launching, run, folder.config)
+                results = self._select(folder, selector, sources)
         else:
             Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
         tables.show(results["rows"])

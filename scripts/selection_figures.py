@@ -112,7 +112,8 @@ def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
         if each is found[0]:
             style = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
         if each.name == "independent":
-            axes.axhline(each.returns[0], label=f"independent: {each.sources[0]} sources", **style)
+            about = f"independent: {each.sources[0]} sources{', estimated' if each.low is not None else ''}"
+            axes.axhline(each.returns[0], label=about, **style)
         elif len(each.sources) == 1:
             axes.plot(each.sources, each.returns, marker="s", linestyle="none", color=style["color"], label=each.name)
         else:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from orl import checkpoint
 from orl.context import ContextSpace, Floats
 from orl.launcher import MARKER, Job
-from orl.scripts.launching import Launching
+from orl.scripts.launching import Launching, Run
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.trainers import Trainer
 from orl.scripts.transfer import transfer_returns
 
 FACTS = "source.json"  # of a kept policy, written last
+JOBS = "jobs"  # folder of those that train, in that of the run
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,25 @@ class Sources:
         folder: of the run; source K is in `source-K`.
         recipe: how they are made.
         launching: where they are trained.
+        run: what `launching` started, in `folder/JOBS`.
         settings: of the run, JSON-able: with the sources of a job they are its name.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, launching: Launching, settings: dict[str, Any]) -> None:
-        self.folder, self.recipe, self.launching, self.settings = folder.resolve(), recipe, launching, settings
+    def __init__(self, folder: Path, recipe: Recipe, launching: Launching, run: Run, settings: dict[str, Any]) -> None:
+        self.folder, self.recipe, self.settings = folder.resolve(), recipe, settings
+        self.launching, self.run = launching, run
 
     def rows(self, indices: Sequence[int]) -> NDArray[np.float64]:
         """Mean returns (n, N) of these sources in all contexts; those that are missing are trained first."""
         missing = [index for index in indices if not (self._place(index) / FACTS).exists()]
         size = max(self.launching.side_by_side(len(missing)), 1)
-        self._do([self._job({"sources": missing[i : i + size]}) for i in range(0, len(missing), size)])
+        self.run([self._job({"sources": missing[i : i + size]}) for i in range(0, len(missing), size)])
         return np.array([self._row(self._place(index)) for index in indices])
 
     def multi_task_row(self, sources: int) -> NDArray[np.float64]:
         """Mean returns (N,) of one policy, trained in copies of all contexts for as many steps as `sources` sources."""
         if not (self.folder / "multi-task" / FACTS).exists():
-            self._do([self._job({"multi_task_steps": sources * self.recipe.steps})])
+            self.run([self._job({"multi_task_steps": sources * self.recipe.steps})])
         return self._row(self.folder / "multi-task")
 
     def matrix(self) -> NDArray[np.float64]:
@@ -81,7 +84,7 @@ class Sources:
 
     def seconds(self) -> float:
         """Of training and evaluation, over all jobs that finished."""
-        return float(sum(checkpoint.read_json(file)["seconds"] for file in self.folder.glob(f"jobs/*/{MARKER}")))
+        return float(sum(checkpoint.read_json(file)["seconds"] for file in self.folder.glob(f"{JOBS}/*/{MARKER}")))
 
     def _place(self, index: int) -> Path:
         return self.folder / f"source-{index}"
@@ -91,14 +94,6 @@ class Sources:
 
     def _job(self, what: dict[str, Any]) -> Job:
         return Job(functools.partial(make_policies, self.recipe, self.folder, **what), self.settings | what)
-
-    def _do(self, jobs: Sequence[Job]) -> None:
-        folder = self.folder / "jobs"
-        if jobs and self.launching.launcher != "population":
-            self.launching.run(jobs, folder)
-            return
-        for job in jobs:
-            job.work(folder / job.id)
 
 
 def make_policies(
