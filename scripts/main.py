@@ -30,6 +30,10 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
     "specialists": ("specialists:SpecialistVerbs", "Train one policy for each context, all of them together."),
     "zero-shot": ("zero_shot:ZeroShot", "Policies for contexts that nobody trained on, from a hypernetwork."),
     "select": ("selection:Select", "Choose the few contexts worth training in (MBTL), and train there."),
+    "generalist": (
+        "generalist:Generalist",
+        "One policy for all contexts from a few well-chosen ones: MBTL and HyperZero.",
+    ),
     "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),
