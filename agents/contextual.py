@@ -243,7 +243,7 @@ class ContextualAgent(Agent):
 
         Returns:
             A module that maps observations (..., O) to actions (..., A), both in the environment's units; it can be
-            given to `torch.export`.
+            given to `torch.export`, and with the extra `export` to `torch.onnx.export(..., dynamo=True)`.
 
         Raises:
             ValueError: the agent is a population, or a context that the space refuses.

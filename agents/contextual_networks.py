@@ -135,6 +135,7 @@ class PlainPolicy(nn.Module):
         self.network = nn.Sequential(*modules[:-1], nn.Tanh())
         self.register_buffer("low", torch.as_tensor(action_low).to(mean))
         self.register_buffer("high", torch.as_tensor(action_high).to(mean))
+        self.eval()
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions, never beyond their bounds."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -108,6 +109,17 @@ def test_a_policy_can_be_exported(make_tasks: MakeData) -> None:
     observations = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     exported = torch.export.export(policy, (observations,)).module()
     torch.testing.assert_close(exported(observations), policy(observations))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch about itself
+def test_a_policy_can_be_written_as_onnx(make_tasks: MakeData, tmp_path: Path) -> None:
+    policy = HyperZero(make_tasks(), **SMALL).fit(3).policy([1.0, 1.0])
+    observations = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "policy.onnx"
+    torch.onnx.export(policy, (observations[:2],), path, dynamo=True, dynamic_shapes=({0: "n"},), verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    (actions,) = session.run(None, {session.get_inputs()[0].name: observations.numpy()})
+    np.testing.assert_allclose(actions, policy(observations).detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_initially_every_context_has_the_same_network_of_ordinary_size(make_tasks: MakeData) -> None:
