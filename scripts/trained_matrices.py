@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from orl.progress import progress
 from orl.scripts.closed_form_matrices import budgets
 from orl.scripts.coverage import Coverage
 from orl.scripts.selection_figures import coverage_figure
-from orl.scripts.selection_replay import compare, comparison_rows, show
+from orl.scripts.selection_replay import compare, comparison_rows, select, show, value
+
+OTHERS = "oracle-of-others"  # what the oracle picks on the mean of the other seeds' matrices: what repeats
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,25 @@ class TrainedMatrices:
         space, contexts = offered_contexts(config["env"]).parse(config["contexts"])
         ks, tables = list(range(1, budgets(len(contexts))[1] + 1)), []
         matrices = [np.load(run / "transfer.npy") for run in self.runs]
+        scaled, names = space.normalize(contexts), (*self.strategies, OTHERS)
         with progress("matrices", len(matrices)) as advance:
             for seed, matrix in enumerate(matrices):
-                scaled = space.normalize(contexts)
-                tables.append(compare(scaled, matrix, matrix, self.strategies, ks, seed))
+                others = np.mean(matrices[:seed] + matrices[seed + 1 :], axis=0)
+                plan = select(scaled, others, "sequential-oracle", ks[-1], seed)
+                known = [value(matrix, plan[:k]) for k in ks]
+                tables.append([*compare(scaled, matrix, matrix, self.strategies, ks, seed), known])
                 advance(1)
         found = np.array(tables)  # (M, 2 + S, B)
         independent = np.array([matrix.diagonal().mean() for matrix in matrices])
         shown = [each - 1 for each in budgets(len(contexts))]
-        rows = comparison_rows(found[:, :, shown], self.strategies, [ks[k] for k in shown])
+        rows = comparison_rows(found[:, :, shown], names, [ks[k] for k in shown])
         show(rows, ("budget",))
-        rows += self._independence(found, independent, len(contexts))
+        rows += _independence(found, independent, ("random", "sequential-oracle", *names), len(contexts))
         self.out.mkdir(parents=True, exist_ok=True)
         about = {"config": config, "seeds": [checkpoint.read_json(run / "config.json")["seed"] for run in self.runs]}
         seconds = round(time.perf_counter() - started, 1)
+        agreement = np.corrcoef([matrix.mean(1) for matrix in matrices])[np.triu_indices(len(matrices), 1)]
+        about["correlation_of_sources"] = agreement.tolist()  # of their mean returns, between two matrices each
         results = {**about, "versions": checkpoint.versions(), "seconds": seconds, "rows": rows}
         checkpoint.write_json(self.out / "results.json", results)
         self._draw(found, independent, ks, len(contexts), config)
@@ -75,20 +83,10 @@ class TrainedMatrices:
             raise ValueError("give two or more runs of one configuration, which differ in --seed alone")
         return {name: each for name, each in configs[0].items() if name != "seed"}
 
-    def _independence(self, found: NDArray[Any], independent: NDArray[Any], count: int) -> list[dict[str, Any]]:
-        """For each strategy: sources until its mean is that of every context's own policy; null if more are needed."""
-        rows = []
-        for place, strategy in enumerate(("random", "sequential-oracle", *self.strategies)):
-            reached = found[:, place] >= independent[:, None]
-            needed = [int(row.argmax()) + 1 if row.any() else None for row in reached]
-            factors = [count / each if each else None for each in needed]
-            rows.append({"strategy": strategy, "budget": None, "sources_as_good": needed, "factors": factors})
-        return rows
-
     def _draw(
         self, found: NDArray[Any], independent: NDArray[Any], ks: list[int], count: int, config: dict[str, Any]
     ) -> None:
-        named = dict(zip(("random", "sequential-oracle", *self.strategies), found.swapaxes(0, 1), strict=True))
+        named = dict(zip(("random", "sequential-oracle", *self.strategies, OTHERS), found.swapaxes(0, 1), strict=True))
         curves = []
         for name in ("auto", "random", "equidistant", "greedy", "sequential-oracle"):
             low, high = np.array([statistics.interval(values, np.mean) for values in named[name].T]).T
@@ -96,6 +94,19 @@ class TrainedMatrices:
         curves.append(Coverage("independent", [count], [float(independent.mean())]))
         title = f"{config['env']}, {config['trainer']}: mean of {len(found)} matrices, 95 % intervals"
         coverage_figure(curves, title, self.out / "coverage.png")
+
+
+def _independence(
+    found: NDArray[Any], independent: NDArray[Any], names: Sequence[str], count: int
+) -> list[dict[str, Any]]:
+    """For each strategy: sources until its mean is that of every context's own policy; null if more are needed."""
+    rows = []
+    for place, strategy in enumerate(names):
+        reached = found[:, place] >= independent[:, None]
+        needed = [int(row.argmax()) + 1 if row.any() else None for row in reached]
+        factors = [count / each if each else None for each in needed]
+        rows.append({"strategy": strategy, "budget": None, "sources_as_good": needed, "factors": factors})
+    return rows
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def test_trained_matrices_are_compared_over_seeds(tmp_path: Path) -> None:
     assert [(row["strategy"], row["budget"]) for row in scored[:2]] == [("auto", 2), ("auto", 4)]
     assert all(row["interval"][0] <= row["score"] <= row["interval"][1] for row in scored)
     assert results["seeds"] == [0, 1]
+    assert len(results["correlation_of_sources"]) == 1
+    assert {row["strategy"] for row in scored} == {"auto", "greedy", "equidistant", "oracle-of-others"}
     as_good = {row["strategy"]: row for row in results["rows"] if not row["budget"]}
     needed = as_good["sequential-oracle"]["sources_as_good"]
     assert as_good["sequential-oracle"]["factors"] == [20 / each for each in needed]
