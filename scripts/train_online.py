@@ -63,6 +63,8 @@ class TrainOnline(Training, Generic[C]):
     """Where the seeds train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    threads: int | None = None
+    """CPU threads of torch, kept on resume; by default as many as it chooses, in jobs one."""
     eval_every: int = 5_000
     """Environment steps between evaluations; the last one is always made."""
     eval_episodes: int = 10
@@ -86,7 +88,7 @@ class TrainOnline(Training, Generic[C]):
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         kept = {name: value for name, value in named.items() if name not in ("out", "launching")}
         out = self.out or Path("runs") / f"{self.agent}-{self.env.replace('/', '-')}"
-        folder = RunFolder.open(out, kept)
+        folder = RunFolder.open(out, {**kept, "threads": self.set_threads(out)})
         self.report(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     def environment(self) -> VectorEnv[Any, Any, Any] | None:
