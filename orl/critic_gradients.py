@@ -9,6 +9,7 @@ Shape key: P population, C critics, L = (P, C), B batch, H hidden units. `d_x` i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,12 +41,13 @@ def critic_gradients(
         The gradients, in the order of the critic's parameters, and `critic_loss`, the mean over critics, and `q_mean`,
         each (P,).
     """
-    network, hidden = critic.network, critic.inputs(observations, actions)
+    layers: Any = critic.network.layers
+    hidden = critic.inputs(observations, actions)
     passes = []
-    for i in range(len(network.layers) - 1):
-        passes.append(HiddenPass(network, i, hidden, dropped))
+    for i in range(len(layers) - 1):
+        passes.append(HiddenPass(critic.network, i, hidden, dropped))
         hidden = passes[-1].outputs
-    last = network.layers[-1]
+    last = layers[-1]
     values = last(hidden)  # (L, B, 1)
     errors = values - targets[:, None, :, None]
     d_values = errors * (2.0 / errors.shape[-2])  # of mean_B (Q - y)^2
@@ -57,7 +59,7 @@ def critic_gradients(
         d_linear = passes[i].backward(d_hidden, of_norms)
         found.append((passes[i].inputs.mT @ d_linear, d_linear.sum(-2, keepdim=True)))
         if i:
-            d_hidden = d_linear @ network.layers[i].weight.mT
+            d_hidden = d_linear @ layers[i].weight.mT
     pairs = [*reversed(found), *reversed(of_norms)]
     metrics = {"critic_loss": errors.square().mean((1, 2, 3)), "q_mean": values.mean((1, 2, 3))}
     return tuple(gradient for pair in pairs for gradient in pair), metrics
@@ -79,7 +81,7 @@ class HiddenPass:
         if dropped:
             self.kept = kept_scale(hidden, dropped[i], network.dropout_rate)
             hidden.mul_(self.kept)
-        self.norm = network.norms[i] if network.norms else None
+        self.norm: Any = network.norms[i] if network.norms else None
         if self.norm is not None:
             self.before = hidden  # z
             normalised = torch.native_layer_norm(hidden, hidden.shape[-1:], None, None, 1e-5)
@@ -89,7 +91,7 @@ class HiddenPass:
 
     def backward(self, d_outputs: Tensor, of_norms: list[tuple[Tensor, Tensor]]) -> Tensor:
         """From d_h to d_(x W + b), both (L, B, H); adds d_scale and d_shift (L, 1, H) to `of_norms`. Only once."""
-        d_hidden = torch.ops.aten.threshold_backward(d_outputs, self.outputs, 0)  # of relu
+        d_hidden: Tensor = torch.ops.aten.threshold_backward(d_outputs, self.outputs, 0)  # of relu
         if self.norm is not None:
             d_shift = d_hidden.sum(-2, keepdim=True)
             of_norms.append((self.normal.mul_(d_hidden).sum(-2, keepdim=True), d_shift))

@@ -25,9 +25,8 @@ class SinglePolicy:
 
     def __init__(self, network: StackedMLP, normalizer: Normalizer, action_size: int) -> None:
         self.mean, self.std = normalizer.mean.numpy()[0, 0], normalizer.std.numpy()[0, 0]
-        self.layers = [
-            (layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in network.layers
-        ]
+        layers: Any = network.layers
+        self.layers = [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
         self.action_size = action_size
 
     def __call__(self, observation: NDArray[Any]) -> NDArray[np.float32]:

@@ -154,16 +154,15 @@ class Speed:
 
     def _contexts(self) -> list[dict[str, Any]]:
         """Generated policies, and a learner for each context."""
-        generated = self._ours(HyperZero, HyperZero.Config(contexts=CONTEXTS), steps)
+        generated = self._ours(HyperZero, None, steps, contexts=CONTEXTS)
         learners = {
             "one after another": Contender(steps(self._agent(SAC, None, 1))),
             "orl, together": Contender(steps(self._agent(SAC, None, TOGETHER)), TOGETHER),
         }
+        fewer = -(-self.updates // 4)
         return [
             *self._race("HyperZero update", generated, next(iter(generated))),
-            *self._race(
-                f"SAC update in {TOGETHER} contexts", learners, "one after another", None, -(-self.updates // 4)
-            ),
+            *self._race(f"SAC update in {TOGETHER} contexts", learners, "one after another", None, fewer),
         ]
 
     def _others(self) -> list[dict[str, Any]]:
