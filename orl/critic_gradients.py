@@ -81,7 +81,8 @@ class HiddenPass:
         if dropped:
             self.kept = kept_scale(hidden, dropped[i], network.dropout_rate)
             hidden.mul_(self.kept)
-        self.norm: Any = network.norms[i] if network.norms else None
+        norms: Any = network.norms
+        self.norm = norms[i] if norms else None
         if self.norm is not None:
             self.before = hidden  # z
             normalised = torch.native_layer_norm(hidden, hidden.shape[-1:], None, None, 1e-5)
