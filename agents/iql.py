@@ -29,11 +29,12 @@ from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, ValueFunction
+from orl.critic_gradients import critic_gradients
 from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.schedule import Schedule
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, critic_gradients, descend, gradients
+from orl.updates import Gradients, adam, descend, gradients
 
 
 @dataclass(frozen=True)

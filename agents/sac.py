@@ -34,12 +34,13 @@ from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, random_subset
+from orl.critic_gradients import critic_gradients
 from orl.execution import Execution, compilable
 from orl.normalized_networks import NormalizedActor
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import Gradients, adam, critic_gradients, descend, gradients
+from orl.updates import Gradients, adam, descend, gradients
 
 # MBPO's, by environment family (Janner et al. 2019, arXiv 1906.08253, table 1), as REDQ and DroQ use them.
 TARGET_ENTROPY = {"Hopper": -1.0, "HalfCheetah": -3.0, "Walker2d": -3.0, "Ant": -4.0, "Humanoid": -2.0}

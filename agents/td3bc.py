@@ -22,9 +22,10 @@ from orl.agent import Agent
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target
+from orl.critic_gradients import critic_gradients
 from orl.execution import Execution, compilable
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, critic_gradients, descend, gradients
+from orl.updates import Gradients, adam, descend, gradients
 
 
 @dataclass(frozen=True)

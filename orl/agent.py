@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,9 +26,11 @@ from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.experience import Experience
+from orl.networks import StackedMLP
 from orl.normalize import Normalizer
 from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
+from orl.single_policy import SinglePolicy
 from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
 
@@ -295,8 +298,19 @@ class Agent(ABC):
             raise ValueError(
                 f"observation has shape {array.shape}; give ({self.spaces.observation_size},) or a batch of them"
             )
+        if deterministic and array.size == self.spaces.observation_size and self.single_policy is not None:
+            action = self.spaces.to_environment(self.single_policy(array.ravel()))
+            return (action[None] if array.ndim == 2 else action), None
         actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
         return (actions if array.ndim == 2 else actions[0]), None
+
+    @cached_property
+    def single_policy(self) -> SinglePolicy | None:
+        """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
+        network = getattr(self.networks.get("actor"), "network", None)
+        if self.population > 1 or self.device.type != "cpu" or not isinstance(network, StackedMLP):
+            return None
+        return SinglePolicy(network, self.normalizer, self.spaces.action_size)
 
     # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:
     """`config`, or the defaults of `kind`, with fields replaced by name.
 
     Raises:
-        ValueError: an override that is no field, or a configuration of another kind.
+        ValueError: an override that is no field, a configuration of another kind, or a value that is none of a field's
+            choices.
     """
     if config is None:
         config = kind()
@@ -24,7 +25,12 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names)}"
             raise ValueError(f"{name!r} is not a field of {kind.__name__}; {hint}")
-    return dataclasses.replace(config, **{name: _frozen(value) for name, value in overrides.items()})
+    config = dataclasses.replace(config, **{name: _frozen(value) for name, value in overrides.items()})
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
+            choices = ", ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)!r}: choose one of {choices}")
+    return config
 
 
 def _frozen(value: Any) -> Any:

@@ -36,9 +36,12 @@ class CriticEnsemble(nn.Module):
 
     def forward(self, observations: Tensor, actions: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
         """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); without `dropped` no unit is dropped."""
-        inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1)
-        values: Tensor = self.network(inputs.expand(-1, self.num_critics, -1, -1), dropped)
+        values: Tensor = self.network(self.inputs(observations, actions), dropped)
         return values.squeeze(-1)
+
+    def inputs(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """What every critic's network gets, (P, C, B, O + A)."""
+        return torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
 
     def dropout_draws(self, name: str, batch_size: int) -> dict[str, Draw]:
         """The units to drop in one forward pass: draws `name/0`, `name/1`, ... for the hidden layers."""

@@ -1,16 +1,12 @@
-"""Gradients and steps along them: the only backward passes of the package."""
+"""Gradients and steps along them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-
-from orl import losses
-from orl.batch import Metrics
-from orl.critic import CriticEnsemble
 
 Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
 
@@ -44,29 +40,3 @@ def descend(optimizer: Adam, gradients: Gradients) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
-
-
-def critic_gradients(
-    critic: CriticEnsemble,
-    observations: Tensor,
-    actions: Tensor,
-    targets: Tensor,
-    dropped: Sequence[Tensor] = (),
-) -> tuple[Gradients, Metrics]:
-    """Of the squared error that moves every critic towards the same targets.
-
-    Args:
-        critic: C critics per learner.
-        observations: (P, B, O).
-        actions: (P, B, A), in [-1, 1].
-        targets: (P, B), without gradient.
-        dropped: hidden units to drop, one tensor per hidden layer.
-
-    Returns:
-        The gradients, and `critic_loss`, the mean over critics, and `q_mean`, each (P,).
-    """
-    values = critic(observations, actions, dropped)  # (P, C, B)
-    found = gradients(losses.squared_error(values, targets), critic)
-    with torch.no_grad():
-        error = (values - targets.unsqueeze(1)).square()
-        return found, {"critic_loss": error.mean((1, 2)), "q_mean": values.mean((1, 2))}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,40 +12,37 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from stable_baselines3 import SAC as PeerSAC
-from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
-from stable_baselines3.common.logger import configure
 
-from orl.agents import IQL, SAC, SPEQ, TD3BC
+from orl.agents import IQL, SAC, SPEQ, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
-from orl.agents.stabilization import Phase
-from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.execution import Execution
+from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, peer_sac, random_data, stabilization, steps
 from orl.scripts.figures import speed_figure
 from orl.scripts.matrix_products import MatrixProducts
+from orl.scripts.peers import Peers
 from orl.scripts.plain_droq import PlainDroQ
+from orl.scripts.plain_offline import PlainIQL, PlainOffline, PlainTD3BC
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.run_folder import RunFolder
-from orl.scripts.timing import Contender, Work, machine, race
+from orl.scripts.timing import Contender, absent, machine, race
 from orl.spaces import Spaces
 
-ENVIRONMENT = "Hopper-v5"
-ROWS = 100_000  # transitions of the data that updates draw from
 RACERS = 256
+TOGETHER = 20  # learners, one for each context
 DROPOUT_RATE = 0.01
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Time this package against plain code, Stable-Baselines3 (SB3) and the matrix products alone, in one process.
+    """Time this package against plain code, other packages and the matrix products alone.
 
     Updates are of 2 x 256 networks on batches of 256, sizes of Hopper. All contenders take turns, so that a noisy
     machine disturbs them alike: compare the ratios.
     """
 
     populations: tuple[int, ...] = (1, 4, 16)
-    """Learners trained side by side."""
+    """Learners trained side by side; 64 take minutes on a CPU."""
     executions: tuple[Execution, ...] = ("eager", "compile")
     """How updates run; compiling takes up to a minute for each agent and population, once."""
     repeats: int = 7
@@ -57,6 +53,8 @@ class Speed:
     """CPU threads of torch."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    peers: Path | None = None
+    """Folder of virtual environments, PEERS/sbx with sbx-rl and PEERS/d3rlpy with d3rlpy, that race too."""
     out: Path | None = None
     """Folder for results.json and the figure."""
 
@@ -64,12 +62,19 @@ class Speed:
         """Measure and print."""
         if self.repeats < 1 or self.updates < 1 or not all(p >= 1 for p in self.populations):
             raise ValueError("--repeats, --updates and --populations: give numbers of 1 or more")
-        settings = {name: value for name, value in asdict(self).items() if name != "out"}
+        settings = {name: value for name, value in asdict(self).items() if name not in ("out", "peers")}
         folder = RunFolder.open(self.out, settings) if self.out is not None else None
         results = folder.finished() if folder is not None else None
         if results is None:
             torch.set_num_threads(self.threads)
-            rows = [*self._stabilization(), *self._droq(), *self._sac(), *self._offline(), *self._others()]
+            rows = [
+                *self._stabilization(),
+                *self._droq(),
+                *self._sac(),
+                *self._offline(),
+                *self._contexts(),
+                *self._others(),
+            ]
             results = {"rows": rows, "machine": machine()}
             if folder is not None:
                 results = folder.finish(rows, machine=machine())
@@ -77,19 +82,41 @@ class Speed:
             speed_figure(results["rows"], self.out / "speed.png")
         show(results["rows"], results["machine"])
 
-    def _race(self, what: str, contenders: Mapping[str, Contender], base: str | None) -> list[dict[str, Any]]:
-        return race(what, contenders, base, self.updates, self.repeats)
+    def _race(
+        self,
+        what: str,
+        contenders: Mapping[str, Contender],
+        base: str | None,
+        peers: Mapping[str, str] | None = None,
+        repetitions: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of contenders, of peers by the names of their work, and of what is not measured here."""
+        sizes = Spaces.of(ENVIRONMENT)
+        processes = Peers(self.peers, [sizes.observation_size, sizes.action_size, ROWS], self.threads)
+        try:
+            found = {name: processes.contender(work) for name, work in (peers or {}).items()}
+            installed = {name: contender for name, contender in found.items() if contender is not None}
+            racing = {**contenders, **installed}
+            rows = race(what, racing, base, self.updates if repetitions is None else repetitions, self.repeats)
+        finally:
+            processes.close()
+        rows += [absent(what, name, "not installed") for name in found if name not in installed]
+        if pick_device(self.device).type == "cpu":
+            rows.append(absent(what, "orl, CUDA", "not measured here"))
+        return rows
 
-    def _ours(self, kind: Any, config: Any, work: Any) -> dict[str, Contender]:
+    def _ours(self, kind: Any, config: Any, work: Any, **overrides: Any) -> dict[str, Contender]:
         """One contender for each execution and population."""
         found = {}
         for execution in self.executions:
             for population in self.populations:
-                agent = kind(
-                    random_data(), config, seed=list(range(population)), device=self.device, execution=execution
-                )
+                agent = self._agent(kind, config, population, execution, **overrides)
                 found[f"orl, {execution}, {_learners(population)}"] = Contender(work(agent), population)
         return found
+
+    def _agent(self, kind: Any, config: Any, population: int, execution: Execution = "eager", **overrides: Any) -> Any:
+        seeds = list(range(population))
+        return kind(random_data(), config, seed=seeds, device=self.device, execution=execution, **overrides)
 
     def _stabilization(self) -> list[dict[str, Any]]:
         data, device = random_data(), pick_device(self.device)
@@ -105,26 +132,38 @@ class Speed:
     def _droq(self) -> list[dict[str, Any]]:
         utd_ratio = int(DROQ_PRESET.utd_ratio)
         plain = PlainDroQ(random_data(), dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
-
-        def work(agent: SAC) -> Work:
-            return lambda: [agent.step() for _ in range(utd_ratio)]
-
         contenders = {"plain modules": Contender(lambda: plain.step(utd_ratio))}
-        contenders |= self._ours(SAC, DROQ_PRESET, work)
-        return race(f"DroQ, {utd_ratio} updates a step", contenders, "plain modules", 1, self.repeats)
+        contenders |= self._ours(SAC, DROQ_PRESET, lambda agent: steps(agent, utd_ratio), dropout_rate=DROPOUT_RATE)
+        return self._race(f"DroQ, {utd_ratio} updates a step", contenders, "plain modules", {"sbx": "sbx DroQ"}, 1)
 
     def _sac(self) -> list[dict[str, Any]]:
         peer = peer_sac(self.device)
         contenders = {"SB3": Contender(lambda: peer.train(1, batch_size=256))}
-        contenders |= self._ours(SAC, None, lambda agent: agent.step)
-        return self._race("SAC update", contenders, "SB3")
+        contenders |= self._ours(SAC, None, steps)
+        return self._race("SAC update", contenders, "SB3", {"sbx": "sbx SAC"})
 
     def _offline(self) -> list[dict[str, Any]]:
         rows = []
-        for kind in (TD3BC, IQL):
-            contenders = self._ours(kind, None, lambda agent: agent.step)
-            rows += self._race(f"{kind.__name__} update", contenders, next(iter(contenders)))
+        plain: dict[Any, Callable[..., PlainOffline]] = {TD3BC: PlainTD3BC, IQL: PlainIQL}
+        for kind, of_kind in plain.items():
+            name = kind.__name__
+            contenders = {"plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)}
+            contenders |= self._ours(kind, None, steps)
+            rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"})
         return rows
+
+    def _contexts(self) -> list[dict[str, Any]]:
+        """Generated policies, and a learner for each context."""
+        generated = self._ours(HyperZero, None, steps, contexts=CONTEXTS)
+        learners = {
+            "one after another": Contender(steps(self._agent(SAC, None, 1))),
+            "orl, together": Contender(steps(self._agent(SAC, None, TOGETHER)), TOGETHER),
+        }
+        fewer = -(-self.updates // 4)
+        return [
+            *self._race("HyperZero update", generated, next(iter(generated))),
+            *self._race(f"SAC update in {TOGETHER} contexts", learners, "one after another", None, fewer),
+        ]
 
     def _others(self) -> list[dict[str, Any]]:
         peer, agent = peer_sac(self.device), IQL(random_data(), device=self.device)
@@ -145,10 +184,11 @@ class Speed:
             "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),
             "orl": Contender(lambda: agent.predict(observation, deterministic=True)),
         }
+        racers = {f"{RACERS} cars": Contender(lambda: cars.step(moves), RACERS)}
         rows = [
-            *self._race("step of orl/Racing-v0", {f"{RACERS} cars": Contender(lambda: cars.step(moves), RACERS)}, None),
-            *race("batch of 256", batches, "SB3", 200, self.repeats),
-            *race("predict, one observation", predictions, "SB3", 200, self.repeats),
+            *race("step of orl/Racing-v0", racers, None, self.updates, self.repeats),
+            *self._race("batch of 256", batches, "SB3", None, 200),
+            *self._race("predict, one observation", predictions, "SB3", None, 200),
         ]
         cars.close()
         return rows
@@ -156,41 +196,6 @@ class Speed:
 
 def _learners(population: int) -> str:
     return f"{population} learner{'s' if population > 1 else ''}"
-
-
-def stabilization(agent: SPEQ) -> Work:
-    """One update of a stabilization phase: random numbers, batch, critics and targets."""
-    phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
-    return lambda: phase.update(agent)
-
-
-@functools.cache
-def random_data() -> Dataset:
-    """Noise of Hopper's sizes: timing does not depend on the values."""
-    generator, spaces = np.random.default_rng(0), Spaces.of(ENVIRONMENT)
-    observations = generator.standard_normal((ROWS + 1, spaces.observation_size))
-    return Dataset.from_arrays(
-        observations[:-1],
-        generator.uniform(-1, 1, (ROWS, spaces.action_size)),
-        generator.standard_normal(ROWS),
-        observations[1:],
-        np.zeros(ROWS),
-        np.arange(ROWS) % 1000 == 999,
-        environment_id=ENVIRONMENT,
-    )
-
-
-def peer_sac(device: str) -> PeerSAC:
-    """Stable-Baselines3's SAC with a buffer of the same noise, ready to train."""
-    data = random_data()
-    agent = PeerSAC("MlpPolicy", ENVIRONMENT, seed=0, device=device, buffer_size=ROWS)
-    agent.set_logger(configure(None, []))
-    buffer = agent.replay_buffer
-    assert isinstance(buffer, PeerBuffer)
-    buffer.observations[:, 0], buffer.next_observations[:, 0] = data.observations, data.next_observations
-    buffer.actions[:, 0], buffer.rewards[:, 0] = data.actions, data.rewards
-    buffer.full = True
-    return agent
 
 
 def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
@@ -206,7 +211,10 @@ def show(rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     last = None
     for row in rows:
-        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         what, last = (row["what"] if row["what"] != last else ""), row["what"]
+        if row["milliseconds"] is None:
+            table.add_row(what, row["contender"], row["note"])
+            continue
+        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
         table.add_row(what, row["contender"], f"{row['milliseconds']:.3f}", f"{row['per_second']:,.0f}", ratio)
     Console().print(table)

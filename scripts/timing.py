@@ -28,6 +28,8 @@ def race(
 ) -> list[dict[str, Any]]:
     """Rows of milliseconds per repetition, medians over turns; `ratio` is speed per unit against that of `base`.
 
+    `processor_milliseconds` are those of all threads of this process: what other jobs on the machine disturb least.
+
     Args:
         what: is raced.
         contenders: by name.
@@ -36,24 +38,32 @@ def race(
         turns: of each contender; one more comes first and is not counted.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    processor: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(turns + 1):
         for name, contender in contenders.items():
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             for _ in range(repetitions):
                 contender.work()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn:
                 times[name].append((time.perf_counter() - start) / repetitions)
+                processor[name].append((time.process_time() - processor_start) / repetitions)
     seconds = {name: statistics.median(each) for name, each in times.items()}
     rows = []
     for name, contender in contenders.items():
         per_second = contender.units / seconds[name]
         row = {"what": what, "contender": name, "milliseconds": 1e3 * seconds[name], "per_second": per_second}
+        row["processor_milliseconds"] = 1e3 * statistics.median(processor[name])
         if base is not None:
             row |= {"ratio": per_second * seconds[base] / contenders[base].units, "against": base}
         rows.append(row)
     return rows
+
+
+def absent(what: str, contender: str, note: str) -> dict[str, Any]:
+    """The row of a contender that could not race."""
+    return {"what": what, "contender": contender, "milliseconds": None, "per_second": None, "note": note}
 
 
 def machine() -> dict[str, Any]:

@@ -70,6 +70,8 @@ class Train(Training, Generic[C]):
     """Where the seeds train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    threads: int | None = None
+    """CPU threads of torch, kept on resume; by default as many as it chooses, in jobs one."""
     eval_every: int = 10_000
     """Updates between evaluations; the last one is always made."""
     eval_episodes: int = 10
@@ -96,7 +98,7 @@ class Train(Training, Generic[C]):
         Spaces.of(data).check(Spaces.of(env), env)
         kind = self._kind(data)
         out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
-        folder = RunFolder.open(out, self._described(env, kind))
+        folder = RunFolder.open(out, {**self._described(env, kind), "threads": self.set_threads(out)})
         return self.obtain(
             folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind)
         )

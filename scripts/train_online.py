@@ -64,6 +64,8 @@ class TrainOnline(Training, Generic[C]):
     """Where the seeds train."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
+    threads: int | None = None
+    """CPU threads of torch, kept on resume; by default as many as it chooses, in jobs one."""
     eval_every: int = 5_000
     """Environment steps between evaluations; the last one is always made."""
     eval_episodes: int = 10
@@ -87,7 +89,8 @@ class TrainOnline(Training, Generic[C]):
         register_environments()
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
-        folder = RunFolder.open(self.place, {name: named[name] for name in named if name not in self.not_kept})
+        kept = {name: value for name, value in named.items() if name not in self.not_kept}
+        folder = RunFolder.open(self.place, {**kept, "threads": self.set_threads(self.place)})
         return self.obtain(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -32,6 +33,7 @@ class Training(ABC):
     seeds: int
     first_seed: int
     device: str
+    threads: int | None
     eval_episodes: int
     launching: Launching
     out: Path | None
@@ -50,7 +52,23 @@ class Training(ABC):
             for name in names:
                 if getattr(self, name) < least:
                     raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"--threads {self.threads}: give 1 or more")
         self.launching.check()
+
+    def set_threads(self, out: Path) -> int | None:
+        """Give torch the threads that were asked for, else those of the run in this folder; returns their number.
+
+        They decide the last bits of every number. A new run has torch's own, jobs in processes of their own one each.
+        """
+        threads, known = self.threads, out / "config.json"
+        if threads is None and known.exists():
+            threads = checkpoint.read_json(known).get("threads")
+        elif threads is None:
+            threads = 1 if self.launching.launcher in ("process", "ray") else torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return threads
 
     @property
     def seed_numbers(self) -> list[int]:

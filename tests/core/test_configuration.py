@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ class Settings:
     learning_rate: float = 1e-3
     hidden_sizes: tuple[int, ...] = (8,)
     horizon: int | None = None
+    execution: Literal["eager", "compile"] = "eager"
 
     def __post_init__(self) -> None:
         positive(self, "learning_rate", "horizon")
@@ -35,7 +36,7 @@ def test_lists_become_tuples() -> None:
 def test_an_unknown_field_names_the_near_one_or_all() -> None:
     with pytest.raises(ValueError, match="'learning_rat' is not a field of Settings; did you mean 'learning_rate'"):
         make_config(Settings, None, {"learning_rat": 1})
-    with pytest.raises(ValueError, match="its fields are learning_rate, hidden_sizes, horizon"):
+    with pytest.raises(ValueError, match="its fields are learning_rate, hidden_sizes, horizon, execution"):
         make_config(Settings, None, {"zzz": 1})
 
 
@@ -54,3 +55,11 @@ def test_shares_lie_between_zero_and_one() -> None:
     share(Settings(learning_rate=1.0), "learning_rate")
     with pytest.raises(ValueError, match=r"Settings\.learning_rate=1\.5: must lie in \[0, 1\]"):
         share(Settings(learning_rate=1.5), "learning_rate")
+
+
+def test_a_value_that_is_none_of_the_choices_names_them() -> None:
+    expected = r"Settings\.execution='graph': choose one of 'eager', 'compile'"
+    with pytest.raises(ValueError, match=expected):
+        make_config(Settings, None, {"execution": "graph"})
+    with pytest.raises(ValueError, match=expected):
+        make_config(Settings, Settings(execution="graph"), {})  # type: ignore[arg-type]

@@ -7,26 +7,74 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from orl.agents import IQL, TD3BC
+from orl.scripts.contenders import random_data
+from orl.scripts.peers import Peers
+from orl.scripts.plain_offline import PlainIQL, PlainTD3BC
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
+    """With a package that answers, and one that is not installed."""
+    python = tmp_path / "peers" / "sbx" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nwhile read -r line; do echo done; done\n")
+    python.chmod(0o755)
+    words = ("--populations", 1, 2, "--repeats", 1, "--updates", 1, "--executions", "eager", "--device", "cpu")
     out = tmp_path / "speed"
-    ended = orl("speed", "--populations", 1, 2, "--repeats", 1, "--updates", 1, "--executions", "eager", "--out", out)
-    assert "TD3BC update" in ended.stdout
+    ended = orl("speed", *words, "--peers", tmp_path / "peers", "--out", out)
+    for said in ("TD3BC update", "not installed", "not measured here"):
+        assert said in ended.stdout
     assert (out / "speed.png").stat().st_size > 10_000
     results = json.loads((out / "results.json").read_text())
     assert results["machine"]["threads"] == 1
     rows = results["rows"]
-    raced = {(row["what"], row["contender"]) for row in rows}
-    assert {("SAC update", "SB3"), ("IQL update", "orl, eager, 2 learners")} <= raced
+    raced = {(row["what"], row["contender"]): row for row in rows}
+    assert {("SAC update", "SB3"), ("IQL update", "orl, eager, 2 learners")} <= raced.keys()
     assert ("stabilization update", "matrix products alone, 2 learners") in raced
     assert ("DroQ, 20 updates a step", "plain modules") in raced
+    assert ("HyperZero update", "orl, eager, 1 learner") in raced
+    assert ("SAC update in 20 contexts", "orl, together") in raced
     assert ("step of orl/Racing-v0", "256 cars") in raced
+    assert raced["SAC update", "sbx"]["ratio"] > 1  # it does nothing
+    assert raced["IQL update", "d3rlpy"]["note"] == "not installed"
     bases = [row["ratio"] for row in rows if row.get("against") == row["contender"]]
-    assert bases == pytest.approx([1.0] * 7)
+    assert bases == pytest.approx([1.0] * 9)
     for row in rows:
-        assert row["milliseconds"] > 0
-        assert row["per_second"] > 0
+        if "note" in row:
+            assert row["milliseconds"] is None
+        else:
+            assert row["milliseconds"] > 0
+            assert row["per_second"] > 0
+
+
+def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
+    python = tmp_path / "sbx" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    peers = Peers(tmp_path, [1, 1, 1], 1)
+    contender = peers.contender("sbx SAC")
+    assert contender is not None
+    with pytest.raises(ValueError, match=r"sbx SAC: its process ended; run .*python"):
+        contender.work()
+    peers.close()
+    assert peers.contender("d3rlpy IQL") is None
+
+
+@pytest.mark.parametrize(("kind", "plain"), [(TD3BC, PlainTD3BC), (IQL, PlainIQL)])
+def test_plain_formulations_move_every_network(kind: Any, plain: Any) -> None:
+    formulation = plain(random_data())
+    networks = [formulation.actor, *formulation.critics, *formulation.targets]
+    before = [[parameter.clone() for parameter in network.parameters()] for network in networks]
+    formulation.update()
+    formulation.update()
+    for network, old in zip(networks, before, strict=True):
+        assert not any(map(torch.equal, network.parameters(), old))
+    assert sum(p.numel() for p in formulation.actor.parameters()) == sum(
+        p.numel() for p in kind(random_data()).actor.network.parameters()
+    )
 
 
 def test_wrong_numbers_are_refused(refused: Any) -> None:

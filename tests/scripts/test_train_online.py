@@ -276,6 +276,7 @@ def test_another_configuration_is_refused_and_changes_nothing(
         (["--steps", 30], "steps = 20, not 30"),
         (["--seeds", 2], "seeds = 1, not 2"),
         (["--tau", 0.1], "tau = 0.005, not 0.1"),
+        (["--threads", 2], "threads = 1, not 2"),
     ):
         assert said in refused("train", *words, *more)
     assert "holds a run with agent = 'sac', not 'droq'" in refused("train", "droq", *words[1:])
@@ -317,6 +318,7 @@ def odd() -> Iterator[None]:
         (["--steps", 0], "--steps 0: give 1 or more"),
         (["--seeds", 0], "--seeds 0: give 1 or more"),
         (["--first-seed", -1], "--first-seed -1: give 0 or more"),
+        (["--threads", 0], "--threads 0: give 1 or more"),
         (["--eval-every", 0], "--eval-every 0: give 1 or more"),
         (["--dropout-rate", 1.0], "dropout_rate=1.0"),
         (["--target-subset-size", 5], "target_subset_size=5: there are only num_critics=2"),

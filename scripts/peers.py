@@ -1,0 +1,60 @@
+"""Packages in virtual environments of their own, as contenders: each a process that works when it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from orl.scripts.timing import Contender
+
+WORK = Path(__file__).with_name("peer_work.py")
+
+
+class Peers:
+    """The processes of the packages in `folder`, one virtual environment each: FOLDER/sbx, FOLDER/d3rlpy.
+
+    Args:
+        folder: None: there are none.
+        arguments: of `peer_work.py` after the name of the work.
+        threads: cores that each of them may use.
+    """
+
+    def __init__(self, folder: Path | None, arguments: list[Any], threads: int) -> None:
+        self.folder, self.arguments, self.threads = folder, [*map(str, arguments), str(threads)], threads
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def contender(self, name: str) -> Contender | None:
+        """The work `PACKAGE NAME` of `peer_work.py`; None where the package is not installed."""
+        python = (self.folder or Path()) / name.split()[0] / "bin" / "python"
+        if self.folder is None or not python.exists():
+            return None
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": ""}
+        process = subprocess.Popen(
+            [python.absolute(), WORK, name, *self.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        self.processes.append(process)
+
+        def repeat() -> None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+                process.stdin.write("\n")
+                process.stdin.flush()
+            if not process.stdout.readline():
+                raise ValueError(f"{name}: its process ended; run {python} {WORK} to see why")
+
+        return Contender(repeat)
+
+    def close(self) -> None:
+        """End the processes that were started since the last time."""
+        for process in self.processes:
+            process.communicate()
+        self.processes.clear()
