@@ -312,6 +312,10 @@ class Agent(ABC):
             return None
         return SinglePolicy(network, self.normalizer, self.spaces.action_size)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without what computes on the memory of this agent's parameters."""
+        return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
+
     # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -94,7 +94,7 @@ class Dataset:
         size = rows["actions"].shape[1]
         low, high = checks.bound("low", action_low, size, name), checks.bound("high", action_high, size, name)
         rows["actions"] = checks.rescale_actions(rows["actions"], low, high, clip_actions, name)
-        rows["truncated"] &= ~rows["terminated"]
+        rows["truncated"] = rows["truncated"] & ~rows["terminated"]
         own: dict[str, Any] = {"name": name, "environment_id": environment_id, "whole_episodes": whole_episodes}
         return cls(**rows, action_low=low, action_high=high, **own)
 

@@ -19,7 +19,8 @@ from orl.context import ContextSpace, Floats
 VALIDATION_SHARE = 0.15  # of the contexts that are not held out
 INNER = 0.7  # normalised: beyond it lie the outer 15 % of the range, at each end
 HELD_OUT = {"interpolation-15": 0.15, "interpolation-80": 0.80, "extrapolation": None}  # None: the outer ones
-LEAST = 8  # contexts, so that every part of every split has some
+LEAST = 8  # contexts
+LEAST_TRAINED = 3  # contexts of a split; one with fewer is left out
 
 Indices = NDArray[np.int64]
 
@@ -35,7 +36,7 @@ class Split:
 
 
 def splits(space: ContextSpace, contexts: Floats, seed: int) -> list[Split]:
-    """The splits named in `HELD_OUT`.
+    """The splits named in `HELD_OUT` that leave three contexts or more to train on.
 
     Args:
         space: d variables; its ends are the range's.
@@ -62,5 +63,6 @@ def splits(space: ContextSpace, contexts: Floats, seed: int) -> list[Split]:
         else:
             test, others = np.split(generator.permutation(count), [round(share * count)])
         validation, train = np.split(others, [max(1, round(VALIDATION_SHARE * len(others)))])
-        found.append(Split(name, np.sort(train), np.sort(validation), np.sort(test)))
+        if len(train) >= LEAST_TRAINED:
+            found.append(Split(name, np.sort(train), np.sort(validation), np.sort(test)))
     return found

@@ -95,7 +95,7 @@ def result_rows(found: Sequence[Coverage], *, env: str, agent: str, seed: int) -
                 "strategy": each.name,
                 "sources": each.sources[-1],
                 "return": mean,
-                "interval": None if each.low is None or each.high is None else [each.low[-1], each.high[-1]],
+                "return_interval": None if each.low is None or each.high is None else [each.low[-1], each.high[-1]],
                 "regret": None if best is None else best - mean,
                 "share_of_oracle": share,
                 "seeds": [seed],

@@ -19,14 +19,14 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from orl import statistics
-from orl.agents import HyperZero, RewardModel, TaskSelector
+from orl.agents import HyperZero, TaskSelector
 from orl.agents.mbtl_strategies import Strategy
 from orl.dataset import Dataset
 from orl.datasets.episodes import to_dataset
 from orl.scripts.context_figures import label_axis
 from orl.scripts.figures import save
 from orl.scripts.registry import load_agent
-from orl.scripts.reward_kinds import complete
+from orl.scripts.reward_kinds import imputed
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.selection import Baseline, Select
 from orl.scripts.sources import Recipe, Sources
@@ -78,7 +78,9 @@ class Generalist(Select):
         for baseline in baselines:
             plans[baseline] = TaskSelector(selector.contexts, baseline, self.budget, seed=self.seed).ask(self.budget)
         transferred = {name: sources.rows(plan).max(0) for name, plan in plans.items()}  # (N,) each
-        datasets = self._complete([self._data(folder.path, recipe, plan) for plan in plans.values()])
+        datasets = [self._data(folder.path, recipe, plan) for plan in plans.values()]
+        if self.labels is not None:
+            datasets = imputed(datasets, self.labels, self.seed, self.device)
         agent = self._generalists(recipe, datasets)
         for k, name in enumerate(plans):
             agent.learner(k).save(folder.path / "hyperzero" / name)
@@ -114,17 +116,6 @@ class Generalist(Select):
             environment_id=recipe.env,
         )
 
-    def _complete(self, datasets: list[Dataset]) -> list[Dataset]:
-        """With rewards that were not kept imputed."""
-        if self.labels is None:
-            return datasets
-        found = []
-        for data in datasets:
-            sparse = data.with_labels(self.labels, seed=self.seed)
-            model = RewardModel(sparse, seed=self.seed, device=self.device).fit()
-            found += complete("imputed", data, [sparse], model)
-        return found
-
     def _generalists(self, recipe: Recipe, datasets: list[Dataset]) -> HyperZero:
         """One learner for each dataset."""
         sources = small_config(self.trainer, read_settings(self.settings), self.env, self.steps)
@@ -154,7 +145,7 @@ class Generalist(Select):
                 "strategy": name,
                 "sources": len(plans[name]),
                 "return": float(returns[name].mean()),
-                "interval": list(statistics.interval(returns[name], np.mean)),
+                "return_interval": list(statistics.interval(returns[name], np.mean)),
                 "worst_return": float(returns[name].min()),
                 "seeds": [self.seed],
                 "chosen": plans[name],

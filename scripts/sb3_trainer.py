@@ -5,6 +5,7 @@ Shape key: P policies, E episodes, O observation, A action.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -35,7 +36,7 @@ class SB3Trainer(Trainer):
             raise ValueError(f"--trainer {self.name}: Stable-Baselines3 has no such algorithm; give sb3:PPO or sb3:DQN")
         environment = make(self.env)
         try:
-            self._make(environment, 0)
+            self._make(environment, 0, steps)
         except (AssertionError, TypeError, ValueError) as error:
             raise ValueError(f"--trainer {self.name} in {self.env}: {error}") from error
         finally:
@@ -53,7 +54,7 @@ class SB3Trainer(Trainer):
                 models.append(self._kind.load(kept, device=self.device))
                 continue
             environment = DummyVecEnv([*copies])
-            models.append(self._make(environment, seed).learn(steps, progress_bar=False))
+            models.append(self._make(environment, seed, steps).learn(steps, progress_bar=False))
             environment.close()
             models[-1].save(folder / ".part.zip")
             (folder / ".part.zip").replace(kept)
@@ -75,8 +76,14 @@ class SB3Trainer(Trainer):
 
         return getattr(stable_baselines3, self._algorithm)
 
-    def _make(self, environment: Any, seed: int) -> Any:
+    def _make(self, environment: Any, seed: int, steps: int) -> Any:
         keywords = {"policy": "MlpPolicy", "device": self.device, **self.settings}
+        rollout = inspect.signature(self._kind).parameters.get("n_steps")
+        if (
+            rollout is not None and "n_steps" not in self.settings
+        ):  # whole rollouts are collected: no more than asked for
+            copies = getattr(environment, "num_envs", 1)
+            keywords["n_steps"] = max(2, min(rollout.default, steps // copies))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice on batch sizes and devices
             return self._kind(env=environment, seed=seed, **keywords)

@@ -13,13 +13,13 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl.agents import TaskSelector
+from orl.agents import SAC, SPEQ, TaskSelector
 from orl.context import ContextSpace
 from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import tables
 from orl.scripts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
 from orl.scripts.launching import Launching
-from orl.scripts.registry import ACTING, PRESETS
+from orl.scripts.registry import PRESETS
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.selection_figures import coverage_figure, gap_figure, matrix_figure, model_figure
@@ -161,7 +161,7 @@ def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpa
     Raises:
         ValueError: an unknown trainer, or a setting of another form.
     """
-    acting = [preset for preset, (kind, _) in PRESETS.items() if kind in ACTING]
+    acting = [preset for preset, (kind, _) in PRESETS.items() if kind in (SAC, SPEQ)]
     if name not in acting and not name.startswith(SB3):
         raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
     kind = SB3Trainer if name.startswith(SB3) else PopulationTrainer

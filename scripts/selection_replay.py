@@ -87,18 +87,20 @@ def comparison_rows(tables: FloatArray, strategies: Sequence[str], budgets: Sequ
         budgets: B of them.
     """
     random, best = tables[:, 0], tables[:, 1]
-    scores = (tables - random[:, None]) / (best - random)[:, None]
+    gain = np.where(best > random, best - random, np.nan)
+    scores = (tables - random[:, None]) / gain[:, None]
     rows = []
     for place, strategy in enumerate(strategies, start=2):
         for column, budget in enumerate(budgets):
             found = scores[:, place, column]
+            found = found[~np.isnan(found)]  # where all sources are alike there is nothing to choose
             rows.append(
                 {
                     "budget": budget,
                     "strategy": strategy,
-                    "score": float(found.mean()),
+                    "score": float(found.mean()) if len(found) else None,
                     "interval": list(statistics.interval(found, np.mean)) if len(found) > 1 else None,
-                    "lowest": float(found.min()),
+                    "lowest": float(found.min()) if len(found) else None,
                     "value": float(tables[:, place, column].mean()),
                     "random_value": float(random[:, column].mean()),
                     "oracle_value": float(best[:, column].mean()),
@@ -111,7 +113,9 @@ def show(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
     """Print a line for each cell, told apart by `keys`, with the mean score of each strategy."""
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     for row in rows:
-        cells.setdefault(tuple(row[key] for key in keys), {})[row["strategy"]] = f"{row['score']:.2f}"
+        cells.setdefault(tuple(row[key] for key in keys), {})[row["strategy"]] = (
+            "" if row["score"] is None else f"{row['score']:.2f}"
+        )
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
     table = Table(*keys, *strategies, title="(V - random) / (oracle - random)")
     for cell, scores in cells.items():

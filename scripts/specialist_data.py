@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from orl import seeding
 from orl.agents import SAC, SPEQ, FlashSAC
 from orl.context import ContextSpace, Floats
+from orl.dataset import Dataset
 from orl.datasets import Episode
+from orl.datasets.episodes import to_dataset
 from orl.datasets.recording import Diary
 from orl.evaluation import make_vector
 
@@ -62,6 +64,25 @@ def specialist_episodes(
         return _play(agent, environment, np.concatenate(starts).tolist(), copies)
     finally:
         environment.close()
+
+
+def specialist_dataset(
+    agent: SAC | SPEQ | FlashSAC,
+    env: str,
+    space: ContextSpace,
+    contexts: Floats,
+    *,
+    episodes: int = 10,
+    seed: int = 0,
+) -> Dataset:
+    """The transitions of `specialist_episodes`, with their contexts and values."""
+    return to_dataset(
+        specialist_episodes(agent, env, space, contexts, episodes=episodes, seed=seed),
+        action_low=agent.spaces.action_low,
+        action_high=agent.spaces.action_high,
+        name="specialists",
+        environment_id=env,
+    )
 
 
 def _play(

@@ -23,6 +23,7 @@ TITLES = {
     "normalized_score": "score",
     "interval": "95 % interval",
     "return": "return",
+    "return_interval": "95 % interval",
     "critic_updates": "updates",
     "training_seconds": "seconds",
     "laps": "laps",
@@ -70,7 +71,7 @@ def cell(key: str, value: Any) -> str:
         return f"{value:.2f}"
     if key == "zero_shot_interval":
         return f"{value[0]:.2f} to {value[1]:.2f}"
-    if key == "interval":
+    if key in ("interval", "return_interval"):
         return f"{value[0]:.1f} to {value[1]:.1f}"
     if key in ("critic_updates", "training_seconds"):
         return f"{value:,.0f}"

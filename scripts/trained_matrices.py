@@ -88,7 +88,9 @@ class TrainedMatrices:
     ) -> None:
         named = dict(zip(("random", "sequential-oracle", *self.strategies, OTHERS), found.swapaxes(0, 1), strict=True))
         curves = []
-        for name in ("auto", "random", "equidistant", "greedy", "sequential-oracle"):
+        for name in [
+            each for each in ("auto", "random", "equidistant", "greedy", "sequential-oracle") if each in named
+        ]:
             low, high = np.array([statistics.interval(values, np.mean) for values in named[name].T]).T
             curves.append(Coverage(name, ks, named[name].mean(0).tolist(), low.tolist(), high.tolist()))
         curves.append(Coverage("independent", [count], [float(independent.mean())]))

@@ -76,9 +76,7 @@ class PopulationTrainer(Trainer):
             Spaces.of(self.env)
         except ValueError as error:
             raise ValueError(f"--trainer {self.name}: {error}; sb3:PPO and sb3:DQN take discrete ones") from None
-        starts = self._config(steps).learning_starts
-        if steps <= starts:
-            raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")
+        self._config(steps)
 
     def train(self, contexts: Floats, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
         """See the base class; a stopped training goes on exactly."""
@@ -120,16 +118,21 @@ def small_config(name: str, settings: Mapping[str, Any], env: str, steps: int) -
     number of action dimensions.
 
     Raises:
-        ValueError: an unknown setting, or a value that is refused.
+        ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
     """
     kind, preset = PRESETS[name]
     config: Any = make_config(kind.Config, preset, SMALL | SUITED.get(env, {}) | dict(settings))
+    if steps <= config.learning_starts:
+        raise ValueError(
+            f"--steps {steps}: the first {config.learning_starts} are random (--settings learning_starts); give more"
+        )
+    if steps < getattr(config, "period", 0):
+        raise ValueError(f"--steps {steps}: the first phase comes after {config.period} (--settings period); give more")
     spaces = Spaces.of(env)
     entropy = config.target_entropy
     if entropy is None and family(spaces) not in TARGET_ENTROPY:
         entropy = -float(spaces.action_size)
-    room = min(config.buffer_size, max(steps, config.learning_starts + 1))
-    return dataclasses.replace(config, buffer_size=room, target_entropy=entropy)
+    return dataclasses.replace(config, buffer_size=min(config.buffer_size, steps), target_entropy=entropy)
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

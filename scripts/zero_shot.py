@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from rich.console import Console
 
 from orl import statistics
+from orl.agents.contextual import ContextualConfig
 from orl.context import ContextSpace, Floats
 from orl.envs.contextual_copies import offered_contexts
 from orl.execution import Execution
@@ -19,7 +21,7 @@ from orl.scripts.context_splits import splits
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.trainers import read_settings, small_config
 from orl.scripts.zero_shot_figures import return_figure, score_figure, weight_figure
-from orl.scripts.zero_shot_methods import METHODS, Task
+from orl.scripts.zero_shot_methods import LOOKS, METHODS, Task
 from orl.scripts.zero_shot_trial import Trial
 
 GRIDS = {  # by environment, where --contexts is not given
@@ -103,12 +105,16 @@ class ZeroShot:
         if (results := folder.finished()) is None:
             task = Task(self.env, space, contexts, self.eval_episodes, self.device)
             trials = [self._trial(task, seed, out / f"seed-{seed}") for seed in self._seed_numbers]
-            results = folder.finish(self._rows(trials))
             score_figure(trials, out / "scores.png")
             return_figure(trials[0], out / "contexts.png")
             weight_figure(trials[0], out / "weights.png")
-        for split in splits(space, contexts, self.first_seed):
+            results = folder.finish(self._rows(trials))
+        made = splits(space, contexts, self.first_seed)
+        for split in made:
             tables.show([row for row in results["rows"] if row["split"] == split.name])
+        play = f"orl evaluate {out}/seed-{self.first_seed}/{self.methods[0]}/{made[0].name}"
+        context = space.text(contexts[made[0].test[0]])
+        Console().print(f"a policy of any context: {play} --context {context}", soft_wrap=True)
 
     @property
     def _seed_numbers(self) -> list[int]:
@@ -116,9 +122,17 @@ class ZeroShot:
 
     def _check(self, space: ContextSpace, contexts: Floats) -> None:
         """Before there is a folder."""
-        for name in ("steps", "updates", "data_episodes", "eval_episodes", "shot_updates", "seeds"):
+        if self.updates < LOOKS:
+            raise ValueError(
+                f"--updates {self.updates}: give at least {LOOKS}, one for each look at validation contexts"
+            )
+        for name in ("steps", "data_episodes", "eval_episodes", "shot_updates", "seeds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        if self.first_seed < 0 or not self.methods:
+            raise ValueError(
+                f"--first-seed {self.first_seed}, --methods {self.methods}: give 0 or more, and at least one"
+            )
         if self.labels is not None and not 0 < self.labels <= 1:
             raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
         if not all(1 <= number <= self.data_episodes for number in self.shots):
@@ -142,8 +156,11 @@ class ZeroShot:
         trial = Trial(task, seed, folder)
         agent = trial.specialists(self.trainer, config, self.grid, self.steps)
         trial.measure(agent)
-        data = trial.data(agent, self.data_episodes, self.labels)
-        trial.learn({name: dataclasses.replace(METHODS[name], **shared) for name in self.methods}, data, self.updates)
+        data = trial.data(agent, self.data_episodes)
+        methods: dict[str, ContextualConfig] = {
+            name: dataclasses.replace(METHODS[name], **shared) for name in self.methods
+        }
+        trial.learn(methods, data, self.labels, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
         if self.randomized:
             trial.randomize(config, self.steps)
@@ -164,10 +181,10 @@ class ZeroShot:
                         "split": split.name,
                         "agent": name,
                         "rewards": "true" if self.labels is None else "imputed",
-                        "zero_shot_score": float(scores.mean()),
+                        "zero_shot_score": float(scores.mean()) if len(scores) else None,
                         "zero_shot_interval": list(statistics.interval(scores, np.mean)) if len(scores) > 1 else None,
-                        "interquartile_mean": float(statistics.interquartile_mean(scores)),
-                        "worst": float(scores.min()),
+                        "interquartile_mean": float(statistics.interquartile_mean(scores)) if len(scores) else None,
+                        "worst": float(scores.min()) if len(scores) else None,
                         "return": float(returns.mean()),
                         "held_out_contexts": len(scores),
                         "seeds": self._seed_numbers,

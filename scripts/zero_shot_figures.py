@@ -23,14 +23,20 @@ SHOWN = ("hyperzero", "hyperzero-paper", "concatenation", "uvfa", "randomized", 
 
 def score_figure(trials: Sequence[Trial], path: Path) -> None:
     """Mean zero-shot scores over held-out contexts and seeds with 95 % intervals, a panel for each split."""
-    found = [
-        {name: np.concatenate([trial.scores(k)[name] for trial in trials]) for name in SHOWN if name in first}
-        for k, first in enumerate(trials[0].scores(k) for k in range(len(trials[0].splits)))
-    ]
     figure, panels = plt.subplots(
-        1, len(found), figsize=(3.4 * len(found) + 1.2, 3.2), sharey=True, layout="constrained", squeeze=False
+        1,
+        len(trials[0].splits),
+        figsize=(3.4 * len(trials[0].splits) + 1.2, 3.2),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
-    for axes, split, scores in zip(panels[0], trials[0].splits, found, strict=True):
+    for k, (axes, split) in enumerate(zip(panels[0], trials[0].splits, strict=True)):
+        by_trial = [trial.scores(k) for trial in trials]
+        found = {name: np.concatenate([each[name] for each in by_trial]) for name in SHOWN if name in by_trial[0]}
+        scores = {name: values for name, values in found.items() if len(values)}
+        if not scores:  # no specialist of the held-out contexts is better than random actions
+            continue
         means = np.array([values.mean() for values in scores.values()])
         low, high = np.array([_interval(values) for values in scores.values()]).T
         places = np.arange(len(scores))
@@ -65,9 +71,14 @@ def _lines(trial: Trial, specialist: np.ndarray[Any, Any], path: Path) -> None:
     """One variable: a panel for each split."""
     space, contexts = trial.task.space, trial.task.contexts
     figure, panels = plt.subplots(
-        1, len(trial.splits), figsize=(4.0 * len(trial.splits), 3.3), sharey=True, layout="constrained"
+        1,
+        len(trial.splits),
+        figsize=(4.0 * len(trial.splits), 3.3),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
     )
-    for k, (axes, split) in enumerate(zip(panels, trial.splits, strict=True)):
+    for k, (axes, split) in enumerate(zip(panels[0], trial.splits, strict=True)):
         axes.plot(specialist, color="#009e73", linestyle="--", label="specialist")
         for name, colour in (("hyperzero", "#0072b2"), ("concatenation", "#d55e00")):
             if name in trial.learned:
@@ -77,8 +88,8 @@ def _lines(trial: Trial, specialist: np.ndarray[Any, Any], path: Path) -> None:
         label_axis(axes, "x", space, np.unique(contexts[:, 0]))
         axes.set_title(split.name, fontsize=10)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("return")
-    panels[-1].legend(fontsize=8)
+    panels[0][0].set_ylabel("return")
+    panels[0][-1].legend(fontsize=8)
     save(figure, path)
 
 
@@ -88,7 +99,7 @@ def _surfaces(trial: Trial, specialist: np.ndarray[Any, Any], path: Path) -> Non
     grid = [np.unique(column) for column in contexts.T]
     shape = len(grid[0]), len(grid[1])
     rows = len(trial.splits)
-    figure, panels = plt.subplots(rows, 3, figsize=(10.5, 3.0 * rows), layout="constrained")
+    figure, panels = plt.subplots(rows, 3, figsize=(10.5, 3.0 * rows), layout="constrained", squeeze=False)
     for k, split in enumerate(trial.splits):
         generated = trial.learned["hyperzero"][k].mean(-1)
         limits = {"vmin": min(specialist.min(), generated.min()), "vmax": max(specialist.max(), generated.max())}

@@ -60,7 +60,7 @@ class Task:
 def cloned(
     task: Task,
     config: ContextualConfig,
-    data: Dataset,
+    datasets: Sequence[Dataset],
     splits: Sequence[Split],
     scale: Scale,
     updates: int,
@@ -72,7 +72,7 @@ def cloned(
     Args:
         task: where to play.
         config: of `HyperZero` or `ContextualCloning`.
-        data: of all specialists, with contexts.
+        datasets: S, of each split's training contexts.
         splits: S.
         scale: of returns.
         updates: gradient updates.
@@ -83,8 +83,7 @@ def cloned(
         (L, S, N, E), at every look.
     """
     kind: type[ContextualAgent] = HyperZero if isinstance(config, HyperZero.Config) else ContextualCloning
-    own = [pick_contexts(data, task.contexts[split.train]) for split in splits]
-    agent = kind(own, config, seed=[seed] * len(splits), device=task.device, contexts=task.space)
+    agent = kind(datasets, config, seed=[seed] * len(splits), device=task.device, contexts=task.space)
     best = np.full(len(splits), -np.inf)
     looks = []
     with progress(f"{folder.name}", updates) as advance:
@@ -140,8 +139,10 @@ def randomized(task: Task, config: Any, split: Split, steps: int, seed: int) -> 
     train = task.contexts[split.train]
     environment = make_vector(task.env, len(train), contexts=task.space.ranges, context=train.tolist())
     kind: type[SAC | SPEQ] = SPEQ if isinstance(config, SPEQ.Config) else SAC
-    agent = kind(environment, config, seed=seed, device=task.device)
-    agent.learn(steps * len(train), progress_bar=True)
+    total = steps * len(train)
+    agent = kind(environment, replace(config, buffer_size=total), seed=seed, device=task.device)
+    agent.learn(total, progress_bar=True)
+    environment.close()
     played: Returns = task.play(agent)[0]
     return played
 

@@ -5,6 +5,7 @@ Shape key: S splits, N contexts, E episodes, L looks, K held-out contexts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.agents import SAC, SPEQ, HyperZero, RewardModel
+from orl.agents import SAC, SPEQ, HyperZero
 from orl.agents.contextual import ContextualConfig
 from orl.dataset import Dataset
-from orl.datasets.episodes import to_dataset
 from orl.scripts.context_splits import splits
 from orl.scripts.registry import load_agent
-from orl.scripts.reward_kinds import complete
-from orl.scripts.specialist_data import specialist_episodes
+from orl.scripts.reward_kinds import imputed
+from orl.scripts.specialist_data import specialist_dataset
 from orl.scripts.specialists import Specialists
 from orl.scripts.transfer import RandomActions
-from orl.scripts.zero_shot_methods import Average, Task, chosen, cloned, few_shots, nearest, randomized
+from orl.scripts.zero_shot_methods import Average, Task, chosen, cloned, few_shots, nearest, pick_contexts, randomized
 from orl.scripts.zero_shot_returns import Returns, Scale, Stages
 
 
@@ -73,31 +73,31 @@ class Trial:
             "average", lambda: np.stack([task.play(Average(agent, split.train))[0] for split in self.splits])
         )
 
-    def data(self, agent: SAC | SPEQ, episodes: int, labels: float | None) -> Dataset:
-        """What the specialists did; rewards that were not kept are imputed."""
+    def data(self, agent: SAC | SPEQ, episodes: int) -> Dataset:
+        """What the specialists did."""
         task = self.task
-        played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
-        low, high = agent.spaces.action_low, agent.spaces.action_high
-        data = to_dataset(played, action_low=low, action_high=high, name="specialists", environment_id=task.env)
-        if labels is None:
-            return data
-        sparse = data.with_labels(labels, seed=self.seed)
-        model = RewardModel(sparse, seed=self.seed, device=task.device).fit()
-        return complete("imputed", data, [sparse], model)[0]
+        return specialist_dataset(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
 
-    def learn(self, methods: Mapping[str, ContextualConfig], data: Dataset, updates: int) -> None:
-        """Train what learns from data, one learner per split."""
+    def learn(self, methods: Mapping[str, ContextualConfig], data: Dataset, labels: float | None, updates: int) -> None:
+        """Train what learns from data, one learner per split; rewards that are not kept are imputed for each split."""
+
+        @functools.cache
+        def own() -> list[Dataset]:
+            """The data of each split's training contexts."""
+            picked = [pick_contexts(data, self.task.contexts[split.train]) for split in self.splits]
+            return picked if labels is None else imputed(picked, labels, self.seed, self.task.device)
+
         for name, config in methods.items():
             folder = self.folder / name
             looks = self.stages(
                 name,
-                lambda: cloned(self.task, config, data, self.splits, self.scale, updates, self.seed, folder),  # noqa: B023
+                lambda: cloned(self.task, config, own(), self.splits, self.scale, updates, self.seed, folder),  # noqa: B023
             )
             self.learned[name] = chosen(looks, self.splits, self.scale)
 
     def fine_tune(self, data: Dataset, shots: Sequence[int], updates: int) -> None:
         """From generated policies and from scratch, on a few episodes of held-out contexts."""
-        for split in self.splits:
+        for split in self.splits if shots else ():
             agent = HyperZero.load(self.folder / "hyperzero" / split.name, device=self.task.device)
             contexts = self.task.contexts[split.test]
             for number in shots:
@@ -120,7 +120,7 @@ class Trial:
     def returns(self, k: int) -> dict[str, Returns]:
         """(K, E) in the held-out contexts of split k, by what gave the policies."""
         split, task = self.splits[k], self.task
-        default = np.abs(task.space.normalize(task.contexts) - task.space.normalize(task.space.default)).sum(1).argmin()
+        default = task.space.nearest(task.contexts, task.space.default)
         everywhere = {
             "specialist": self.transfer[np.arange(len(task.contexts)), np.arange(len(task.contexts))],
             **{name: returns[k] for name, returns in self.learned.items()},

@@ -242,3 +242,11 @@ def test_contexts_and_values_follow_their_rows(arrays: dict[str, Any]) -> None:
 def test_bad_contexts_and_values_are_refused(arrays: dict[str, Any], key: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Dataset.from_arrays(**arrays, **{key: value})
+
+
+def test_the_arrays_given_stay_as_they_are() -> None:
+    truncated = np.array([True, True])
+    truncated.flags.writeable = False
+    data = Dataset.from_arrays(np.zeros((2, 1)), np.zeros((2, 1)), [0, 0], np.zeros((2, 1)), [False, True], truncated)
+    assert truncated.all()
+    assert data.truncated.tolist() == [True, False]

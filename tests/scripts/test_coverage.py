@@ -39,7 +39,7 @@ def test_with_the_full_matrix_there_is_an_oracle(distance: tuple[np.ndarray, np.
     assert rows["independent"]["return"] == 0.0
     assert rows["equidistant"]["return"] == -2.5  # of two sources, at 5 and 14 or so
     assert rows["auto"]["regret"] == rows["sequential-oracle"]["return"] + 4.5
-    low, high = rows["random"]["interval"]
+    low, high = rows["random"]["return_interval"]
     assert low < rows["random"]["return"] < high
     share = (-4.5 - rows["random"]["return"]) / (rows["sequential-oracle"]["return"] - rows["random"]["return"])
     assert rows["auto"]["share_of_oracle"] == pytest.approx(share)

@@ -87,7 +87,7 @@ def test_a_source_has_the_same_row_however_it_was_reached(select: Run) -> None:
     rows = table("all")
     oracle, random = rows["sequential-oracle"], rows["random"]
     assert oracle["regret"] == 0.0
-    assert random["interval"][0] <= random["return"] <= random["interval"][1]
+    assert random["return_interval"][0] <= random["return"] <= random["return_interval"][1]
     assert oracle["share_of_oracle"] in (1.0, None)
     assert rows["independent"]["return"] == pytest.approx(whole.diagonal().mean())
     assert rows["auto"]["regret"] == pytest.approx(oracle["return"] - rows["auto"]["return"])

@@ -13,7 +13,7 @@ import pytest
 
 from orl.agents import RewardModel
 from orl.envs.contextual_copies import offered_contexts
-from orl.scripts import zero_shot_trial
+from orl.scripts import reward_kinds, zero_shot_trial
 from orl.scripts.context_splits import splits
 from orl.scripts.zero_shot_methods import chosen, nearest
 from orl.scripts.zero_shot_returns import Scale, Stages
@@ -40,6 +40,11 @@ def test_splits_cover_the_contexts_without_overlap_and_extrapolation_holds_out_t
     assert again == found["interpolation-15"].test.tolist() != other
 
 
+def test_a_split_with_too_few_contexts_to_train_on_is_left_out() -> None:
+    space, contexts = offered_contexts(ENV).parse("mass=0.5:2:12")
+    assert [split.name for split in splits(space, contexts, seed=0)] == ["interpolation-15", "extrapolation"]
+
+
 def test_scores_are_0_for_random_actions_and_1_for_the_specialist() -> None:
     scale = Scale(np.array([[0.0, 2.0], [5.0, 5.0]]), np.array([[10.0, 12.0], [4.0, 4.0]]))
     np.testing.assert_allclose(scale(np.array([[1.0, 1.0], [9.0, 9.0]])), [0.0, np.nan])
@@ -64,7 +69,7 @@ def test_a_checkpoint_is_chosen_on_validation_contexts_alone() -> None:
 
 def test_nearest_is_the_specialist_of_the_nearest_training_context() -> None:
     space, contexts = offered_contexts(ENV).parse("mass=0.5:2:8")
-    split = splits(space, contexts, seed=0)[2]
+    split = splits(space, contexts, seed=0)[-1]
     transfer = np.broadcast_to(np.arange(8.0)[:, None, None], (8, 8, 1))  # a source's returns are its number
     found = nearest(transfer, split, space, contexts)[:, 0]
     for j in range(8):
@@ -84,7 +89,7 @@ def test_from_nothing_to_results_and_on_after_an_interruption(
     """A training of specialists this short leaves some without a score; the scale is made so that all have one."""
     monkeypatch.setattr(zero_shot_trial, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
     small = functools.partial(RewardModel, hidden_sizes=(8,), num_members=2, max_updates=50)
-    monkeypatch.setattr(zero_shot_trial, "RewardModel", small)
+    monkeypatch.setattr(reward_kinds, "RewardModel", small)
     original = zero_shot_trial.few_shots
     monkeypatch.setattr(zero_shot_trial, "few_shots", _interrupt)
     with pytest.raises(SystemExit):
@@ -123,6 +128,9 @@ def _interrupt(*arguments: Any) -> None:
         (("--labels", "0"), "--labels 0.0: the share"),
         (("--shots", "11"), "--shots (11,): give numbers from 1 to the 10"),
         (("--methods", "uvfa"), "needs hyperzero among --methods"),
+        (("--updates", "4"), "--updates 4: give at least 5"),
+        (("--steps", "500"), "the first 500 are random"),
+        (("--trainer", "speq", "--steps", "5000"), "the first phase comes after"),
         (("--settings", "tau=2"), "SACConfig.tau=2"),
         (("--settings", "tau"), "--settings tau: write NAME=VALUE"),
         (("--steps", "0"), "--steps 0: give 1 or more"),
