@@ -154,8 +154,9 @@ def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes, (what, each) in zip(grid[:, 0], raced.items(), strict=True):
         names, ratios = [row["contender"] for row in each], [row["ratio"] for row in each]
         colours = ["#0072b2" if name.startswith("orl") else "#999999" for name in names]
-        axes.bar_label(axes.barh(names, ratios, color=colours), fmt=" %.2f", fontsize=7)
         axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        axes.bar_label(axes.barh(names, ratios, color=colours), fmt="%.2f", fontsize=7, padding=3, bbox=white)
         axes.invert_yaxis()
         axes.margins(x=0.1)
         axes.tick_params(labelsize=7)

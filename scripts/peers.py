@@ -51,7 +51,7 @@ class Peers:
             if not process.stdout.readline():
                 raise ValueError(f"{name}: its process ended; run {python} {WORK} to see why")
 
-        return Contender(repeat)
+        return Contender(repeat, elsewhere=True)
 
     def close(self) -> None:
         """End the processes that were started since the last time."""

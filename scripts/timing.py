@@ -21,6 +21,7 @@ class Contender:
 
     work: Work
     units: int = 1
+    elsewhere: bool = False  # in another process, whose processor time is not known
 
 
 def race(
@@ -54,7 +55,8 @@ def race(
     for name, contender in contenders.items():
         per_second = contender.units / seconds[name]
         row = {"what": what, "contender": name, "milliseconds": 1e3 * seconds[name], "per_second": per_second}
-        row["processor_milliseconds"] = 1e3 * statistics.median(processor[name])
+        if not contender.elsewhere:
+            row["processor_milliseconds"] = 1e3 * statistics.median(processor[name])
         if base is not None:
             row |= {"ratio": per_second * seconds[base] / contenders[base].units, "against": base}
         rows.append(row)

@@ -47,6 +47,7 @@ def test_speed(orl: Any, tmp_path: Path) -> None:
         else:
             assert row["milliseconds"] > 0
             assert row["per_second"] > 0
+            assert ("processor_milliseconds" in row) == (row["contender"] != "sbx")
 
 
 def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
