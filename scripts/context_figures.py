@@ -50,7 +50,7 @@ def label_axis(axes: Any, side: str, space: ContextSpace, values: Floats) -> Non
         values: of the variable, ascending.
     """
     shown = np.unique(np.linspace(0, len(values) - 1, 7).round().astype(int))
-    getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown])
+    getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown], fontsize=8)
     getattr(axes, f"set_{side}label")(variable_label(space, "xy".index(side)))
 
 
