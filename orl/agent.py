@@ -26,7 +26,6 @@ from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.experience import Experience
-from orl.networks import StackedMLP
 from orl.normalize import Normalizer
 from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
@@ -307,10 +306,7 @@ class Agent(ABC):
     @cached_property
     def single_policy(self) -> SinglePolicy | None:
         """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
-        network = getattr(self.networks.get("actor"), "network", None)
-        if self.population > 1 or self.device.type != "cpu" or not isinstance(network, StackedMLP):
-            return None
-        return SinglePolicy(network, self.normalizer, self.spaces.action_size)
+        return SinglePolicy.of(self.networks.get("actor"), self.normalizer, self.spaces.action_size)
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies: without what computes on the memory of this agent's parameters."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from orl.networks import StackedMLP
 from orl.normalize import Normalizer
@@ -28,6 +29,14 @@ class SinglePolicy:
         layers: Any = network.layers
         self.layers = [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
         self.action_size = action_size
+
+    @classmethod
+    def of(cls, actor: nn.Module | None, normalizer: Normalizer, action_size: int) -> SinglePolicy | None:
+        """Of an actor; None for a population, on another device than the CPU, and for actors of other networks."""
+        network = getattr(actor, "network", None)
+        if not isinstance(network, StackedMLP) or len(normalizer.mean) > 1 or normalizer.mean.device.type != "cpu":
+            return None
+        return cls(network, normalizer, action_size)
 
     def __call__(self, observation: NDArray[Any]) -> NDArray[np.float32]:
         """The action (A,) in [-1, 1] of an observation (O,) as the environment gives it."""
