@@ -62,7 +62,8 @@ class Speed:
         """Measure and print."""
         if self.repeats < 1 or self.updates < 1 or not all(p >= 1 for p in self.populations):
             raise ValueError("--repeats, --updates and --populations: give numbers of 1 or more")
-        settings = {name: value for name, value in asdict(self).items() if name not in ("out", "peers")}
+        settings = asdict(self) | {"peers": self.peers is not None}
+        del settings["out"]
         folder = RunFolder.open(self.out, settings) if self.out is not None else None
         results = folder.finished() if folder is not None else None
         if results is None:
