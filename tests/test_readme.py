@@ -54,7 +54,7 @@ def commands() -> list[str]:
         inline = re.findall(r"`([^`\n]+)`", FENCE.sub("", path.read_text()))
         for line in [*shell.splitlines(), *inline]:
             command = line.removeprefix("$ ").split("  #")[0].strip()
-            if re.match(r"orl [a-z]+ \S", command):
+            if re.match(r"orl [a-z-]+ \S", command):
                 found.add(command)
     return sorted(found)
 
