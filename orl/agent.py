@@ -292,12 +292,10 @@ class Agent(ABC):
         """
         if self.population > 1:
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
-        array = np.asarray(observation)
-        if array.ndim not in (1, 2) or array.shape[-1] != self.spaces.observation_size:
-            raise ValueError(
-                f"observation has shape {array.shape}; give ({self.spaces.observation_size},) or a batch of them"
-            )
-        if deterministic and array.size == self.spaces.observation_size and self.single_policy is not None:
+        array, size = np.asarray(observation), self.spaces.observation_size
+        if array.ndim not in (1, 2) or array.shape[-1] != size:
+            raise ValueError(f"observation has shape {array.shape}; give ({size},) or a batch of them")
+        if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
             return (action[None] if array.ndim == 2 else action), None
         actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]

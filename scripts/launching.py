@@ -65,7 +65,7 @@ class Launching:
     def started(self, folder: Path) -> Iterator[Run]:
         """A function that does jobs, each in its folder below `folder`, and returns these when all are finished."""
         if self.launcher == "population":
-            yield lambda jobs: [_done_here(job, folder / job.id) for job in jobs]
+            yield lambda jobs: [_finished_here(job, folder / job.id) for job in jobs]
             return
         with self._launcher(folder) as launcher:
 
@@ -84,7 +84,7 @@ class Launching:
             return run(jobs)
 
 
-def _done_here(job: Job, folder: Path) -> Path:
+def _finished_here(job: Job, folder: Path) -> Path:
     if not (folder / MARKER).exists():
         job.work(folder)
     return folder

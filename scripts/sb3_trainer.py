@@ -77,13 +77,12 @@ class SB3Trainer(Trainer):
         return getattr(stable_baselines3, self._algorithm)
 
     def _make(self, environment: Any, seed: int, steps: int) -> Any:
+        from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
         keywords = {"policy": "MlpPolicy", "device": self.device, **self.settings}
-        rollout = inspect.signature(self._kind).parameters.get("n_steps")
-        if (
-            rollout is not None and "n_steps" not in self.settings
-        ):  # whole rollouts are collected: no more than asked for
-            copies = getattr(environment, "num_envs", 1)
-            keywords["n_steps"] = max(2, min(rollout.default, steps // copies))
+        if issubclass(self._kind, OnPolicyAlgorithm) and "n_steps" not in self.settings:
+            rollout = inspect.signature(self._kind).parameters["n_steps"].default  # always collected as a whole
+            keywords["n_steps"] = max(2, min(rollout, steps // getattr(environment, "num_envs", 1)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice on batch sizes and devices
             return self._kind(env=environment, seed=seed, **keywords)
