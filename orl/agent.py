@@ -306,8 +306,7 @@ class Agent(ABC):
         """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
         return SinglePolicy.of(self.networks.get("actor"), self.normalizer, self.spaces.action_size)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copies: without what computes on the memory of this agent's parameters."""
+    def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
         return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
 
     # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
