@@ -22,16 +22,16 @@ from orl import statistics
 from orl.agents import HyperZero, TaskSelector
 from orl.agents.mbtl_strategies import Strategy
 from orl.dataset import Dataset
-from orl.datasets.episodes import to_dataset
 from orl.scripts.context_figures import label_axis
 from orl.scripts.figures import save
+from orl.scripts.options import check_labels, check_least
 from orl.scripts.registry import load_agent
 from orl.scripts.reward_kinds import imputed
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.selection import Baseline, Select
 from orl.scripts.sources import Recipe, Sources
-from orl.scripts.specialist_data import specialist_episodes
-from orl.scripts.trainers import read_settings, small_config
+from orl.scripts.specialist_data import specialist_episodes, transitions
+from orl.scripts.trainers import PopulationTrainer
 from orl.scripts.transfer import transfer_returns
 from orl.scripts.zero_shot_methods import METHODS
 from orl.spaces import Spaces
@@ -61,11 +61,8 @@ class Generalist(Select):
 
     def run(self) -> None:
         """Check what else there is, then as `orl select`."""
-        for name in ("updates", "data_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        if self.labels is not None and not 0 < self.labels <= 1:
-            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
+        check_least(self, 1, "updates", "data_episodes")
+        check_labels(self.labels)
         if self.trainer.startswith("sb3:"):
             raise ValueError(f"--trainer {self.trainer}: critics of ours are needed; choose sac or speq")
         super().run()
@@ -107,26 +104,19 @@ class Generalist(Select):
             episodes += specialist_episodes(
                 agent, recipe.env, recipe.space, own, episodes=self.data_episodes, seed=recipe.seed_of(index)
             )
-        spaces = Spaces.of(recipe.env)
-        return to_dataset(
-            episodes,
-            action_low=spaces.action_low,
-            action_high=spaces.action_high,
-            name="sources",
-            environment_id=recipe.env,
-        )
+        return transitions(episodes, Spaces.of(recipe.env))
 
     def _generalists(self, recipe: Recipe, datasets: list[Dataset]) -> HyperZero:
         """One learner for each dataset."""
-        sources = small_config(self.trainer, read_settings(self.settings), self.env, self.steps)
-        seeds = [self.seed] * len(datasets)
+        assert isinstance(recipe.trainer, PopulationTrainer)
+        discount = recipe.trainer.config(recipe.steps).discount
         agent = HyperZero(
             datasets,
             METHODS["hyperzero"],
-            seed=seeds,
+            seed=[self.seed] * len(datasets),
             device=self.device,
             contexts=recipe.space,
-            discount=sources.discount,
+            discount=discount,
         )
         return agent.fit(self.updates, progress_bar=True)
 

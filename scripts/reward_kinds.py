@@ -15,8 +15,8 @@ KINDS: tuple[Rewards, ...] = get_args(Rewards)
 def imputed(datasets: Sequence[Dataset], labels: float, seed: int, device: str) -> list[Dataset]:
     """Each dataset with this share of its labels, the other rewards those of a reward model of its own."""
     sparse = [data.with_labels(labels, seed=seed) for data in datasets]
-    filled = RewardModel(sparse, seed=[seed] * len(sparse), device=device).fit().impute(sparse)
-    return filled if isinstance(filled, list) else [filled]
+    model = RewardModel(sparse, seed=[seed] * len(sparse), device=device).fit()
+    return complete("imputed", datasets[0], sparse, model)
 
 
 def complete(

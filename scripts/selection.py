@@ -19,6 +19,7 @@ from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import tables
 from orl.scripts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
 from orl.scripts.launching import Launching
+from orl.scripts.options import check_least
 from orl.scripts.registry import PRESETS
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.sb3_trainer import SB3, SB3Trainer
@@ -77,9 +78,7 @@ class Select:
 
     def run(self) -> None:
         """Check everything, then choose, train, evaluate and report."""
-        for name in ("batch", "steps", "episodes", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        check_least(self, 1, "batch", "steps", "episodes", "checkpoint_every")
         space, contexts = offered_contexts(self.env).parse(self.contexts)
         scaled = space.normalize(contexts)
         selector = TaskSelector(scaled, self.strategy, self.budget, seed=self.seed)

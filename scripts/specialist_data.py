@@ -5,6 +5,7 @@ Shape key: P learners and as many contexts, E episodes of each, O observation, A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from orl.datasets import Episode
 from orl.datasets.episodes import to_dataset
 from orl.datasets.recording import Diary
 from orl.evaluation import make_vector
+from orl.spaces import Spaces
 
 
 def specialist_episodes(
@@ -66,22 +68,14 @@ def specialist_episodes(
         environment.close()
 
 
-def specialist_dataset(
-    agent: SAC | SPEQ | FlashSAC,
-    env: str,
-    space: ContextSpace,
-    contexts: Floats,
-    *,
-    episodes: int = 10,
-    seed: int = 0,
-) -> Dataset:
-    """The transitions of `specialist_episodes`, with their contexts and values."""
+def transitions(episodes: Sequence[Episode], spaces: Spaces) -> Dataset:
+    """Of specialists' episodes, in the environment that the spaces name."""
     return to_dataset(
-        specialist_episodes(agent, env, space, contexts, episodes=episodes, seed=seed),
-        action_low=agent.spaces.action_low,
-        action_high=agent.spaces.action_high,
+        episodes,
+        action_low=spaces.action_low,
+        action_high=spaces.action_high,
         name="specialists",
-        environment_id=env,
+        environment_id=spaces.environment_id,
     )
 
 

@@ -21,6 +21,7 @@ from orl.evaluation import evaluate
 from orl.metrics import Sink
 from orl.scripts import figures, reward_kinds
 from orl.scripts.launching import Launching
+from orl.scripts.options import check_labels
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import ACTING, PRESETS
 from orl.scripts.reward_kinds import Rewards
@@ -88,8 +89,7 @@ class Train(Training, Generic[C]):
     def results(self) -> dict[str, Any]:
         """Check everything, then train and evaluate; what `results.json` holds."""
         self.check("first_seed")
-        if self.labels is not None and not 0 < self.labels <= 1:  # before a folder remembers it
-            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
+        check_labels(self.labels)  # before a folder remembers it
         register_environments()
         data = datasets.load(self.dataset, self.env, clip_actions=self.clip_actions)
         env = self.env or data.environment_id

@@ -76,7 +76,7 @@ class PopulationTrainer(Trainer):
             Spaces.of(self.env)
         except ValueError as error:
             raise ValueError(f"--trainer {self.name}: {error}; sb3:PPO and sb3:DQN take discrete ones") from None
-        self._config(steps)
+        self.config(steps)
 
     def train(self, contexts: Floats, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
         """See the base class; a stopped training goes on exactly."""
@@ -87,7 +87,7 @@ class PopulationTrainer(Trainer):
         if all(checkpoint.numbers(folder / name) for name in checkpoint.learner_names(seeds)):
             agent = self._kind.load(place, device=self.device)
         else:
-            agent = self._kind(self.env, self._config(steps), seed=list(seeds), device=self.device)
+            agent = self._kind(self.env, self.config(steps), seed=list(seeds), device=self.device)
         agent.connect(environment)
         saved = agent.steps
         for moment in loop.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
@@ -107,32 +107,26 @@ class PopulationTrainer(Trainer):
     def _kind(self) -> Any:
         return PRESETS[self.name][0]
 
-    def _config(self, steps: int) -> Any:
-        return small_config(self.name, self.settings, self.env, steps)
+    def config(self, steps: int) -> Any:
+        """The preset made small, as it suits the environment, with the settings.
 
+        A buffer that is never full need not be larger than the steps; where no target entropy is published, it is minus
+        the number of action dimensions.
 
-def small_config(name: str, settings: Mapping[str, Any], env: str, steps: int) -> Any:
-    """A preset made small, as it suits the environment, with settings of one's own.
-
-    A buffer that is never full need not be larger than the steps; where no target entropy is published, it is minus the
-    number of action dimensions.
-
-    Raises:
-        ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
-    """
-    kind, preset = PRESETS[name]
-    config: Any = make_config(kind.Config, preset, SMALL | SUITED.get(env, {}) | dict(settings))
-    if steps <= config.learning_starts:
-        raise ValueError(
-            f"--steps {steps}: the first {config.learning_starts} are random (--settings learning_starts); give more"
-        )
-    if steps < getattr(config, "period", 0):
-        raise ValueError(f"--steps {steps}: the first phase comes after {config.period} (--settings period); give more")
-    spaces = Spaces.of(env)
-    entropy = config.target_entropy
-    if entropy is None and family(spaces) not in TARGET_ENTROPY:
-        entropy = -float(spaces.action_size)
-    return dataclasses.replace(config, buffer_size=min(config.buffer_size, steps), target_entropy=entropy)
+        Raises:
+            ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
+        """
+        kind, preset = PRESETS[self.name]
+        config: Any = make_config(kind.Config, preset, SMALL | SUITED.get(self.env, {}) | dict(self.settings))
+        starts, period = config.learning_starts, getattr(config, "period", 0)
+        if steps <= starts:
+            raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")
+        if steps < period:
+            raise ValueError(f"--steps {steps}: the first phase comes after {period} (--settings period); give more")
+        spaces, entropy = Spaces.of(self.env), config.target_entropy
+        if entropy is None and family(spaces) not in TARGET_ENTROPY:
+            entropy = -float(spaces.action_size)
+        return dataclasses.replace(config, buffer_size=min(config.buffer_size, steps), target_entropy=entropy)
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

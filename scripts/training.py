@@ -20,6 +20,7 @@ from orl.evaluation import Evaluation
 from orl.launcher import Job
 from orl.scripts import tables
 from orl.scripts.launching import Launching, gather
+from orl.scripts.options import check_least
 from orl.scripts.registry import PRESETS
 from orl.scripts.run_folder import RunFolder
 
@@ -48,12 +49,10 @@ class Training(ABC):
 
     def check(self, *natural: str) -> None:
         """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""
-        for least, names in ((1, POSITIVE), (0, natural)):
-            for name in names:
-                if getattr(self, name) < least:
-                    raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} or more")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"--threads {self.threads}: give 1 or more")
+        check_least(self, 1, *POSITIVE)
+        check_least(self, 0, *natural)
+        if self.threads is not None:
+            check_least(self, 1, "threads")
         self.launching.check()
 
     def set_threads(self, out: Path) -> int | None:

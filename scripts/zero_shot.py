@@ -18,8 +18,9 @@ from orl.envs.contextual_copies import offered_contexts
 from orl.execution import Execution
 from orl.scripts import tables
 from orl.scripts.context_splits import splits
+from orl.scripts.options import check_labels, check_least
 from orl.scripts.run_folder import RunFolder
-from orl.scripts.trainers import read_settings, small_config
+from orl.scripts.trainers import PopulationTrainer, read_settings
 from orl.scripts.zero_shot_figures import return_figure, score_figure, weight_figure
 from orl.scripts.zero_shot_methods import LOOKS, METHODS, Task
 from orl.scripts.zero_shot_trial import Trial
@@ -126,15 +127,12 @@ class ZeroShot:
             raise ValueError(
                 f"--updates {self.updates}: give at least {LOOKS}, one for each look at validation contexts"
             )
-        for name in ("steps", "data_episodes", "eval_episodes", "shot_updates", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        check_least(self, 1, "steps", "data_episodes", "eval_episodes", "shot_updates", "seeds")
         if self.first_seed < 0 or not self.methods:
             raise ValueError(
                 f"--first-seed {self.first_seed}, --methods {self.methods}: give 0 or more, and at least one"
             )
-        if self.labels is not None and not 0 < self.labels <= 1:
-            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
+        check_labels(self.labels)
         if not all(1 <= number <= self.data_episodes for number in self.shots):
             raise ValueError(
                 f"--shots {self.shots}: give numbers from 1 to the {self.data_episodes} of --data-episodes"
@@ -142,19 +140,22 @@ class ZeroShot:
         if self.shots and "hyperzero" not in self.methods:
             raise ValueError("--shots: fine-tuning needs hyperzero among --methods")
         splits(space, contexts, self.first_seed)
-        small_config(self.trainer, read_settings(self.settings), self.env, self.steps)
+        self._trainer(space).check(self.steps)
+
+    def _trainer(self, space: ContextSpace) -> PopulationTrainer:
+        settings = read_settings(self.settings) | {"execution": self.execution}
+        return PopulationTrainer(self.trainer, settings, self.env, space, self.device)
 
     def _trial(self, task: Task, seed: int, folder: Path) -> Trial:
         """One seed, from the specialists to the returns."""
-        settings = read_settings(self.settings) | {"execution": self.execution}
-        config = small_config(self.trainer, settings, self.env, self.steps)
+        trainer = self._trainer(task.space)
         shared: dict[str, Any] = {
             "contexts": task.space,
-            "discount": config.discount,
+            "discount": trainer.config(self.steps).discount,
             "execution": self.execution,
         }
         trial = Trial(task, seed, folder)
-        agent = trial.specialists(self.trainer, config, self.grid, self.steps)
+        agent = trial.specialists(trainer, self.grid, self.steps)
         trial.measure(agent)
         data = trial.data(agent, self.data_episodes)
         methods: dict[str, ContextualConfig] = {
@@ -163,17 +164,17 @@ class ZeroShot:
         trial.learn(methods, data, self.labels, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
         if self.randomized:
-            trial.randomize(config, self.steps)
+            trial.randomize(trainer, self.steps)
         return trial
 
     def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:
         """One for each split and method, over all held-out contexts of all seeds."""
         rows = []
         for k, split in enumerate(trials[0].splits):
-            by_name = [trial.scores(k) for trial in trials]
-            for name in by_name[0]:
-                scores = np.concatenate([each[name] for each in by_name])
-                returns = np.concatenate([trial.returns(k)[name].mean(-1) for trial in trials])
+            all_scores, all_returns = [trial.scores(k) for trial in trials], [trial.returns(k) for trial in trials]
+            for name in all_scores[0]:
+                scores = np.concatenate([each[name] for each in all_scores])
+                returns = np.concatenate([each[name].mean(-1) for each in all_returns])
                 rows.append(
                     {
                         "dataset": "specialists",

@@ -58,13 +58,11 @@ def return_figure(trial: Trial, path: Path) -> None:
 
     Of more than two variables nothing is drawn.
     """
-    space, contexts = trial.task.space, trial.task.contexts
+    space = trial.task.space
     if "hyperzero" not in trial.learned or len(space.names) > 2:
         return
-    own = np.arange(len(contexts))
-    specialist = trial.transfer[own, own].mean(-1)
     draw = _lines if len(space.names) == 1 else _surfaces
-    draw(trial, specialist, path)
+    draw(trial, trial.own.mean(-1), path)
 
 
 def _lines(trial: Trial, specialist: np.ndarray[Any, Any], path: Path) -> None:

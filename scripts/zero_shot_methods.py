@@ -20,9 +20,10 @@ from orl.agents.few_shot import few_shot
 from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
-from orl.evaluation import evaluate, make_vector
+from orl.evaluation import evaluate
 from orl.progress import progress
 from orl.scripts.context_splits import Indices, Split
+from orl.scripts.trainers import PopulationTrainer
 from orl.scripts.transfer import transfer_returns
 from orl.scripts.zero_shot_returns import Returns, Scale
 
@@ -86,7 +87,7 @@ def cloned(
     agent = kind(datasets, config, seed=[seed] * len(splits), device=task.device, contexts=task.space)
     best = np.full(len(splits), -np.inf)
     looks = []
-    with progress(f"{folder.name}", updates) as advance:
+    with progress(folder.name, updates) as advance:
         for look in range(LOOKS):
             count = updates * (look + 1) // LOOKS - agent.updates
             agent.fit(count)
@@ -114,9 +115,8 @@ def chosen(looks: Returns, splits: Sequence[Split], scale: Scale) -> Returns:
 
 def nearest(transfer: Returns, split: Split, space: ContextSpace, contexts: Floats) -> Returns:
     """(N, E): in each context the training specialist of the nearest one, of the matrix (N, N, E)."""
-    normalized = space.normalize(contexts)
-    distances = np.linalg.norm(normalized[:, None] - normalized[split.train], axis=-1)
-    found: Returns = transfer[split.train[distances.argmin(1)], np.arange(len(contexts))]
+    sources = [split.train[space.nearest(contexts[split.train], context)] for context in contexts]
+    found: Returns = transfer[sources, np.arange(len(contexts))]
     return found
 
 
@@ -134,15 +134,10 @@ class Average:
         return np.asarray(self.agent.act(everyone, deterministic=deterministic).mean(0, keepdims=True))
 
 
-def randomized(task: Task, config: Any, split: Split, steps: int, seed: int) -> Returns:
+def randomized(task: Task, trainer: PopulationTrainer, split: Split, steps: int, seed: int, folder: Path) -> Returns:
     """(N, E) of one policy trained in all training contexts at once, for all the steps of their specialists."""
     train = task.contexts[split.train]
-    environment = make_vector(task.env, len(train), contexts=task.space.ranges, context=train.tolist())
-    kind: type[SAC | SPEQ] = SPEQ if isinstance(config, SPEQ.Config) else SAC
-    total = steps * len(train)
-    agent = kind(environment, replace(config, buffer_size=total), seed=seed, device=task.device)
-    agent.learn(total, progress_bar=True)
-    environment.close()
+    agent = trainer.train(train[None], [seed], steps * len(train), steps, folder)
     played: Returns = task.play(agent)[0]
     return played
 

@@ -19,8 +19,9 @@ from orl.dataset import Dataset
 from orl.scripts.context_splits import splits
 from orl.scripts.registry import load_agent
 from orl.scripts.reward_kinds import imputed
-from orl.scripts.specialist_data import specialist_dataset
+from orl.scripts.specialist_data import specialist_episodes, transitions
 from orl.scripts.specialists import Specialists
+from orl.scripts.trainers import PopulationTrainer
 from orl.scripts.transfer import RandomActions
 from orl.scripts.zero_shot_methods import Average, Task, chosen, cloned, few_shots, nearest, pick_contexts, randomized
 from orl.scripts.zero_shot_returns import Returns, Scale, Stages
@@ -42,13 +43,13 @@ class Trial:
         self.learned: dict[str, Returns] = {}  # (S, N, E) each
         self.others: dict[str, dict[str, Returns]] = {split.name: {} for split in self.splits}  # (K, E) each
 
-    def specialists(self, trainer: str, config: Any, grid: str, steps: int) -> SAC | SPEQ:
-        """One for each context, trained together by a preset that acts."""
+    def specialists(self, trainer: PopulationTrainer, grid: str, steps: int) -> SAC | SPEQ:
+        """One for each context, trained together."""
         count = len(self.task.contexts)
         training = Specialists(
             self.task.env,
-            config,
-            agent=trainer,
+            trainer.config(steps),
+            agent=trainer.name,
             contexts=grid,
             steps=steps,
             first_seed=self.seed * count,
@@ -68,7 +69,8 @@ class Trial:
         self.transfer: Returns = self.stages("transfer", lambda: task.play(agent))
         random = self.stages("random", lambda: task.play(RandomActions(task.env, self.seed))[0])
         own = np.arange(len(task.contexts))
-        self.scale = Scale(random, self.transfer[own, own])
+        self.own: Returns = self.transfer[own, own]
+        self.scale = Scale(random, self.own)
         self.averages: Returns = self.stages(
             "average", lambda: np.stack([task.play(Average(agent, split.train))[0] for split in self.splits])
         )
@@ -76,7 +78,8 @@ class Trial:
     def data(self, agent: SAC | SPEQ, episodes: int) -> Dataset:
         """What the specialists did."""
         task = self.task
-        return specialist_dataset(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
+        played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
+        return transitions(played, agent.spaces)
 
     def learn(self, methods: Mapping[str, ContextualConfig], data: Dataset, labels: float | None, updates: int) -> None:
         """Train what learns from data, one learner per split; rewards that are not kept are imputed for each split."""
@@ -108,12 +111,13 @@ class Trial:
                 for name, returns in zip((f"hyperzero, {number} shots", f"{number} shots"), made, strict=True):
                     self.others[split.name][name] = returns
 
-    def randomize(self, config: Any, steps: int) -> None:
+    def randomize(self, trainer: PopulationTrainer, steps: int) -> None:
         """One policy for all training contexts of each split, trained online."""
         for split in self.splits:
+            name = f"randomized/{split.name}"
             made = self.stages(
-                f"randomized/{split.name}",
-                lambda: randomized(self.task, config, split, steps, self.seed),  # noqa: B023
+                name,
+                lambda: randomized(self.task, trainer, split, steps, self.seed, self.folder / name),  # noqa: B023
             )
             self.others[split.name]["randomized"] = made[split.test]
 
@@ -122,7 +126,7 @@ class Trial:
         split, task = self.splits[k], self.task
         default = task.space.nearest(task.contexts, task.space.default)
         everywhere = {
-            "specialist": self.transfer[np.arange(len(task.contexts)), np.arange(len(task.contexts))],
+            "specialist": self.own,
             **{name: returns[k] for name, returns in self.learned.items()},
             "nearest": nearest(self.transfer, split, task.space, task.contexts),
             "default": self.transfer[default],
