@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
+from orl.agents import SAC
 from orl.scripts.main import main
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,6 +92,25 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
             torch.set_num_threads(before)
 
     return run
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """Interrupt SAC in its n-th update from now on; returns a list that grows by one with every update."""
+
+    def at(update: int) -> list[int]:
+        step, begun = SAC.step, []
+
+        def stops(agent: SAC) -> Any:
+            begun.append(len(begun))
+            if len(begun) == update:
+                raise KeyboardInterrupt
+            return step(agent)
+
+        monkeypatch.setattr(SAC, "step", stops)
+        return begun
+
+    return at
 
 
 @pytest.fixture

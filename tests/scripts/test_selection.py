@@ -93,19 +93,11 @@ def test_a_source_has_the_same_row_however_it_was_reached(select: Run) -> None:
     assert rows["auto"]["regret"] == pytest.approx(oracle["return"] - rows["auto"]["return"])
 
 
-def test_a_killed_run_goes_on(select: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_goes_on(select: Run, interrupt: Callable[[int], list[int]]) -> None:
     """In the middle of the second source; the first is not trained again."""
     words = ("--budget", 2, "--batch", 1, "--baselines", "multi-task")
     select(*words, "--out", "whole")
-    step, updates = SAC.step, []
-
-    def stops(agent: SAC) -> Any:
-        updates.append(0)
-        if len(updates) == 14 + 9:  # 14 updates a source
-            raise KeyboardInterrupt
-        return step(agent)
-
-    monkeypatch.setattr(SAC, "step", stops)
+    updates = interrupt(14 + 9)  # 14 updates a source
     with pytest.raises(SystemExit):
         select(*words, "--out", "stopped")
     assert not Path("stopped/results.json").exists()

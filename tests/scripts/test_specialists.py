@@ -65,22 +65,13 @@ def test_a_learner_sees_the_physics_of_its_context(specialists: Run) -> None:
     assert not torch.equal(narrow[1], wide[1])
 
 
-def test_a_stopped_run_resumes_to_the_same_numbers(specialists: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_to_the_same_numbers(specialists: Run, interrupt: Callable[[int], list[int]]) -> None:
     words = ("--env", ENV, "--contexts", "length=0.5:2:2", "--steps", 40)
     specialists(*words, "--out", "whole")
-    step, done = SAC.step, []
-
-    def stops(agent: SAC) -> Any:
-        done.append(0)
-        if len(done) == 21:
-            raise KeyboardInterrupt
-        return step(agent)
-
-    monkeypatch.setattr(SAC, "step", stops)
+    interrupt(21)
     with pytest.raises(SystemExit):
         specialists(*words, "--out", "stopped")
     assert not Path("stopped/results.json").exists()
-    monkeypatch.setattr(SAC, "step", step)
     specialists(*words, "--out", "stopped")
     assert [row["return"] for row in results("stopped")] == [row["return"] for row in results("whole")]
 
