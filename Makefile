@@ -8,8 +8,6 @@ WORKERS ?= 2
 
 # Keep the repository's folders off sys.path: another package is called `datasets` too.
 export PYTHONSAFEPATH := 1
-# Let torch's idle threads sleep: where other programs compute too, spinning ones make small networks many times slower.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help install lint test slow demo clean
 .DEFAULT_GOAL := help

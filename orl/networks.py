@@ -56,7 +56,9 @@ class StackedLayerNorm(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(*L, B, features), each row normalised over its features."""
-        return torch.addcmul(self.bias, layer_norm(inputs, inputs.shape[-1:]), self.weight)
+        shape = inputs.shape[-1:]
+        normal = layer_norm(inputs, shape, inputs.new_ones(shape))  # with a scale, torch normalises twice as fast
+        return torch.addcmul(self.bias, normal, self.weight)
 
 
 def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:

@@ -18,7 +18,7 @@ from rich.table import Table
 import orl
 from orl.launcher import JobError
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads sleep, which shared cores need
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; docs/performance.md has what more of them cost and bring
 
 VERBS = {  # verb: (module and name of what tyro parses, summary)
     "demo": ("demo:Demo", "The main job in minutes: a good policy from 1 % of the rewards, with table and figures."),

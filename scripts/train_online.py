@@ -65,7 +65,7 @@ class TrainOnline(Training, Generic[C]):
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     threads: int | None = None
-    """CPU threads of torch, kept on resume; by default as many as it chooses, in jobs one."""
+    """CPU threads of torch, kept on resume; by default one, or OMP_NUM_THREADS. More need cores that idle."""
     eval_every: int = 5_000
     """Environment steps between evaluations; the last one is always made."""
     eval_episodes: int = 10

@@ -58,7 +58,7 @@ class Training(ABC):
     def set_threads(self, out: Path) -> int | None:
         """Give torch the threads that were asked for, else those of the run in this folder; returns their number.
 
-        They decide the last bits of every number. A new run has torch's own, jobs in processes of their own one each.
+        They decide the last bits of every number. A new run has those that torch has now, jobs in processes of their own one each.
         """
         threads, known = self.threads, out / "config.json"
         if threads is None and known.exists():

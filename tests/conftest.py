@@ -1,9 +1,8 @@
-"""One thread a process, set before torch is imported: networks are small here, and waiting threads take turns away."""
+"""One thread a process, as `orl` has it, set before torch is imported."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Iterator
 from typing import Any

@@ -26,7 +26,7 @@ def options(**fields: Any) -> TrainOnline[Any]:
     return TrainOnline("Pendulum-v1", SAC_PRESET, agent="sac", **fields)
 
 
-def test_a_new_run_has_the_threads_that_were_asked_for_or_torch_s_own(tmp_path: Path) -> None:
+def test_a_new_run_has_the_threads_that_were_asked_for_or_those_that_torch_has(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     assert options().set_threads(tmp_path) == 2
     assert options(launching=Launching(launcher="serial")).set_threads(tmp_path) == 2
