@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orl.agents import IQL, SAC, SPEQ, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
-from orl.device import pick_device
+from orl.device import Precision, pick_device, set_precision
 from orl.execution import Execution
 from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, peer_sac, random_data, stabilization, steps
 from orl.scripts.figures import speed_figure
@@ -51,6 +51,8 @@ class Speed:
     """Updates in one turn."""
     threads: int = 1
     """CPU threads of torch."""
+    precision: Precision = "highest"
+    """Of matrix products, as in `orl train`."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     peers: Path | None = None
@@ -68,6 +70,7 @@ class Speed:
         results = folder.finished() if folder is not None else None
         if results is None:
             torch.set_num_threads(self.threads)
+            set_precision(self.precision, pick_device(self.device))
             rows = [
                 *self._stabilization(),
                 *self._droq(),

@@ -17,6 +17,7 @@ from orl.agent import Agent
 from orl.agents import RewardModel, RewardModelConfig
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
+from orl.device import Precision
 from orl.evaluation import evaluate
 from orl.metrics import Sink
 from orl.scripts import figures, reward_kinds
@@ -73,6 +74,8 @@ class Train(Training, Generic[C]):
     """auto, cpu, cuda or cuda:1."""
     threads: int | None = None
     """CPU threads of torch, kept on resume; by default one, or OMP_NUM_THREADS. More need cores that idle."""
+    precision: Precision = "highest"
+    """Of matrix products: highest (float32), high (TF32 on CUDA), medium (bfloat16 on processors that have it)."""
     eval_every: int = 10_000
     """Updates between evaluations; the last one is always made."""
     eval_episodes: int = 10
@@ -98,7 +101,7 @@ class Train(Training, Generic[C]):
         Spaces.of(data).check(Spaces.of(env), env)
         kind = self._kind(data)
         out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
-        folder = RunFolder.open(out, {**self._described(env, kind), "threads": self.set_threads(out)})
+        folder = RunFolder.open(out, {**self._described(env, kind), **self.set_arithmetic(out)})
         return self.obtain(
             folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind)
         )

@@ -22,7 +22,7 @@ from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
-from orl.device import pick_device
+from orl.device import Precision, pick_device
 from orl.evaluation import evaluate
 from orl.loop import Moment
 from orl.metrics import Sink
@@ -66,6 +66,8 @@ class TrainOnline(Training, Generic[C]):
     """auto, cpu, cuda or cuda:1."""
     threads: int | None = None
     """CPU threads of torch, kept on resume; by default one, or OMP_NUM_THREADS. More need cores that idle."""
+    precision: Precision = "highest"
+    """Of matrix products: highest (float32), high (TF32 on CUDA), medium (bfloat16 on processors that have it)."""
     eval_every: int = 5_000
     """Environment steps between evaluations; the last one is always made."""
     eval_episodes: int = 10
@@ -90,7 +92,7 @@ class TrainOnline(Training, Generic[C]):
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         kept = {name: value for name, value in named.items() if name not in self.not_kept}
-        folder = RunFolder.open(self.place, {**kept, "threads": self.set_threads(self.place)})
+        folder = RunFolder.open(self.place, {**kept, **self.set_arithmetic(self.place)})
         return self.obtain(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     @property

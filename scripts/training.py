@@ -16,6 +16,7 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.checkpoint import learner_names
+from orl.device import Precision, pick_device, set_precision
 from orl.evaluation import Evaluation
 from orl.launcher import Job
 from orl.scripts import tables
@@ -35,6 +36,7 @@ class Training(ABC):
     first_seed: int
     device: str
     threads: int | None
+    precision: Precision
     eval_episodes: int
     launching: Launching
     out: Path | None
@@ -55,11 +57,13 @@ class Training(ABC):
             check_least(self, 1, "threads")
         self.launching.check()
 
-    def set_threads(self, out: Path) -> int | None:
-        """Give torch the threads that were asked for, else those of the run in this folder; returns their number.
+    def set_arithmetic(self, out: Path) -> dict[str, Any]:
+        """Set what decides the last bits of every number, precision and threads, and return both.
 
-        They decide the last bits of every number. A new run has those that torch has now, jobs in processes of their own one each.
+        A run that goes on in its folder keeps its threads. A new one has those that were asked for, else those that
+        torch has now; jobs in processes of their own have one each.
         """
+        set_precision(self.precision, pick_device(self.device))
         threads, known = self.threads, out / "config.json"
         if threads is None and known.exists():
             threads = checkpoint.read_json(known).get("threads")
@@ -67,7 +71,7 @@ class Training(ABC):
             threads = 1 if self.launching.launcher in ("process", "ray") else torch.get_num_threads()
         if threads is not None:
             torch.set_num_threads(threads)
-        return threads
+        return {"precision": self.precision, "threads": threads}
 
     @property
     def seed_numbers(self) -> list[int]:

@@ -233,6 +233,18 @@ def test_environments_that_do_not_fit_begin_new_episodes_and_say_so(stroll: str,
     assert len(agent.buffer) == 30  # type: ignore[arg-type]
 
 
+def test_environments_in_processes_of_their_own_give_the_same_numbers() -> None:
+    found = []
+    for mode in ("sync", "async"):
+        keywords = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        environment = gymnasium.make_vec("Pendulum-v1", 4, mode, vector_kwargs=keywords, max_episode_steps=15)
+        agent = SAC(environment, seed=[0, 1], **SMALL).learn(40)
+        found.append({name: values.numpy().tobytes() for name, values in everything(agent).items()})
+        del found[-1]["collector/environments"]  # other processes keep their states to themselves
+        environment.close()
+    assert found[0] == found[1]
+
+
 def test_a_checkpoint_without_an_environment_asks_for_one(make_data: MakeData, tmp_path: Path) -> None:
     SAC(make_data(), **SMALL).fit(2).save(tmp_path)
     with pytest.raises(ValueError, match=r"no environment is known to learn in; give one to learn\(\)"):

@@ -1,4 +1,4 @@
-"""The threads that a run trains on."""
+"""The threads and the precision that a run trains with."""
 
 from __future__ import annotations
 
@@ -23,21 +23,35 @@ def same_threads_afterwards() -> Iterator[None]:
 
 
 def options(**fields: Any) -> TrainOnline[Any]:
-    return TrainOnline("Pendulum-v1", SAC_PRESET, agent="sac", **fields)
+    return TrainOnline("Pendulum-v1", SAC_PRESET, agent="sac", device="cpu", **fields)
+
+
+def threads(out: Path, **fields: Any) -> int:
+    """Those that a run in this folder sets, and says that it has."""
+    assert options(**fields).set_arithmetic(out)["threads"] == torch.get_num_threads()
+    return torch.get_num_threads()
 
 
 def test_a_new_run_has_the_threads_that_were_asked_for_or_those_that_torch_has(tmp_path: Path) -> None:
     torch.set_num_threads(2)
-    assert options().set_threads(tmp_path) == 2
-    assert options(launching=Launching(launcher="serial")).set_threads(tmp_path) == 2
-    assert options(threads=3).set_threads(tmp_path) == torch.get_num_threads() == 3
-    assert options(launching=Launching(launcher="process")).set_threads(tmp_path) == torch.get_num_threads() == 1
+    assert threads(tmp_path) == 2
+    assert threads(tmp_path, launching=Launching(launcher="serial")) == 2
+    assert threads(tmp_path, threads=3) == 3
+    assert threads(tmp_path, launching=Launching(launcher="process")) == 1
 
 
 def test_a_run_that_goes_on_keeps_its_threads(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     write_json(tmp_path / "config.json", {"threads": 2})
-    assert options().set_threads(tmp_path) == torch.get_num_threads() == 2
-    assert options(threads=1).set_threads(tmp_path) == 1  # which the folder refuses
+    assert threads(tmp_path) == 2
+    assert threads(tmp_path, threads=1) == 1  # which the folder refuses
     write_json(tmp_path / "config.json", {"steps": 10})  # of a run from before threads were recorded
-    assert options().set_threads(tmp_path) is None
+    assert options().set_arithmetic(tmp_path)["threads"] is None
+
+
+def test_a_precision_that_the_device_has_not_got_warns_and_trains_with_float32(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="precision 'high' changes nothing on cpu: products stay float32"):
+        assert options(precision="high").set_arithmetic(tmp_path)["precision"] == "high"
+    assert torch.get_float32_matmul_precision() == "high"
+    assert options().set_arithmetic(tmp_path)["precision"] == "highest"  # without a warning, which would be an error
+    assert torch.get_float32_matmul_precision() == "highest"
