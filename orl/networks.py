@@ -120,6 +120,6 @@ class StackedMLP(nn.Module):
                 hidden = dropout(hidden, dropped[i], self.dropout_rate)
             if self.norms:
                 hidden = self.norms[i](hidden)
-            hidden = torch.relu_(hidden)
+            hidden = torch.relu(hidden) if hidden.requires_grad else torch.relu_(hidden)
         outputs: Tensor = last(hidden)
         return outputs
