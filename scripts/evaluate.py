@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import tyro
 from PIL import Image
@@ -103,14 +104,18 @@ def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: 
     """Write one episode, at most `steps` decisions, as an animated GIF.
 
     Raises:
-        ValueError: the environment renders no images.
+        ValueError: the environment renders no images, or needs what is not installed.
     """
     environment: Any = make(env, render_mode="rgb_array", **keywords)
     observation, _ = environment.reset(seed=seed)
     frames: list[Image.Image] = []
     ended = False
     while not ended and len(frames) < steps:
-        frames.append(Image.fromarray(np.asarray(environment.render())).quantize(64))
+        try:
+            image = environment.render()
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise ValueError(f"--video: {env} cannot be filmed: {error}") from error
+        frames.append(Image.fromarray(np.asarray(image)).quantize(64))
         action, _ = agent.predict(observation, deterministic=True)
         observation, _, terminated, truncated, _ = environment.step(action)
         ended = terminated or truncated

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -141,3 +142,14 @@ def test_a_context_is_filmed(here: Run, monkeypatch: pytest.MonkeyPatch) -> None
     here("evaluate", "agent", *FEW, "--context", "mass=1,length=0.6", "--video", "one.gif", "--video-steps", 2)
     assert seen == [[1.0, 0.6]] * 2
     assert Path("one.gif").exists()
+
+
+def test_what_filming_needs_is_named(here: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def render(pendulum: Any) -> Any:
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    monkeypatch.setattr("orl.envs.contextual_pendulum.ContextPendulum.render", render)
+    save_contextual(HyperZero)
+    assert f"--video: {ENV} cannot be filmed: pygame is not installed" in refused(
+        "evaluate", "agent", *FEW, "--video", "one.gif"
+    )
