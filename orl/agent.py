@@ -20,7 +20,7 @@ from torch.optim import Adam
 from orl import checkpoint, loop, seeding
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer
-from orl.checks import Floats
+from orl.checks import Floats, seen
 from orl.collector import Collector, Environment, Step, check_copies
 from orl.configuration import make_config
 from orl.dataset import Dataset
@@ -260,12 +260,13 @@ class Agent(ABC):
         """Actions of every learner.
 
         Args:
-            observations: (P, B, O), in the environment's unit.
+            observations: (P, B, O), in the environment's unit; ValueError for another shape, and where not finite.
             deterministic: the policy's mode instead of a sample.
 
         Returns:
             (P, B, A) in the environment's unit.
         """
+        observations = seen(observations, (self.population, -1, self.spaces.observation_size))
         actions = self._actions(observations, None if deterministic else self.action_generators)
         return self.spaces.to_environment(actions)
 
@@ -280,21 +281,19 @@ class Agent(ABC):
 
         Args:
             observation: (O,) or (n, O).
-            state: unused.
-            episode_start: unused.
+            state, episode_start: unused.
             deterministic: the policy's mode instead of a sample.
 
         Returns:
             Action (A,) or (n, A) in the environment's unit, and None.
 
         Raises:
-            ValueError: the agent is a population, or the observation has another size.
+            ValueError: the agent is a population, or the observation has another size or is not finite.
         """
         if self.population > 1:
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
-        array, size = np.asarray(observation), self.spaces.observation_size
-        if array.ndim not in (1, 2) or array.shape[-1] != size:
-            raise ValueError(f"observation has shape {array.shape}; give ({size},) or a batch of them")
+        size = self.spaces.observation_size
+        array = seen(observation, (size,), (-1, size))
         if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
             return (action[None] if array.ndim == 2 else action), None

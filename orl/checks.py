@@ -75,6 +75,18 @@ def finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
             raise ValueError(f"{name}: {key} has {what} in {len(rows)} rows, the first is row {rows[0]}")
 
 
+def seen(observations: ArrayLike, *shapes: tuple[int, ...]) -> NDArray[Any]:
+    """What a policy is to act on, of one of these shapes (-1: any length) and finite."""
+    array = np.asarray(observations)
+    fits = [len(s) == array.ndim and all(n in (-1, m) for n, m in zip(s, array.shape, strict=True)) for s in shapes]
+    if not any(fits):
+        wanted = " or ".join(str(shape).replace("-1", "n") for shape in shapes)
+        raise ValueError(f"observations have shape {array.shape}; give {wanted}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"observations hold NaN or infinity: {array[~np.isfinite(array)][0]}")
+    return array
+
+
 def bound(side: str, values: ArrayLike, size: int, name: str) -> Floats:
     """One finite action bound per dimension, (A,)."""
     array = np.asarray(values, np.float32)

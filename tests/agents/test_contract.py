@@ -45,8 +45,18 @@ def test_predict_of_one_observation_and_of_a_batch(kind: type[Agent], make_data:
 def test_predict_refuses_observations_of_another_size(
     kind: type[Agent], make_data: MakeData, shape: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ValueError, match=r"observation has shape .*; give \(3,\) or a batch of them"):
+    with pytest.raises(ValueError, match=r"observations have shape .*; give \(3,\) or \(n, 3\)"):
         kind(make_data(), **SMALL).predict(np.zeros(shape, np.float32))
+
+
+def test_policies_refuse_what_is_no_observation_of_theirs(kind: type[Agent], make_data: MakeData) -> None:
+    agent, observation = kind(make_data(), **SMALL), np.array([0.0, np.nan, 1.0], np.float32)
+    for act in (lambda: agent.predict(observation, deterministic=True), lambda: agent.act(observation[None, None])):
+        with pytest.raises(ValueError, match="observations hold NaN or infinity: nan"):
+            act()
+    for shape in ((2, 5, 3), (1, 5, 4), (5, 3)):
+        with pytest.raises(ValueError, match=r"observations have shape .*; give \(1, n, 3\)"):
+            agent.act(np.zeros(shape, np.float32))
 
 
 def test_predict_refuses_a_population(kind: type[Agent], make_data: MakeData) -> None:
