@@ -211,6 +211,15 @@ def test_without_retries_a_killed_worker_is_named(launcher: Any, work: Any, kind
             future.result()
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Also where a shell started the tests in the background, and with it ignoring Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("kind", ["process", "ray"])
 def test_ctrl_c_stops_the_workers_and_the_next_start_goes_on(launcher: Any, work: Any, kind: str) -> None:
     held, waiting = counting(work, 8, hold_at=5), [counting(work, 20), counting(work, 21)]
