@@ -16,11 +16,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 
 from orl.checks import Floats
 from orl.context import ContextSpace
-from orl.networks import StackedLinear
+from orl.networks import StackedLinear, normalised
 
 Encoding = Literal["constant_norm", "raw"]
 Layer = tuple[Tensor, Tensor]  # weight (P, K, in, out), or (P, 1, in, out) where contexts share it; bias (P, K, 1, out)
@@ -87,7 +86,7 @@ class ContextEmbedding(nn.Module):
             for _ in range(self.blocks):
                 inner = next(residual)(torch.relu(hidden))
                 hidden = hidden + next(residual)(torch.relu(inner))
-        return layer_norm(hidden, hidden.shape[-1:]) if self.normalized else hidden
+        return normalised(hidden)[0] if self.normalized else hidden
 
 
 def run(layers: Sequence[Layer], inputs: Tensor) -> Tensor:

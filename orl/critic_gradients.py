@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orl.batch import Metrics
 from orl.critic import CriticEnsemble
-from orl.networks import StackedMLP, kept_scale
+from orl.networks import StackedMLP, kept_scale, normalised
 from orl.updates import Gradients
 
 
@@ -85,9 +85,7 @@ class HiddenPass:
         self.norm = norms[i] if norms else None
         if self.norm is not None:
             self.before = hidden  # z
-            shape = hidden.shape[-1:]
-            ones = hidden.new_ones(shape)  # with a scale, torch normalises twice as fast
-            self.normal, self.mean, self.inverse_std = torch.native_layer_norm(hidden, shape, ones, None, 1e-5)
+            self.normal, self.mean, self.inverse_std = normalised(hidden)
             hidden = torch.addcmul(self.norm.bias, self.normal, self.norm.weight)
         self.outputs = hidden.relu_()  # h, (L, B, H)
 

@@ -32,11 +32,13 @@ def set_precision(precision: Precision, device: torch.device) -> None:
     "highest" is float32; "high" is TF32 on CUDA; "medium" is bfloat16 on processors that multiply it, TF32 on CUDA.
     Sums, parameters and optimizers stay float32. Warns where the device has nothing faster.
     """
-    matrix = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0)).to(device)
     torch.set_float32_matmul_precision("highest")
+    if precision == "highest":
+        return
+    matrix = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0)).to(device)
     exact = matrix @ matrix
     torch.set_float32_matmul_precision(precision)
-    if precision != "highest" and torch.equal(matrix @ matrix, exact):
+    if torch.equal(matrix @ matrix, exact):
         warnings.warn(f"precision {precision!r} changes nothing on {device}: products stay float32", stacklevel=2)
 
 

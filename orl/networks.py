@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
 
 
 class StackedLinear(nn.Module):
@@ -56,9 +55,16 @@ class StackedLayerNorm(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(*L, B, features), each row normalised over its features."""
-        shape = inputs.shape[-1:]
-        normal = layer_norm(inputs, shape, inputs.new_ones(shape))  # with a scale, torch normalises twice as fast
-        return torch.addcmul(self.bias, normal, self.weight)
+        return torch.addcmul(self.bias, normalised(inputs)[0], self.weight)
+
+
+def normalised(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows less their means over their standard deviations, the means, and 1 / the standard deviations.
+
+    With a scale, here of ones, torch takes half the time on a CPU.
+    """
+    shape = inputs.shape[-1:]
+    return torch.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
 
 
 def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
@@ -120,6 +126,7 @@ class StackedMLP(nn.Module):
                 hidden = dropout(hidden, dropped[i], self.dropout_rate)
             if self.norms:
                 hidden = self.norms[i](hidden)
+            # `hidden` may be a view, of which autograd would copy the whole base for a step in place
             hidden = torch.relu(hidden) if hidden.requires_grad else torch.relu_(hidden)
         outputs: Tensor = last(hidden)
         return outputs

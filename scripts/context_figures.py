@@ -49,9 +49,14 @@ def label_axis(axes: Any, side: str, space: ContextSpace, values: Floats) -> Non
         space: of them.
         values: of the variable, ascending.
     """
-    shown = np.unique(np.linspace(0, len(values) - 1, 7).round().astype(int))
+    shown = tick_places(len(values))
     getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown], fontsize=8)
     getattr(axes, f"set_{side}label")(variable_label(space, "xy".index(side)))
+
+
+def tick_places(count: int) -> NDArray[np.int64]:
+    """At most seven places of so many, evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, 7).round().astype(np.int64))
 
 
 def variable_label(space: ContextSpace, i: int) -> str:

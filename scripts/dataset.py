@@ -19,6 +19,7 @@ from orl import datasets
 from orl.datasets import minari_io, store
 from orl.datasets.files import SUFFIXES
 from orl.scripts import mujoco_datasets, racing_datasets, recording
+from orl.scripts.options import check_least
 
 if TYPE_CHECKING:
     from orl.dataset import Dataset
@@ -64,9 +65,7 @@ class Make:
 
     def run(self) -> None:
         """Check everything, then make what is not there yet."""
-        for name, number in (("steps", self.steps), ("episodes", self.episodes)):
-            if number is not None and number < 1:
-                raise ValueError(f"--{name} {number}: give 1 or more")
+        check_least(self, 1, "steps", "episodes")
         racing_datasets.register_environments()
         if self.env is not None:
             self._make_own()

@@ -26,6 +26,7 @@ from orl.evaluation import evaluate
 from orl.progress import progress
 from orl.scripts import figures, racing_datasets, reward_kinds, tables
 from orl.scripts.dataset import Make
+from orl.scripts.options import check_labels, check_least
 from orl.scripts.reward_kinds import KINDS, Rewards
 from orl.scripts.run_folder import RunFolder, score_row
 
@@ -82,11 +83,8 @@ class Demo:
 
     def run(self) -> None:
         """Do it all, or what is missing."""
-        for name in ("seeds", "updates", "second_updates", "episodes", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        if not 0 < self.labels <= 1:
-            raise ValueError(f"--labels {self.labels}: the share of rewards to keep lies in (0, 1]")
+        check_least(self, 1, "seeds", "updates", "second_updates", "episodes", "workers")
+        check_labels(self.labels)
         settings = dataclasses.asdict(self)
         del settings["out"]
         folder = RunFolder.open(self.out, settings)

@@ -28,7 +28,8 @@ from orl.scripts.options import check_labels, check_least
 from orl.scripts.registry import load_agent
 from orl.scripts.reward_kinds import imputed
 from orl.scripts.run_folder import RunFolder
-from orl.scripts.selection import Baseline, Select
+from orl.scripts.selection import Baseline, Select, planned
+from orl.scripts.selection_figures import BLUE, STYLES
 from orl.scripts.sources import Recipe, Sources
 from orl.scripts.specialist_data import specialist_episodes, transitions
 from orl.scripts.trainers import PopulationTrainer
@@ -36,7 +37,7 @@ from orl.scripts.transfer import transfer_returns
 from orl.scripts.zero_shot_methods import METHODS
 from orl.spaces import Spaces
 
-COLOURS = ("#0072b2", "#e69f00", "#7f7f7f")  # chosen, equidistant, random
+COLOURS = (BLUE, STYLES["equidistant"]["color"], STYLES["random"]["color"])
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Generalist(Select):
         plans: dict[str, list[int]] = {self.strategy: selector.sources.tolist()}
         baselines: tuple[Strategy, ...] = ("equidistant", "random")
         for baseline in baselines:
-            plans[baseline] = TaskSelector(selector.contexts, baseline, self.budget, seed=self.seed).ask(self.budget)
+            plans[baseline] = planned(selector, baseline)
         transferred = {name: sources.rows(plan).max(0) for name, plan in plans.items()}  # (N,) each
         datasets = [self._data(folder.path, recipe, plan) for plan in plans.values()]
         if self.labels is not None:

@@ -18,6 +18,7 @@ from orl import checkpoint
 from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
 from orl.progress import progress
+from orl.scripts.options import check_least
 from orl.scripts.run_folder import RunFolder
 
 SECONDS = ("seconds", "training_seconds")
@@ -48,8 +49,7 @@ class Launching:
                     option = f"--{each.name.replace('_', '-')} {value}"
                     raise ValueError(f"{option}: there are no jobs; give --launcher serial, process or ray too")
             return
-        if self.seeds_per_job < 1:
-            raise ValueError(f"--seeds-per-job {self.seeds_per_job}: give 1 or more")
+        check_least(self, 1, "seeds_per_job")
         self._launcher(Path())
 
     def side_by_side(self, seeds: int) -> int:

@@ -6,14 +6,15 @@ from typing import Any
 
 
 def check_least(options: Any, least: int, *names: str) -> None:
-    """Refuse numbers below `least`, of the options named.
+    """Refuse numbers below `least`, of the options named; None is not given.
 
     Raises:
         ValueError: such a number.
     """
     for name in names:
-        if getattr(options, name) < least:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: give {least} or more")
+        number = getattr(options, name)
+        if number is not None and number < least:
+            raise ValueError(f"--{name.replace('_', '-')} {number}: give {least} or more")
 
 
 def check_labels(labels: float | None) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl.agents import SAC, SPEQ, TaskSelector
+from orl.agents.mbtl_strategies import Strategy
 from orl.context import ContextSpace
 from orl.envs.contextual_copies import offered_contexts
 from orl.scripts import tables
@@ -128,9 +129,8 @@ class Select:
 
     def _others(self, selector: TaskSelector) -> list[int]:
         """What the baselines would have trained."""
-        plans = [each for each in self.baselines if each != "multi-task"]
-        asked = [TaskSelector(selector.contexts, each, self.budget, seed=self.seed).ask(self.budget) for each in plans]
-        return sorted({index for plan in asked for index in plan})
+        plans = [planned(selector, each) for each in self.baselines if each != "multi-task"]
+        return sorted({index for plan in plans for index in plan})
 
     def _draw(
         self,
@@ -145,6 +145,11 @@ class Select:
         model_figure(recipe.space, recipe.contexts, selector, title, path / "model.png")
         gap_figure(recipe.space, selector, title, path / "gap.png")
         coverage_figure(found, title, path / "coverage.png")
+
+
+def planned(selector: TaskSelector, strategy: Strategy) -> list[int]:
+    """What a strategy that needs no returns chooses of the same contexts, with the same budget and seed."""
+    return TaskSelector(selector.contexts, strategy, selector.budget, seed=selector.seed).ask(selector.budget)
 
 
 def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpace, device: str) -> Trainer:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from orl.agents import TaskSelector
 from orl.agents.generalisation_gap import GeneralisationGap
 from orl.context import ContextSpace, Floats
+from orl.scripts.context_figures import tick_places
 from orl.scripts.coverage import Coverage
 from orl.scripts.figures import save
 
@@ -131,7 +132,7 @@ def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
 
 def _label(axes: Any, side: str, space: ContextSpace, contexts: Floats, role: str) -> None:
     """Contexts at their places in the list; of several variables all values, in the order of the grid."""
-    shown = np.unique(np.linspace(0, len(contexts) - 1, 7).round().astype(int))
+    shown = tick_places(len(contexts))
     texts = [", ".join(f"{number:.2g}" for number in contexts[place].tolist()) for place in shown]
     getattr(axes, f"set_{side}ticks")(shown, texts, fontsize=7 if len(space.names) > 1 else 9)
     names = [f"{each.name} ({each.unit})" if each.unit not in ("x", "") else each.name for each in space.variables]

@@ -23,6 +23,7 @@ from orl.evaluation import make_vector
 from orl.scripts.context_figures import context_figure
 from orl.scripts.dataset import summary
 from orl.scripts.launching import Launching
+from orl.scripts.options import check_least
 from orl.scripts.registry import ACTING, PRESETS, load_agent
 from orl.scripts.run_folder import RunFolder
 from orl.scripts.specialist_data import specialist_episodes
@@ -89,8 +90,7 @@ class Specialists(TrainOnline[C], Generic[C]):
 
     def _check_dataset(self, dataset_id: str) -> None:
         """Before anything long."""
-        if self.dataset_episodes < 1:
-            raise ValueError(f"--dataset-episodes {self.dataset_episodes}: give 1 or more")
+        check_least(self, 1, "dataset_episodes")
         store.require_id(dataset_id)
         store.require_place(dataset_id)
         if store.exists(dataset_id) and not RunFolder(self.place, {}).finished():

@@ -51,10 +51,8 @@ class Training(ABC):
 
     def check(self, *natural: str) -> None:
         """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""
-        check_least(self, 1, *POSITIVE)
+        check_least(self, 1, *POSITIVE, "threads")
         check_least(self, 0, *natural)
-        if self.threads is not None:
-            check_least(self, 1, "threads")
         self.launching.check()
 
     def set_arithmetic(self, out: Path) -> dict[str, Any]:

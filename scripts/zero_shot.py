@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +158,7 @@ class ZeroShot:
         trial = Trial(task, seed, folder)
         agent = trial.specialists(trainer, self.grid, self.steps)
         trial.measure(agent)
-        data = trial.data(agent, self.data_episodes)
+        data = functools.cache(functools.partial(trial.data, agent, self.data_episodes))
         methods: dict[str, ContextualConfig] = {
             name: dataclasses.replace(METHODS[name], **shared) for name in self.methods
         }

@@ -6,7 +6,7 @@ Shape key: S splits, N contexts, E episodes, L looks, K held-out contexts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,19 @@ class Trial:
         played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)
         return transitions(played, agent.spaces)
 
-    def learn(self, methods: Mapping[str, ContextualConfig], data: Dataset, labels: float | None, updates: int) -> None:
+    def learn(
+        self,
+        methods: Mapping[str, ContextualConfig],
+        data: Callable[[], Dataset],
+        labels: float | None,
+        updates: int,
+    ) -> None:
         """Train what learns from data, one learner per split; rewards that are not kept are imputed for each split."""
 
         @functools.cache
         def own() -> list[Dataset]:
             """The data of each split's training contexts."""
-            picked = [pick_contexts(data, self.task.contexts[split.train]) for split in self.splits]
+            picked = [pick_contexts(data(), self.task.contexts[split.train]) for split in self.splits]
             return picked if labels is None else imputed(picked, labels, self.seed, self.task.device)
 
         for name, config in methods.items():
@@ -98,7 +104,7 @@ class Trial:
             )
             self.learned[name] = chosen(looks, self.splits, self.scale)
 
-    def fine_tune(self, data: Dataset, shots: Sequence[int], updates: int) -> None:
+    def fine_tune(self, data: Callable[[], Dataset], shots: Sequence[int], updates: int) -> None:
         """From generated policies and from scratch, on a few episodes of held-out contexts."""
         for split in self.splits if shots else ():
             agent = HyperZero.load(self.folder / "hyperzero" / split.name, device=self.task.device)
@@ -106,7 +112,7 @@ class Trial:
             for number in shots:
                 made = self.stages(
                     f"shots/{split.name}/{number}",
-                    lambda: np.stack(few_shots(self.task, agent, data, contexts, number, updates, self.seed)),  # noqa: B023
+                    lambda: np.stack(few_shots(self.task, agent, data(), contexts, number, updates, self.seed)),  # noqa: B023
                 )
                 for name, returns in zip((f"hyperzero, {number} shots", f"{number} shots"), made, strict=True):
                     self.others[split.name][name] = returns
