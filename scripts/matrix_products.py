@@ -1,8 +1,10 @@
-"""The bound of a stabilization update: its matrix products alone."""
+"""The bounds of a stabilization update: its matrix products alone, its memory traffic alone."""
 
 from __future__ import annotations
 
 import torch
+
+from orl.execution import CudaGraph
 
 HIDDEN = 256
 
@@ -38,8 +40,40 @@ class MatrixProducts:
         ]
         self.products = [*forward, *forward, *backward, *actor]
         self.results = [torch.bmm(*pair) for pair in self.products]
+        self.graph = CudaGraph(device) if device.type == "cuda" else None  # starting them one by one takes longer
+        if self.graph is not None:
+            self.graph.before(self._multiply)
+            self.graph.capture(self._multiply)
 
     def __call__(self) -> None:
         """Compute them all once."""
+        if self.graph is None:
+            self._multiply()
+        else:
+            self.graph.replay()
+
+    def _multiply(self) -> None:
         for (left, right), result in zip(self.products, self.results, strict=True):
             torch.bmm(left, right, out=result)
+
+
+class MemoryTraffic:
+    """A copy of as many bytes as the same update moves at least, where nothing stays in a cache.
+
+    Parameters, gradients, both moments and targets are read and written once, parameters read twice more (forwards and
+    backwards); what the two hidden layers give is written once and read once, that of the critics once more backwards.
+
+    Args:
+        observation_size, action_size, population, device: as for `MatrixProducts`.
+    """
+
+    def __init__(self, observation_size: int, action_size: int, population: int, device: torch.device) -> None:
+        critics = 2 * population
+        parameters = critics * ((observation_size + action_size + 1) * HIDDEN + (HIDDEN + 1) * HIDDEN + HIDDEN + 1)
+        activations = critics * HIDDEN * HIDDEN  # of one layer
+        moved = 12 * parameters + 2 * (3 + 2) * activations
+        self.source, self.copied = (torch.ones(moved // 2, device=device) for _ in range(2))
+
+    def __call__(self) -> None:
+        """Move them once."""
+        self.copied.copy_(self.source)

@@ -19,7 +19,7 @@ from orl.device import Precision, pick_device, set_precision
 from orl.execution import Execution
 from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, peer_sac, random_data, stabilization, steps
 from orl.scripts.figures import speed_figure
-from orl.scripts.matrix_products import MatrixProducts
+from orl.scripts.matrix_products import MatrixProducts, MemoryTraffic
 from orl.scripts.peers import Peers
 from orl.scripts.plain_droq import PlainDroQ
 from orl.scripts.plain_offline import PlainIQL, PlainOffline, PlainTD3BC
@@ -43,8 +43,8 @@ class Speed:
 
     populations: tuple[int, ...] = (1, 4, 16)
     """Learners trained side by side; 64 take minutes on a CPU."""
-    executions: tuple[Execution, ...] = ("eager", "compile")
-    """How updates run; compiling takes up to a minute for each agent and population, once."""
+    executions: tuple[Execution, ...] = ("eager", "compile", "graph")
+    """How updates run, graphs on CUDA alone; compiling takes up to a minute for each agent and population, once."""
     repeats: int = 7
     """Turns of each contender; the table shows medians."""
     updates: int = 20
@@ -112,7 +112,8 @@ class Speed:
     def _ours(self, kind: Any, config: Any, work: Any, **overrides: Any) -> dict[str, Contender]:
         """One contender for each execution and population."""
         found = {}
-        for execution in self.executions:
+        on_cuda = pick_device(self.device).type == "cuda"
+        for execution in (each for each in self.executions if on_cuda or each != "graph"):
             for population in self.populations:
                 agent = self._agent(kind, config, population, execution, **overrides)
                 found[f"orl, {execution}, {_learners(population)}"] = Contender(work(agent), population)
@@ -129,8 +130,10 @@ class Speed:
         contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization)
         sizes = data.observation_size, data.action_size
         for population in self.populations:
-            products = MatrixProducts(*sizes, population, device)
-            contenders[f"matrix products alone, {_learners(population)}"] = Contender(products, population)
+            bounds: dict[str, Any] = {"matrix products": MatrixProducts, "memory traffic": MemoryTraffic}
+            for name, bound in bounds.items():
+                alone = Contender(bound(*sizes, population, device), population)
+                contenders[f"{name} alone, {_learners(population)}"] = alone
         return self._race("stabilization update", contenders, "plain modules")
 
     def _droq(self) -> list[dict[str, Any]]:
