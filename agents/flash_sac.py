@@ -39,7 +39,7 @@ from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import Gradients, descend, gradients
+from orl.updates import Gradients, descend, gradients, set_learning_rate
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class FlashSACConfig(PhasesConfig):
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update; FlashSAC: 10,000
     buffer_size: int = 1_000_000  # transitions per learner
     # Execution
-    execution: Execution = "eager"  # or "compile"
+    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width")
@@ -240,14 +240,16 @@ class FlashSAC(Agent):
         c = self.config
         share_left = 0.5 * (1.0 + math.cos(math.pi * min(self.steps / c.cosine_horizon, 1.0)))
         for optimizer in self.optimizers.values():
-            optimizer.param_groups[0]["lr"] = (
-                c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left
-            )
+            set_learning_rate(optimizer, c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left)
+
+    def turn(self) -> bool:
+        """Whether the actor has its turn."""
+        return self.updates % self.config.policy_delay == 0
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Every `policy_delay` updates actor and entropy coefficient; then the critics."""
         metrics: Metrics = {}
-        if self.updates % self.config.policy_delay == 0:
+        if self.turn():
             metrics |= self.soft.update_actor(batch, random)
         return metrics | self.soft.update_critic(batch, random)
 

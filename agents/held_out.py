@@ -48,7 +48,7 @@ class HeldOut:
         shape = (count, agent.spaces.action_size)
         self.noise = torch.stack([torch.randn(shape, generator=g, device=agent.device) for g in generators])
         self.others = order[:, count:]
-        self.batch: Batch = agent.normalised(agent.buffer.gather(order[:, :count]))
+        self.batch: Batch = agent.normalizer.batch(agent.buffer.gather(order[:, :count]))
         self.values = self._values(agent.soft)
         self.ratio = torch.ones_like(self.batch.rewards[:, 0])
 

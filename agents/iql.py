@@ -34,7 +34,7 @@ from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.schedule import Schedule
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, descend, gradients
+from orl.updates import Gradients, adam, descend, gradients, set_learning_rate
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class IQLConfig:
     learning_starts: int = 5_000  # environment steps with random actions and no update, where there are no data
     buffer_size: int = 1_000_000  # transitions per learner, the data among them
     # Execution
-    execution: Execution = "eager"  # or "compile"
+    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
@@ -117,9 +117,13 @@ class IQL(Agent):
         """Which transitions."""
         return {"indices": Draw("uniform", (self.config.batch_size,))}
 
+    def step(self) -> Metrics:
+        """With the actor's learning rate of the moment."""
+        set_learning_rate(self.optimizers["actor"], self.actor_learning_rate())
+        return super().step()
+
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
-        self.optimizers["actor"].param_groups[0]["lr"] = self.actor_learning_rate()
         found, target_values, metrics = self.value_gradients(batch)
         descend(self.optimizers["value"], found)
         found, actor_metrics = self.actor_gradients(batch, target_values)

@@ -138,7 +138,7 @@ def _td_error(agent: SPEQ | FlashSAC, place: int, most: int) -> Tensor:
         for draw in (Draw("uniform", (count,)), Draw("normal", (count, agent.spaces.action_size)))
     )
     indices = (agent.buffer.position - 1 - (ages * min(most, size)).long()) % size
-    batch = agent.normalised(agent.buffer.gather(indices))
+    batch = agent.normalizer.batch(agent.buffer.gather(indices))
     targets = agent.soft.targets(batch, {"next_noise": noise})
     values: Tensor = agent.soft.critic(batch.observations, batch.actions)
     return (values - targets.unsqueeze(1)).abs().mean((1, 2))

@@ -76,7 +76,7 @@ class SACConfig:
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update
     buffer_size: int = 1_000_000  # transitions per learner; the oldest are overwritten
     # Execution
-    execution: Execution = "eager"  # or "compile"
+    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "num_critics", "target_subset_size", "policy_delay", "initial_entropy_coefficient")
@@ -157,10 +157,10 @@ class SoftActorCritic:
         dropped = self.critic.dropout_draws("actor_dropped", self.config.batch_size)
         return {**self.critic_draws(), "actor_noise": noise, **dropped}
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor], number: int) -> Metrics:
-        """Online update `number`, from 1: critics; every `policy_delay` updates actor and entropy coefficient."""
+    def update(self, batch: Batch, random: Mapping[str, Tensor], actors_turn: bool) -> Metrics:
+        """Online update: critics; actor and entropy coefficient where it is their turn."""
         metrics = self.update_critic(batch, random)
-        if number % self.config.policy_delay == 0:
+        if actors_turn:
             metrics |= self.update_actor(batch, random)
         return metrics
 
@@ -291,9 +291,13 @@ class SAC(Agent):
         """Those of critics and actor."""
         return self.soft.draws()
 
+    def turn(self) -> bool:
+        """Whether the actor has its turn."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Critics; every `policy_delay` updates the actor and the entropy coefficient."""
-        return self.soft.update(batch, random, self.updates + 1)
+        return self.soft.update(batch, random, self.turn())
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""

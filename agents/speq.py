@@ -81,9 +81,13 @@ class SPEQ(Agent):
         """Those of critics and actor."""
         return self.soft.draws()
 
+    def turn(self) -> bool:
+        """Whether the actor has its turn."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """The online update: critics; every `policy_delay` updates the actor and the entropy coefficient."""
-        return self.soft.update(batch, random, self.updates + 1)
+        return self.soft.update(batch, random, self.turn())
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""

@@ -8,6 +8,7 @@ Shape key: P population, B batch, A action.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ class Phase:
         found = []
         assert agent.buffer is not None
         for rows in torch.split(torch.arange(self.size, device=agent.device), CHUNK):
-            batch = agent.normalised(agent.buffer.gather(rows.expand(agent.population, -1)))
+            batch = agent.normalizer.batch(agent.buffer.gather(rows.expand(agent.population, -1)))
             found.append(torch.cat(agent.soft.next_policy(batch.next_observations), dim=-1))
         return torch.cat(found, dim=1)
 
@@ -86,11 +87,13 @@ class Phase:
 
     def update(self, agent: SPEQ | FlashSAC) -> Metrics:
         """One critic update of every learner."""
+        return agent.runner(functools.partial(self._update, agent), self.random.next(), "phase", self)
+
+    def _update(self, agent: SPEQ | FlashSAC, random: Mapping[str, Tensor]) -> Metrics:
         assert agent.buffer is not None
-        random = self.random.next()
         uniform = random["indices"]
         indices = (uniform * self.size).long() if self.held_out is None else self.held_out.indices(uniform)
-        batch = agent.normalised(agent.buffer.gather(indices))
+        batch = agent.normalizer.batch(agent.buffer.gather(indices))
         return agent.soft.update_critic(batch, random, self._next_policy(indices))
 
     def _next_policy(self, indices: Tensor) -> NextPolicy:
@@ -128,6 +131,7 @@ class Phase:
 
     def finish(self, agent: SPEQ | FlashSAC) -> None:
         """Put learners that parted ways to the critics they end with."""
+        agent.runner.forget("phase")
         if not self.is_automatic:
             return
         if agent.config.length == "fixed":

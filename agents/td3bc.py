@@ -49,7 +49,7 @@ class TD3BCConfig:
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std, section 5
     # Execution
-    execution: Execution = "eager"  # or "compile"
+    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
@@ -87,11 +87,15 @@ class TD3BC(Agent):
             "target_noise": Draw("normal", (batch_size, self.spaces.action_size)),
         }
 
+    def turn(self) -> bool:
+        """Whether actor and targets have their turn."""
+        return (self.updates + 1) % self.config.policy_delay == 0
+
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Critics; every `policy_delay` updates the actor and the targets."""
         found, metrics = self.critic_gradients(batch, random["target_noise"])
         descend(self.optimizers["critic"], found)
-        if (self.updates + 1) % self.config.policy_delay == 0:
+        if self.turn():
             found, actor_metrics = self.actor_gradients(batch)
             descend(self.optimizers["actor"], found)
             self.critic_target.polyak_update(self.critic, self.config.tau)

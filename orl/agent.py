@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,7 @@ from orl.collector import Collector, Environment, Step, check_copies
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
+from orl.execution import Runner, available
 from orl.experience import Experience
 from orl.normalize import Normalizer
 from orl.schedule import Schedule
@@ -32,6 +33,8 @@ from orl.seeding import Draw, RandomBlocks
 from orl.single_policy import SinglePolicy
 from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
+
+COUNTS = ("updates", "steps", "phase_updates", "fitted")  # what a learner has been through
 
 
 class Agent(ABC):
@@ -69,7 +72,8 @@ class Agent(ABC):
             self.experience.environment = source
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
-        self.spaces, self.config, self.seeds, self.device = spaces, config, seeds, device
+        self.spaces, self.config, self.seeds, self.device = spaces, available(config, device), seeds, device
+        self.runner = Runner(self.config, device)
         self.updates = 0  # gradient updates done; one update is one call of `update`
         self.steps = 0  # environment steps done by each learner, over its copies
         self.phase_updates = 0  # critic-only updates of stabilization phases, counted as if every learner did them all
@@ -101,6 +105,9 @@ class Agent(ABC):
     @abstractmethod
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """Actions (P, B, A) in [-1, 1] for normalised observations (P, B, O); deterministic without noise (P, B, A)."""
+
+    def turn(self) -> Hashable:  # noqa: B027  in most algorithms nothing
+        """What Python decides in the next `update`, such as whether the actor has its turn."""
 
     @classmethod
     def spaces_of(cls, source: Source, config: Any) -> Spaces:
@@ -164,20 +171,17 @@ class Agent(ABC):
         """Sample a batch and do one update; metrics stay on the device."""
         if self.buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
-        random = self.random.next()
-        metrics = self.update(self.normalised(self.sample(self.buffer, random)), random)
+        update = partial(self._sample_and_update, self.buffer)
+        metrics = self.runner(update, self.random.next(), self.turn(), self.buffer)
         self.updates += 1
         return metrics
+
+    def _sample_and_update(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Metrics:
+        return self.update(self.normalizer.batch(self.sample(buffer, random)), random)
 
     def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Batch:
         """The transitions that an update's random numbers point at."""
         return buffer.sample(random["indices"])
-
-    def normalised(self, batch: Batch) -> Batch:
-        """The batch with the observations that networks take."""
-        return batch._replace(
-            observations=self.normalizer(batch.observations), next_observations=self.normalizer(batch.next_observations)
-        )
 
     def learn(
         self,
@@ -277,7 +281,7 @@ class Agent(ABC):
         episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Floats, None]:
-        """Stable-Baselines3's protocol: action and no state.
+        """Stable-Baselines3's protocol.
 
         Args:
             observation: (O,) or (n, O).
@@ -285,7 +289,7 @@ class Agent(ABC):
             deterministic: the policy's mode instead of a sample.
 
         Returns:
-            Action (A,) or (n, A) in the environment's unit, and None.
+            Action (A,) or (n, A) in the environment's unit, and None for the state.
 
         Raises:
             ValueError: the agent is a population, or the observation has another size or is not finite.
@@ -321,11 +325,8 @@ class Agent(ABC):
             "agent": type(self).__name__,
             "config": dataclasses.asdict(self.config),
             "seeds": self.seeds,
-            "updates": self.updates,
-            "steps": self.steps,
-            "phase_updates": self.phase_updates,
+            **{name: getattr(self, name) for name in COUNTS},
             "random_position": position,
-            "fitted": self.fitted,
             "spaces": self.spaces.to_json(),
         }
 
@@ -353,7 +354,7 @@ class Agent(ABC):
         agent.random.load(tensors["random/block_start"], manifest["random_position"])
         seeding.set_states(agent.action_generators, tensors["random/actions"])
         seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
-        for name in ("updates", "steps", "phase_updates", "fitted"):
+        for name in COUNTS:
             setattr(agent, name, manifest[name])
         return agent
 

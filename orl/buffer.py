@@ -92,6 +92,7 @@ class ReplayBuffer:
         self.starts, self.reward_starts, self.sizes = (
             torch.tensor(values, device=self.device).unsqueeze(1) for values in (starts, reward_starts, sizes)
         )  # each (P, 1)
+        self.size = max(sizes)
 
     def _write(self, rows: slice, data: Dataset) -> None:
         columns = (data.observations, data.actions, data.next_observations, data.terminated[:, None])
@@ -114,7 +115,7 @@ class ReplayBuffer:
 
     def __len__(self) -> int:
         """Transitions of the learner that has most."""
-        return int(self.sizes.max())
+        return self.size
 
     def add(
         self, observations: Tensor, actions: Tensor, rewards: Tensor, next_observations: Tensor, terminated: Tensor
@@ -132,7 +133,8 @@ class ReplayBuffer:
         self.table[rows] = columns.to(self.table)
         self.rewards[rows] = rewards.to(self.rewards)
         self.position = (self.position + count) % self.capacity
-        self.sizes = (self.sizes + count).clamp(max=self.capacity)
+        self.sizes.add_(count).clamp_(max=self.capacity)  # in place, where a captured update looks for it
+        self.size = min(self.size + count, self.capacity)
 
     def sample(self, uniform: Tensor) -> Batch:
         """The batch that uniform numbers in [0, 1), (P, B) float64, point at; drawn with replacement."""
@@ -164,6 +166,7 @@ class ReplayBuffer:
         self.table.view(population, self.capacity, -1)[:, :size] = tensors["table"].to(self.table)
         self.rewards.view(population, self.capacity)[:, :size] = tensors["rewards"].to(self.rewards)
         self.sizes.fill_(size)
+        self.size = size
         self.position = int(tensors["position"][0])
 
 

@@ -1,25 +1,39 @@
-"""How the gradients of an update are computed: operation by operation, or as one compiled function.
+"""How updates run: operation by operation, with gradients from compiled functions, or whole as CUDA graphs.
 
-A compiled function gives the same numbers up to rounding. Compiling takes seconds to a minute, once per process,
-method and shape; torch keeps what it made on disk for the next process.
+All of them give the same numbers up to rounding. Compiling takes seconds to a minute, once per process, method and
+shape; torch keeps what it made on disk for the next process. A CUDA graph is the list of an update's kernels, which
+the device goes through again without Python; it holds the compiled functions where they compile.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
-Execution = Literal["eager", "compile"]
+from orl.batch import Metrics
+
+Execution = Literal["eager", "compile", "graph"]
+Update = Callable[[Mapping[str, Tensor]], Metrics]  # from random numbers
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def available(config: Any, device: torch.device) -> Any:
+    """The configuration, with eager execution where the device has no graphs; that warns."""
+    if getattr(config, "execution", "eager") != "graph" or device.type == "cuda":
+        return config
+    warnings.warn(f"execution='graph' needs CUDA: on {device} updates run eagerly", stacklevel=4)
+    return dataclasses.replace(config, execution="eager")
+
+
 def compilable(method: Callable[P, R]) -> Callable[P, R]:
-    """A method, a pure function of tensors and parameters, that `execution="compile"` of its `config` compiles whole.
+    """A method, a pure function of tensors and parameters, compiled whole unless `execution` of its `config` is eager.
 
     What can't be compiled (no C++ compiler, a torch that can't trace gradients) runs eagerly after one warning.
     """
@@ -52,3 +66,110 @@ def _first_call(
         return method(*arguments, **names)
     compiled[method.__name__] = graph
     return result
+
+
+class Runner:
+    """Does an agent's updates: calls them, or keeps a graph of each kind.
+
+    Args:
+        config: of the agent, which may have an `execution`; "graph" makes graphs.
+        device: to make them on.
+    """
+
+    def __init__(self, config: Any, device: torch.device) -> None:
+        self.execution: Execution = getattr(config, "execution", "eager")
+        self.device = device
+        self.captured: dict[Hashable, Captured] = {}
+
+    def __call__(self, update: Update, random: Mapping[str, Tensor], kind: Hashable, memory: object) -> Metrics:
+        """Do an update.
+
+        Args:
+            update: changes tensors in place; Python decides nothing in it that `kind` does not say.
+            random: its random numbers, always of the same shapes.
+            kind: which update it is.
+            memory: what it reads besides the networks; another object makes another graph of this kind.
+        """
+        if self.execution != "graph":
+            return update(random)
+        if kind not in self.captured or self.captured[kind].memory is not memory:
+            self.captured[kind] = Captured(update, memory, self.device)
+        return self.captured[kind](random)
+
+    def forget(self, kind: Hashable) -> None:
+        """Let go of a kind of update, and of the memory that it reads."""
+        self.captured.pop(kind, None)
+
+    def __getstate__(self) -> dict[str, Any]:  # for copies: graphs compute on the memory of this agent
+        return {**self.__dict__, "captured": {}}
+
+
+class Captured:
+    """An update that is captured on its fourth call, and replayed from then on.
+
+    The calls before are updates too, in which compilers, libraries and optimizers make what they make once. What
+    can't be captured warns and goes on as it began.
+    """
+
+    FIRST_CALLS = 3  # as many as torch's own `make_graphed_callables` has
+
+    def __init__(self, update: Update, memory: object, device: torch.device) -> None:
+        self.update, self.memory = update, memory
+        self.graph: CudaGraph | None = CudaGraph(device)  # None where it could not be captured
+        self.calls = 0
+        self.random: dict[str, Tensor] = {}  # where the graph finds its random numbers
+        self.names: list[str] = []  # of the metrics
+        self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
+
+    def __call__(self, random: Mapping[str, Tensor]) -> Metrics:
+        """Do the update; metrics are the caller's."""
+        if self.calls == self.FIRST_CALLS:
+            self._capture()
+        self.calls += 1
+        if self.graph is None:
+            return self.update(random)
+        for name, numbers in random.items():
+            self.random.setdefault(name, torch.empty_like(numbers)).copy_(numbers)
+        if self.values is None:
+            return self.graph.before(functools.partial(self.update, self.random))
+        self.graph.replay()
+        return dict(zip(self.names, self.values.clone().unbind(), strict=True))
+
+    def _capture(self) -> None:
+        assert self.graph is not None
+        try:
+            self.values = self.graph.capture(self._stacked)
+        except Exception as error:  # whatever a capture can fail with
+            warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
+            self.graph = None
+
+    def _stacked(self) -> Tensor:
+        metrics = self.update(self.random)
+        self.names = list(metrics)
+        return torch.stack(list(metrics.values()))
+
+
+class CudaGraph:
+    """What a function does on a CUDA device, to be done again without Python."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.graph = torch.cuda.CUDAGraph()
+
+    def before(self, function: Callable[[], R]) -> R:
+        """Call the function as it is, on the stream that it will be captured on."""
+        present = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(present)
+        with torch.cuda.stream(self.stream):
+            result = function()
+        present.wait_stream(self.stream)
+        return result
+
+    def capture(self, function: Callable[[], R]) -> R:
+        """Take down what the function does, which does nothing yet; its results are filled by every replay."""
+        with torch.cuda.stream(self.stream), torch.cuda.graph(self.graph, stream=self.stream):
+            return function()
+
+    def replay(self) -> None:
+        """Do it."""
+        self.graph.replay()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orl.batch import Batch
 from orl.dataset import Dataset
 
 EPSILON = 1e-3  # added to the standard deviation, as TD3+BC does (Fujimoto & Gu 2021, section 5)
@@ -33,6 +34,10 @@ class Normalizer:
     def __call__(self, observations: Tensor) -> Tensor:
         """(P, B, O) to (P, B, O)."""
         return (observations - self.mean) / self.std
+
+    def batch(self, batch: Batch) -> Batch:
+        """With the observations that networks take."""
+        return batch._replace(observations=self(batch.observations), next_observations=self(batch.next_observations))
 
     def tensors(self) -> dict[str, Tensor]:
         """The statistics, to be saved and loaded in place."""

@@ -48,8 +48,13 @@ def restore_state(
             key = f"optimizer/{name}/{i}/step"
             if key not in tensors:
                 continue
-            state = {m: tensors[f"optimizer/{name}/{i}/{m}"].to(parameter, copy=True) for m in MOMENTS}
-            optimizer.state[parameter] = {"step": tensors[key][0].to(parameter.device, copy=True), **state}
+            saved = {m: tensors[f"optimizer/{name}/{i}/{m}"] for m in MOMENTS} | {"step": tensors[key][0]}
+            state = optimizer.state[parameter]
+            for entry, value in saved.items():
+                if entry in state:  # in place, where a captured update looks for it
+                    state[entry].copy_(value)
+                else:
+                    state[entry] = value.to(parameter.device, copy=True)
     with torch.no_grad():
         for name, tensor in others.items():
             tensor.copy_(tensors[name])

@@ -11,9 +11,22 @@ from torch.optim import Adam
 Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
 
 
-def adam(parameters: Iterable[nn.Parameter], learning_rate: float | Tensor, weight_decay: float = 0.0) -> Adam:
-    """torch's fused Adam: elementwise, so that stacked learners stay apart."""
-    return Adam(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
+    """torch's fused Adam: elementwise, so that stacked learners stay apart.
+
+    Its learning rate is a tensor, which an update that was captured reads anew.
+    """
+    optimizer = Adam(parameters, lr=learning_rate, fused=True)
+    group = optimizer.param_groups[0]
+    device = group["params"][0].device
+    dtype = torch.float32 if device.type == "cuda" else torch.float64  # as torch's kernels take it
+    group["lr"] = torch.tensor(learning_rate, dtype=dtype, device=device)
+    return optimizer
+
+
+def set_learning_rate(optimizer: Adam, learning_rate: float) -> None:
+    """For the steps to come."""
+    optimizer.param_groups[0]["lr"].fill_(learning_rate)
 
 
 def gradients(loss: Tensor, network: nn.Module) -> Gradients:
@@ -36,7 +49,9 @@ def clipped(gradients: Gradients, norm: float) -> Gradients:
 
 def descend(optimizer: Adam, gradients: Gradients) -> None:
     """One step of every learner against the gradients of the optimizer's parameters, in their order."""
-    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    (group,) = optimizer.param_groups
+    for parameter, gradient in zip(group["params"], gradients, strict=True):
         parameter.grad = gradient
+    on_cuda = group["params"][0].is_cuda
+    group["capturable"] = on_cuda and torch.cuda.is_current_stream_capturing()  # demanded there, warned of elsewhere
     optimizer.step()

@@ -174,7 +174,7 @@ def test_rows_of_a_context_together_or_one_by_one(
     single.model.load_state_dict(agent.model.state_dict())
     random = agent.random.next()
     assert agent.buffer is not None
-    batch = agent.normalised(agent.sample(agent.buffer, random))
+    batch = agent.normalizer.batch(agent.sample(agent.buffer, random))
     values = agent.groups.draw(random["contexts"], random["rows"])[1]
     together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
     for first, second in zip(together[0], one_by_one[0], strict=True):

@@ -148,7 +148,7 @@ def test_the_cosine_by_hand_and_independent_of_updates_asked_for(make_data: Make
     rates = []
     for updates in (1, 10, 19, 10, 5):  # the rate is that of the last update done
         agent.fit(updates)
-        rates.append(agent.optimizers["actor"].param_groups[0]["lr"])
+        rates.append(float(agent.optimizers["actor"].param_groups[0]["lr"]))
     expected = [0.25 * (1 + math.cos(math.pi * min(done / 40, 1))) for done in (0, 10, 29, 39, 44)]
     assert rates == pytest.approx(expected)
     assert rates[-1] == 0.0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orl import losses
-from orl.updates import adam, clipped, descend, gradients
+from orl.updates import adam, clipped, descend, gradients, set_learning_rate
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -42,10 +42,13 @@ def test_the_first_step_of_adam_has_the_length_of_the_learning_rate_and_descends
     torch.testing.assert_close(weight.detach(), torch.tensor([0.75, -0.75]))
 
 
-def test_weight_decay_shrinks_weights_without_a_loss() -> None:
+def test_the_learning_rate_can_change_between_steps() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
-    descend(adam([weight], 0.1, weight_decay=0.5), gradients((0.0 * weight).sum(), nn.ParameterList([weight])))
-    assert weight.item() < 1.0
+    optimizer = adam([weight], 0.5)
+    for rate, left in ((0.5, 0.5), (0.25, 0.25), (0.0, 0.25)):
+        set_learning_rate(optimizer, rate)
+        descend(optimizer, gradients(weight.sum(), nn.ParameterList([weight])))
+        torch.testing.assert_close(weight.item(), left, rtol=1e-5, atol=1e-6)
 
 
 def test_clipping_is_per_learner_and_over_all_its_parameters() -> None:

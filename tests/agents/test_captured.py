@@ -1,0 +1,274 @@
+"""Updates that are replayed as graphs are the ones that run eagerly.
+
+On machines without CUDA a stand-in takes the place of the graph: it keeps what matters of one, operations on fixed
+memory without the Python between them. With CUDA the real one is tested too.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from orl import execution, seeding
+from orl.agent import Agent
+from orl.agents import BC, IQL, SAC, SPEQ, TD3BC, FlashSAC, HyperZero
+from orl.agents.contextual_cloning import ContextualCloning
+from orl.agents.stabilization import Phase
+from orl.context import ContextSpace, ContextVariable
+from orl.dataset import Dataset
+
+MakeData = Callable[..., Dataset]
+SPACE = ContextSpace((ContextVariable("mass", "kg", 0.0, 2.0, 1.0),))
+SMALL: dict[str, Any] = {"hidden_sizes": (8, 8), "batch_size": 8}
+SOFT: dict[str, Any] = SMALL | {"target_entropy": -2.0, "learning_starts": 10, "learning_rate": 3e-3, "tau": 0.05}
+FLASH: dict[str, Any] = {
+    "critic_width": 8, "actor_width": 8, "critic_blocks": 1, "actor_blocks": 1, "batch_size": 8, "num_bins": 11,
+    "learning_starts": 10,
+}  # fmt: skip
+CONTEXTUAL: dict[str, Any] = {
+    "contexts": SPACE, "embedding_sizes": (8, 16), "embedding_blocks": 1, "hidden_sizes": (16,),
+    "contexts_per_batch": 4, "rows_per_context": 4,
+}  # fmt: skip
+OFFLINE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "bc": (BC, SMALL),
+    "td3bc": (TD3BC, SMALL),
+    "iql": (IQL, SMALL | {"cosine_horizon": 20}),
+    "sac": (SAC, SOFT | {"num_critics": 3, "actor_q": "mean", "policy_delay": 3}),
+    "droq": (SAC, SOFT | {"layer_norm": True, "dropout_rate": 0.2}),
+    "flash-sac": (FlashSAC, FLASH),
+    "hyperzero": (HyperZero, CONTEXTUAL),
+    "uvfa": (ContextualCloning, CONTEXTUAL | {"value_weight": 0.1, "td_weight": 0.1}),
+}
+PHASES: dict[str, Any] = {"period": 15, "phase_updates": 12, "check_every": 3}
+ONLINE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "droq": (SAC, SOFT | {"dropout_rate": 0.2, "utd_ratio": 2, "policy_delay": 2, "buffer_size": 33}),
+    "speq": (SPEQ, SOFT | PHASES | {"dropout_rate": 0.2, "buffer_size": 33}),
+    "speq-auto": (SPEQ, SOFT | PHASES | {"length": "td_error", "patience": 2, "tolerance": 0.02, "held_out": 0.3}),
+    "flash-speq": (FlashSAC, FLASH | PHASES | {"cosine_horizon": 50}),
+}
+DEVICES = ["stand-in", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA"))]
+SEEDS = [0, 3]
+
+
+class RecordedGraph(TorchDispatchMode):
+    """Stands in for `CudaGraph`: what a capture records is done again on the same memory.
+
+    As on a device a capture leaves no trace in it, and refuses what would wait for the device, or copy to it.
+    """
+
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal")
+    replays = 0
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.overwritten: list[tuple[Tensor, Tensor]] = []
+
+    def before(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+    def capture(self, function: Callable[[], Any]) -> Any:
+        try:
+            with self:
+                return function()
+        finally:
+            with torch.no_grad():
+                for tensor, value in reversed(self.overwritten):
+                    tensor.copy_(value)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in self.REFUSED:
+            raise RuntimeError(f"{func} in a capture")
+        kwargs = kwargs or {}
+        for i, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                written = args[i] if i < len(args) else kwargs.get(argument.name)
+                self.overwritten += [(each, each.clone()) for each in tree_leaves(written) if each is not None]
+        outputs = func(*args, **kwargs)
+        self.operations.append((func, args, kwargs, outputs))
+        return outputs
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        RecordedGraph.replays += 1
+        for func, args, kwargs, outputs in self.operations:
+            for old, new in zip(tree_leaves(outputs), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs on a machine that has none, of functions that are not compiled; any warning is an error."""
+    monkeypatch.setattr(execution, "CudaGraph", RecordedGraph)
+    monkeypatch.setattr("orl.agent.available", lambda config, device: config)
+    monkeypatch.setattr(torch, "compile", lambda method, **_: method)
+    monkeypatch.setattr(RecordedGraph, "replays", 0)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Where graphs are made; the stand-in makes them on the CPU."""
+    if request.param == "cuda":
+        return "cuda"
+    request.getfixturevalue("stand_in")
+    return "cpu"
+
+
+def everything(agent: Agent) -> dict[str, Tensor]:
+    tensors = agent.state()[0] | agent.online_state()[0]
+    tensors.pop("collector/environments", None)  # texts
+    return tensors
+
+
+def assert_same(mine: Mapping[str, Tensor], other: Mapping[str, Tensor], device: str) -> None:
+    """Bit for bit on a CPU, up to rounding on CUDA, where compiled functions are replayed."""
+    assert mine.keys() == other.keys()
+    for name, values in mine.items():
+        if device == "cpu":
+            assert values.equal(other[name]) or values.isnan().any(), name
+        torch.testing.assert_close(values, other[name], rtol=1e-6, atol=1e-8, equal_nan=True)
+
+
+def with_contexts(data: Dataset) -> Dataset:
+    """Two tasks, in turns of ten rows."""
+    contexts = (np.arange(len(data)) // 10 % 2)[:, None].astype(np.float32)
+    return dataclasses.replace(data, contexts=contexts, values=data.rewards)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", OFFLINE)
+def test_learners_on_data_are_the_eager_ones(name: str, device: str, make_data: MakeData) -> None:
+    """Also on other data, which lie elsewhere in memory, and in the middle of the actors' turns."""
+    kind, settings = OFFLINE[name]
+    first, second = (with_contexts(make_data(rows=rows, seed=rows)) for rows in (60, 80))
+    agents = [kind(first, seed=SEEDS, device=device, execution=way, **settings) for way in ("eager", "graph")]
+    for updates, data in ((13, None), (12, second), (10, first)):
+        eager, graph = (agent.fit(updates, data) for agent in agents)
+        assert_same(everything(graph), everything(eager), device)
+    assert device == "cuda" or RecordedGraph.replays >= 35 - 3 * 3 * 2
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ONLINE)
+def test_learners_in_environments_are_the_eager_ones(name: str, device: str, stroll: str, tmp_path: Path) -> None:
+    """With buffers that fill and run over, phases that begin and end, learning rates that fall, and a checkpoint."""
+    kind, settings = ONLINE[name]
+    agents = [kind(stroll, seed=SEEDS, device=device, execution=way, **settings) for way in ("eager", "graph")]
+    eager, graph = (agent.learn(52) for agent in agents)
+    assert graph.config.execution == "graph"
+    assert_same(everything(graph), everything(eager), device)
+    graph.save(tmp_path)
+    resumed = kind.load(tmp_path, device=device)
+    eager, graph, resumed = (agent.learn(11) for agent in (eager, graph, resumed))
+    assert_same(everything(graph), everything(eager), device)
+    assert_same(everything(resumed), everything(eager), device)
+    assert device == "cuda" or RecordedGraph.replays > 50
+
+
+def test_metrics_are_the_callers(device: str, make_data: MakeData) -> None:
+    """A replay does not overwrite those of the update before."""
+    agents = [BC(make_data(), device=device, execution=way, **SMALL) for way in ("eager", "graph")]
+    eager, graph = ([agent.step()["actor_loss"].clone() for _ in range(8)] for agent in agents)
+    assert len(set(map(float, eager))) == 8
+    torch.testing.assert_close(torch.stack(graph), torch.stack(eager))
+    kept = agents[1].step()
+    before = float(kept["actor_loss"])
+    agents[1].step()
+    assert float(kept["actor_loss"]) == before
+
+
+def test_a_copy_makes_graphs_of_its_own(device: str, make_data: MakeData) -> None:
+    agent = TD3BC(make_data(), device=device, execution="graph", **SMALL).fit(12)
+    twin = copy.deepcopy(agent)
+    agent.fit(9)
+    twin.fit(9)
+    assert_same(everything(twin), everything(agent), device)
+
+
+def test_a_phase_that_is_over_leaves_no_graph_behind(device: str, stroll: str) -> None:
+    """It holds the policies of all transitions."""
+    kind, settings = ONLINE["speq"]
+    agent = kind(stroll, seed=SEEDS, device=device, execution="graph", **settings).learn(20)
+    assert agent.phase_updates == 12
+    assert set(agent.runner.captured) == {True}
+
+
+class Asks(BC):
+    """Its updates wait for the device."""
+
+    def update(self, batch: Any, random: Any) -> Any:
+        """Print the loss, say."""
+        metrics = super().update(batch, random)
+        assert metrics["actor_loss"].sum().item() > 0
+        return metrics
+
+
+def test_what_can_not_be_captured_warns_once_and_goes_on(device: str, make_data: MakeData) -> None:
+    eager = Asks(make_data(), device=device, **SMALL).fit(9)
+    graph = Asks(make_data(), device=device, execution="graph", **SMALL)
+    graph.fit(3)
+    with pytest.warns(UserWarning, match="updates run from Python, they could not be captured"):
+        graph.fit(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph.fit(5)
+    assert_same(everything(graph), everything(eager), device)
+
+
+def test_without_cuda_there_is_one_warning_and_updates_run_eagerly(make_data: MakeData, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="execution='graph' needs CUDA: on cpu updates run eagerly") as said:
+        agent = TD3BC(make_data(), device="cpu", execution="graph", **SMALL)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    agent.fit(2).save(tmp_path)
+    assert TD3BC.load(tmp_path, device="cpu").config.execution == "eager"
+    other = TD3BC(make_data(), device="cpu", **SMALL).fit(2)
+    assert_same(everything(agent.learner(0)), everything(other), "cpu")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another device on any machine: torch's `meta`, which has shapes and no numbers that one could ask for."""
+    cpu_generator = seeding.torch_generator
+    monkeypatch.setattr("orl.agent.pick_device", torch.device)
+    monkeypatch.setattr("orl.buffer.refuse_memory", lambda *_: None)
+    monkeypatch.setattr(seeding, "torch_generator", lambda seed, stream, _="", place=(): cpu_generator(seed, stream))
+    adam = importlib.import_module("torch.optim.adam")
+    monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "_fused_adam_", lambda *_, **__: None)  # not there for `meta`
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("name", OFFLINE)
+def test_updates_stay_on_the_device_and_never_wait_for_it(name: str, make_data: MakeData) -> None:
+    kind, settings = OFFLINE[name]
+    agent = kind(with_contexts(make_data()), seed=SEEDS, device="meta", **settings).fit(4)
+    assert all(metric.is_meta for metric in agent.step().values())
+    assert all(tensor.is_meta for name, tensor in agent.state()[0].items() if not name.startswith("random/"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(SPEQ, SOFT | {"dropout_rate": 0.2}), (SPEQ, SOFT | {"length": "td_error"}), (FlashSAC, FLASH)],
+)
+def test_updates_of_a_phase_stay_on_the_device_and_never_wait_for_it(
+    kind: Any, settings: dict[str, Any], make_data: MakeData
+) -> None:
+    agent = kind(make_data(), seed=SEEDS, device="meta", **settings)
+    phase = Phase.begin(agent, torch.ones(2, dtype=torch.bool, device="meta"))
+    for _ in range(3):
+        assert all(metric.is_meta for metric in phase.update(agent).values())
