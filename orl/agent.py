@@ -6,13 +6,13 @@ Shape key: P population, B batch, O observation, A action.
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
+import warnings
+from abc import abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -20,24 +20,24 @@ from torch.optim import Adam
 from orl import checkpoint, loop, seeding
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer
-from orl.checks import Floats, seen
+from orl.checks import Floats
 from orl.collector import Collector, Environment, Step, check_copies
 from orl.configuration import make_config
 from orl.dataset import Dataset
-from orl.device import pick_device
+from orl.device import pick_device, refuse_memory
 from orl.execution import Runner, available
 from orl.experience import Experience
 from orl.normalize import Normalizer
+from orl.policy import Policy
 from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
-from orl.single_policy import SinglePolicy
 from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
 
 COUNTS = ("updates", "steps", "phase_updates", "fitted")  # what a learner has been through
 
 
-class Agent(ABC):
+class Agent(Policy):
     """A population of learners of one algorithm; one learner is the default.
 
     Args:
@@ -83,10 +83,22 @@ class Agent(ABC):
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, Adam] = {}
         self.constants: dict[str, Tensor] = {}  # other state, each with the population as first axis
+        if self.population > 1:
+            self._refuse_memory()
         self.build([seeding.torch_generator(s, "initialisation") for s in seeds])
         self.random = RandomBlocks(seeds, self.draws(), device)
         self.action_generators = [seeding.torch_generator(s, "actions", device) for s in seeds]
         self.exploration_generators = [seeding.torch_generator(s, "exploration", device) for s in seeds]
+
+    def _refuse_memory(self) -> None:
+        """Raise MemoryError where the networks will not fit: one learner says what each of them takes."""
+        with warnings.catch_warnings(action="ignore"):  # of what is built once more
+            self.build([seeding.torch_generator(self.seeds[0], "initialisation")])
+        parameters = [p for network in self.networks.values() for p in network.parameters()]
+        size = sum(p.nbytes * (4 if p.requires_grad else 1) for p in parameters)  # gradient and two moments
+        refuse_memory(
+            self.population * size, self.device, f"networks of {self.population} learners", "train fewer at a time"
+        )
 
     # What an algorithm defines.
 
@@ -102,22 +114,19 @@ class Agent(ABC):
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One update of every learner on normalised observations."""
 
-    @abstractmethod
-    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
-        """Actions (P, B, A) in [-1, 1] for normalised observations (P, B, O); deterministic without noise (P, B, A)."""
-
-    def turn(self) -> Hashable:  # noqa: B027  in most algorithms nothing
+    def turn(self) -> Hashable:
         """What Python decides in the next `update`, such as whether the actor has its turn."""
+        return None
 
     @classmethod
     def spaces_of(cls, source: Source, config: Any) -> Spaces:
         """What the learners see and do, of what the constructor got."""
         return Spaces.of(source)
 
-    def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
+    def prepare(self, datasets: Sequence[Dataset]) -> None:
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
 
-    def observe(self, step: Step) -> None:  # noqa: B027  most algorithms need nothing more
+    def observe(self, step: Step) -> None:
         """Take what else the algorithm needs from a step in the environments, such as the scale of rewards."""
 
     def schedule(self) -> Schedule:
@@ -129,11 +138,6 @@ class Agent(ABC):
         return iter(())
 
     # What every agent can do.
-
-    @property
-    def population(self) -> int:
-        """Number of learners, P."""
-        return len(self.seeds)
 
     @property
     def buffer(self) -> ReplayBuffer | None:
@@ -238,16 +242,6 @@ class Agent(ABC):
             return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
         return self._actions(observations, self.exploration_generators)
 
-    def _actions(self, observations: Floats, generators: Sequence[torch.Generator] | None) -> Floats:
-        """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
-        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
-        noise = None
-        if generators is not None:
-            shape = (inputs.shape[1], self.spaces.action_size)
-            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
-        with torch.no_grad():
-            return self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
-
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data: one dataset for all learners, or one each; statistics are taken from the first ones."""
         datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
@@ -259,58 +253,6 @@ class Agent(ABC):
                 self.normalizer.fit(datasets)
             self.prepare(datasets)
             self.fitted = True
-
-    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
-        """Actions of every learner.
-
-        Args:
-            observations: (P, B, O), in the environment's unit; ValueError for another shape, and where not finite.
-            deterministic: the policy's mode instead of a sample.
-
-        Returns:
-            (P, B, A) in the environment's unit.
-        """
-        observations = seen(observations, (self.population, -1, self.spaces.observation_size))
-        actions = self._actions(observations, None if deterministic else self.action_generators)
-        return self.spaces.to_environment(actions)
-
-    def predict(
-        self,
-        observation: Floats,
-        state: None = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[Floats, None]:
-        """Stable-Baselines3's protocol.
-
-        Args:
-            observation: (O,) or (n, O).
-            state, episode_start: unused.
-            deterministic: the policy's mode instead of a sample.
-
-        Returns:
-            Action (A,) or (n, A) in the environment's unit, and None for the state.
-
-        Raises:
-            ValueError: the agent is a population, or the observation has another size or is not finite.
-        """
-        if self.population > 1:
-            raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
-        size = self.spaces.observation_size
-        array = seen(observation, (size,), (-1, size))
-        if deterministic and array.size == size and self.single_policy is not None:
-            action = self.spaces.to_environment(self.single_policy(array.ravel()))
-            return (action[None] if array.ndim == 2 else action), None
-        actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
-        return (actions if array.ndim == 2 else actions[0]), None
-
-    @cached_property
-    def single_policy(self) -> SinglePolicy | None:
-        """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
-        return SinglePolicy.of(self.networks.get("actor"), self.normalizer, self.spaces.action_size)
-
-    def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
-        return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
 
     # State: every tensor has the population as its first axis, so that learners can be taken out and put together.
 

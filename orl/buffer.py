@@ -84,7 +84,8 @@ class ReplayBuffer:
     def _allocate(self, rows: int, rewards: int, observations: int, actions: int, device: torch.device | str) -> None:
         self.device = torch.device(device)
         self.widths = [observations, actions, observations, 1]
-        refuse_memory((rows * sum(self.widths) + rewards) * torch.get_default_dtype().itemsize, self.device)
+        size = (rows * sum(self.widths) + rewards) * torch.get_default_dtype().itemsize
+        refuse_memory(size, self.device, "the replay buffer", "lower the capacity or the population")
         self.table = torch.zeros(rows, sum(self.widths), device=self.device)
         self.rewards = torch.zeros(rewards, device=self.device)
 

@@ -56,11 +56,10 @@ def available_memory(device: torch.device) -> int | None:
     return None
 
 
-def refuse_memory(size: int, device: torch.device) -> None:
+def refuse_memory(size: int, device: torch.device, what: str, remedy: str) -> None:
     """Raise MemoryError, naming both numbers, when `size` bytes do not fit on the device."""
     free = available_memory(device)
     if free is not None and size > free:
         raise MemoryError(
-            f"the buffer needs {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "
-            "lower the capacity or the population"
+            f"{what}: {size / 2**30:.1f} GiB needed, and {device} has {free / 2**30:.1f} GiB free; {remedy}"
         )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orl import losses
+from orl import device, losses
 from orl.actor import GaussianActor
 from orl.agent import Agent
 from orl.batch import Batch, Metrics
@@ -187,3 +187,18 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
         pick_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cuda")
+
+
+def test_networks_that_do_not_fit_are_refused_before_they_are_made(
+    make_data: MakeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 5 learners with 52 parameters, each with a gradient and two moments: 3 * 8 + 8, 8 * 2 + 2 and 2 log-stds."""
+    needed = 5 * 4 * 4 * (3 * 8 + 8 + 8 * 2 + 2 + 2)
+    for free in (needed, needed - 1):
+        monkeypatch.setattr(device, "available_memory", lambda _, free=free: free)
+        monkeypatch.setattr("orl.buffer.refuse_memory", lambda *_: None)
+        if free == needed:
+            assert Clone(make_data(), seed=range(5)).population == 5
+        else:
+            with pytest.raises(MemoryError, match=r"networks of 5 learners: 0\.0 GiB needed, and cpu has .* fewer"):
+                Clone(make_data(), seed=range(5))

@@ -170,16 +170,16 @@ def test_features_that_differ_are_refused(make_data: Callable[..., Dataset]) -> 
 def test_memory_is_refused_up_front_with_both_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "available_memory", lambda device: 2**30)
     # (2 + 1 + 2 + 1 + 1 reward) * 4 bytes * 10**9 rows = 26.1 GiB
-    with pytest.raises(MemoryError, match=r"needs 26\.1 GiB and cpu has 1\.0 GiB free; lower the capacity"):
+    with pytest.raises(MemoryError, match=r"buffer: 26\.1 GiB needed, and cpu has 1\.0 GiB free; lower the capacity"):
         ReplayBuffer(10**9, 2, 1)
-    with pytest.raises(MemoryError, match=r"needs 52\.2 GiB"):
+    with pytest.raises(MemoryError, match=r"52\.2 GiB needed"):
         ReplayBuffer(10**9, 2, 1, population=2)
     assert len(ReplayBuffer(10, 2, 1)) == 0
 
 
 def test_memory_of_a_system_that_does_not_say_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "available_memory", lambda device: None)
-    refuse_memory(2**60, torch.device("cpu"))
+    refuse_memory(2**60, torch.device("cpu"), "everything", "less")
 
 
 def test_free_memory_of_this_machine_is_known() -> None:
