@@ -234,9 +234,17 @@ class FlashSAC(Agent):
         return self.soft.draws()
 
     def observe(self, step: Step) -> None:
-        """Follow the rewards' scale and the learning rate's cosine."""
+        """Follow the rewards' scale."""
         assert self.collector is not None
         self.soft.reward_scale.observe(step.rewards, self.collector.lengths == 0)
+
+    def step(self) -> Metrics:
+        """With the learning rates of the moment."""
+        self._set_learning_rates()
+        return super().step()
+
+    def _set_learning_rates(self) -> None:
+        """The cosine schedule at the current environment step."""
         c = self.config
         share_left = 0.5 * (1.0 + math.cos(math.pi * min(self.steps / c.cosine_horizon, 1.0)))
         for optimizer in self.optimizers.values():
@@ -259,6 +267,7 @@ class FlashSAC(Agent):
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone."""
+        self._set_learning_rates()
         return self.phases.run(self)
 
     def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -16,13 +16,18 @@ def pick_device(device: str) -> torch.device:
     """A torch device from "auto" or a name.
 
     Raises:
-        ValueError: CUDA is asked for and there is none.
+        ValueError: a name that torch does not know, or a CUDA device that is not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device={device!r}: give 'auto', 'cpu', 'cuda' or 'cuda:1'") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}: this machine has no CUDA device; use 'auto' or 'cpu'")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device={device!r}: this machine has CUDA devices 0 to {torch.cuda.device_count() - 1}")
     return chosen
 
 
@@ -45,7 +50,8 @@ def set_precision(precision: Precision, device: torch.device) -> None:
 def available_memory(device: torch.device) -> int | None:
     """Free bytes on a device; None where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept_by_torch = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept_by_torch
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)

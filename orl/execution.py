@@ -71,13 +71,15 @@ def _first_call(
 class Runner:
     """Does an agent's updates: calls them, or keeps a graph of each kind.
 
+    What can't be captured warns once, and all updates are called from then on.
+
     Args:
         config: of the agent, which may have an `execution`; "graph" makes graphs.
         device: to make them on.
     """
 
     def __init__(self, config: Any, device: torch.device) -> None:
-        self.execution: Execution = getattr(config, "execution", "eager")
+        self.makes_graphs = getattr(config, "execution", "eager") == "graph"
         self.device = device
         self.captured: dict[Hashable, Captured] = {}
 
@@ -90,11 +92,17 @@ class Runner:
             kind: which update it is.
             memory: what it reads besides the networks; another object makes another graph of this kind.
         """
-        if self.execution != "graph":
+        if not self.makes_graphs:
             return update(random)
         if kind not in self.captured or self.captured[kind].memory is not memory:
-            self.captured[kind] = Captured(update, memory, self.device)
-        return self.captured[kind](random)
+            self.captured[kind] = Captured(memory, random, self.device)
+        try:
+            return self.captured[kind](update, random)
+        except CaptureError as error:
+            warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
+            self.makes_graphs = False
+            self.captured.clear()
+            return update(random)
 
     def forget(self, kind: Hashable) -> None:
         """Let go of a kind of update, and of the memory that it reads."""
@@ -104,47 +112,49 @@ class Runner:
         return {**self.__dict__, "captured": {}}
 
 
+class CaptureError(Exception):
+    """An update that can't be captured."""
+
+
 class Captured:
     """An update that is captured on its fourth call, and replayed from then on.
 
-    The calls before are updates too, in which compilers, libraries and optimizers make what they make once. What
-    can't be captured warns and goes on as it began.
+    The calls before are updates too, in which compilers, libraries and optimizers make what they make once.
+
+    Args:
+        memory: what the update reads besides the networks.
+        random: random numbers of the update's shapes.
+        device: to make the graph on.
     """
 
     FIRST_CALLS = 3  # as many as torch's own `make_graphed_callables` has
 
-    def __init__(self, update: Update, memory: object, device: torch.device) -> None:
-        self.update, self.memory = update, memory
-        self.graph: CudaGraph | None = CudaGraph(device)  # None where it could not be captured
-        self.calls = 0
-        self.random: dict[str, Tensor] = {}  # where the graph finds its random numbers
+    def __init__(self, memory: object, random: Mapping[str, Tensor], device: torch.device) -> None:
+        self.memory, self.graph, self.calls = memory, CudaGraph(device), 0
+        self.random = {name: torch.empty_like(numbers) for name, numbers in random.items()}  # where the graph reads
         self.names: list[str] = []  # of the metrics
         self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
 
-    def __call__(self, random: Mapping[str, Tensor]) -> Metrics:
-        """Do the update; metrics are the caller's."""
-        if self.calls == self.FIRST_CALLS:
-            self._capture()
-        self.calls += 1
-        if self.graph is None:
-            return self.update(random)
-        for name, numbers in random.items():
-            self.random.setdefault(name, torch.empty_like(numbers)).copy_(numbers)
+    def __call__(self, update: Update, random: Mapping[str, Tensor]) -> Metrics:
+        """Do the update, always the same one; metrics are the caller's.
+
+        Raises:
+            CaptureError: it can't be captured, and was not done.
+        """
+        torch._foreach_copy_(list(self.random.values()), list(random.values()))
+        if self.calls < self.FIRST_CALLS:
+            self.calls += 1
+            return self.graph.before(functools.partial(update, self.random))
         if self.values is None:
-            return self.graph.before(functools.partial(self.update, self.random))
+            try:
+                self.values = self.graph.capture(functools.partial(self._stacked, update))
+            except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
+                raise CaptureError(error.__context__ or error) from error
         self.graph.replay()
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
 
-    def _capture(self) -> None:
-        assert self.graph is not None
-        try:
-            self.values = self.graph.capture(self._stacked)
-        except Exception as error:  # whatever a capture can fail with
-            warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
-            self.graph = None
-
-    def _stacked(self) -> Tensor:
-        metrics = self.update(self.random)
+    def _stacked(self, update: Update) -> Tensor:
+        metrics = update(self.random)
         self.names = list(metrics)
         return torch.stack(list(metrics.values()))
 
@@ -153,23 +163,31 @@ class CudaGraph:
     """What a function does on a CUDA device, to be done again without Python."""
 
     def __init__(self, device: torch.device) -> None:
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.graph = torch.cuda.CUDAGraph()
+        self.stream = _stream(device)
+        self.graph: Any = None
 
     def before(self, function: Callable[[], R]) -> R:
         """Call the function as it is, on the stream that it will be captured on."""
         present = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(present)
-        with torch.cuda.stream(self.stream):
-            result = function()
-        present.wait_stream(self.stream)
-        return result
+        try:
+            with torch.cuda.stream(self.stream):
+                return function()
+        finally:
+            present.wait_stream(self.stream)
 
     def capture(self, function: Callable[[], R]) -> R:
         """Take down what the function does, which does nothing yet; its results are filled by every replay."""
+        self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(self.stream), torch.cuda.graph(self.graph, stream=self.stream):
             return function()
 
     def replay(self) -> None:
         """Do it."""
         self.graph.replay()
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures on a device: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -31,14 +32,29 @@ def torch_generator(
     seed: int, stream: Stream, device: torch.device | str = "cpu", place: tuple[int, ...] = ()
 ) -> torch.Generator:
     """A torch generator for one stream of one seed."""
-    state = sequence(seed, stream, *place).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+    return torch.Generator(device).manual_seed(_seed(sequence(seed, stream, *place)))
 
 
 def set_states(generators: Sequence[torch.Generator], states: Tensor) -> None:
-    """Put each generator in its state, a row of (generators, bytes)."""
-    for generator, state in zip(generators, states, strict=True):
-        generator.set_state(state.cpu().clone(memory_format=torch.contiguous_format))  # other strides crash torch
+    """Put each generator in its state, a row of (generators, bytes).
+
+    A state of another kind of device becomes a seed, with a warning: what follows is as random, but not the same.
+    """
+    is_foreign = bool(generators) and states.shape[-1] != generators[0].get_state().numel()
+    if is_foreign:
+        device = generators[0].device
+        warnings.warn(
+            f"random numbers go on differently: they come from another kind of device than {device}", stacklevel=3
+        )
+    for generator, state in zip(generators, states.cpu(), strict=True):
+        if is_foreign:
+            generator.manual_seed(_seed(np.random.SeedSequence(state.tolist())))
+        else:
+            generator.set_state(state.clone(memory_format=torch.contiguous_format))  # other strides crash torch
+
+
+def _seed(entropy: np.random.SeedSequence) -> int:
+    return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def check_seeds(seed: int | Sequence[int]) -> list[int]:
@@ -135,6 +151,6 @@ class RandomBlocks:
 
     def load(self, block_start: Tensor, position: int) -> None:
         """Continue exactly where `state` was taken."""
-        self.block_start, self.position = block_start.cpu(), position
         set_states(self.generators, block_start)
+        self.block_start, self.position = self._generator_states(), position
         self._draw()

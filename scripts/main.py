@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("orl: interrupted; the same command resumes at the last checkpoint", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, MemoryError, OSError, JobError) as error:
-        if debug:
+    except Exception as error:
+        of_cuda = type(error).__name__ == "OutOfMemoryError"  # torch's, by name: torch need not be imported
+        if debug or not (of_cuda or isinstance(error, ValueError | MemoryError | OSError | JobError)):
             raise
         fail(str(error) or type(error).__name__)
 

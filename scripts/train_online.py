@@ -160,7 +160,7 @@ class TrainOnline(Training, Generic[C]):
             sink.write(agent.work, moment.metrics, x=moment.steps)
             sink.write(agent.work, agent.collector.metrics(), "rollout/", x=moment.steps)
             counts = {"total_timesteps": agent.steps, "updates": agent.updates}
-            full = {name: torch.full((agent.population,), value) for name, value in counts.items()}
+            full = {name: torch.full((agent.population,), value, device=agent.device) for name, value in counts.items()}
             if "stabilization_updates" in agent.constants:
                 full["stabilization_updates"] = agent.constants["stabilization_updates"]
             sink.write(agent.work, full, "time/", x=moment.steps)

@@ -154,3 +154,15 @@ def test_the_learning_rate_follows_environment_steps_not_updates() -> None:
 def test_values_that_cannot_be_are_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         FlashSACConfig(**fields)
+
+
+@pytest.mark.parametrize("steps", [49, 50])
+def test_a_loaded_agent_has_the_learning_rate_of_its_step(steps: int, tmp_path: Path) -> None:
+    """At step 50 a phase is due, which follows the load."""
+    agent = FlashSAC(ENV, **SMALL, **PHASES, cosine_horizon=60).learn(steps)
+    agent.save(tmp_path)
+    loaded = FlashSAC.load(tmp_path)
+    for each in (agent, loaded):
+        each.learn(1)
+    assert agent.phase_updates == loaded.phase_updates == (20 if steps == 50 else 0)
+    assert_same(tensors(loaded), tensors(agent), rtol=0.0, atol=0.0)

@@ -186,7 +186,13 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"device='cuda:1': this machine has no CUDA device; use 'auto' or 'cpu'"):
         pick_device("cuda:1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("auto") == torch.device("cuda")
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match=r"device='cuda:2': this machine has CUDA devices 0 to 1"):
+        pick_device("cuda:2")
+    with pytest.raises(ValueError, match=r"device='gpu': give 'auto', 'cpu', 'cuda' or 'cuda:1'"):
+        pick_device("gpu")
 
 
 def test_networks_that_do_not_fit_are_refused_before_they_are_made(

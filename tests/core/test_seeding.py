@@ -137,3 +137,26 @@ def test_streams_of_one_name_are_told_apart_by_their_place() -> None:
     firsts = [RandomBlocks([0], draws, CPU, "phase", place).next()["noise"] for place in ((), (10,), (20,), (10, 2))]
     assert not any(torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
     assert torch.equal(RandomBlocks([0], draws, CPU, "phase", (10,)).next()["noise"], firsts[1])
+
+
+def test_states_of_another_kind_of_device_become_seeds() -> None:
+    """A CUDA generator's state has 16 bytes."""
+    states = torch.arange(32, dtype=torch.uint8).view(2, 16)
+    found = []
+    for rows in ([0, 1], [0, 1], [1, 0]):
+        generators = [torch.Generator() for _ in rows]
+        with pytest.warns(UserWarning, match="go on differently: they come from another kind of device than cpu"):
+            seeding.set_states(generators, states[rows])
+        found.append([torch.rand(3, generator=generator).tolist() for generator in generators])
+    assert found[0] == found[1] == found[2][::-1]
+    assert found[0][0] != found[0][1]
+
+
+def test_a_block_of_another_kind_of_device_is_drawn_anew_and_can_be_kept() -> None:
+    first, second = RandomBlocks([0], DRAWS, CPU), RandomBlocks([0], DRAWS, CPU)
+    with pytest.warns(UserWarning, match="go on differently"):
+        first.load(torch.arange(16, dtype=torch.uint8).view(1, 16), 5)
+    second.load(*first.state())
+    for _ in range(70):
+        mine, other = first.next(), second.next()
+        assert all(torch.equal(mine[name], other[name]) for name in DRAWS)
