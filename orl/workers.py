@@ -147,6 +147,7 @@ class Ray(Workers):
         gpus: of each task; may be a share of one.
 
     Raises:
+        ConnectionError: Ray does not start, or the cluster does not answer.
         ValueError: this machine alone is used, and has not that many GPUs.
     """
 
@@ -159,7 +160,10 @@ class Ray(Workers):
         if not self.was_there:
             machine = {"num_cpus": jobs_at_a_time, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
             where: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"address": "local", **machine}
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            except Exception as error:  # of many kinds, some of them plain
+                raise ConnectionError(f"Ray does not start: {error}") from error
             if where and gpus > ray.cluster_resources().get("GPU", 0):  # type: ignore[no-untyped-call]
                 ray.shutdown()
                 raise ValueError(f"gpus={gpus} per job: Ray finds fewer on this machine; RAY_ADDRESS names a cluster")

@@ -295,3 +295,16 @@ def test_without_ray_the_message_names_the_extra(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"Ray is not installed; pip install 'orl\[ray\]'"):
         Launcher(tmp_path / "jobs", "ray")
+
+
+def test_a_ray_that_does_not_start_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def fails(**_: Any) -> None:
+        raise Exception("the node timed out during startup")
+
+    monkeypatch.setattr(ray, "init", fails)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    launcher = Launcher(tmp_path / "jobs", "ray")
+    with pytest.raises(ConnectionError, match="Ray does not start: the node timed out"), launcher:
+        pytest.fail("started")
