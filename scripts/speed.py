@@ -32,6 +32,8 @@ RACERS = 256
 TOGETHER = 20  # learners, one for each context
 DROPOUT_RATE = 0.01
 
+Contenders = dict[str, Contender | None]  # None: it does not fit in memory
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -92,7 +94,7 @@ class Speed:
     def _race(
         self,
         what: str,
-        contenders: Mapping[str, Contender],
+        contenders: Contenders,
         base: str | None,
         peers: Mapping[str, str] | None = None,
         repetitions: int | None = None,
@@ -103,26 +105,31 @@ class Speed:
         try:
             found = {name: processes.contender(work) for name, work in (peers or {}).items()}
             installed = {name: contender for name, contender in found.items() if contender is not None}
-            racing = {**contenders, **installed}
+            racing = {name: contender for name, contender in contenders.items() if contender is not None} | installed
             rows = race(what, racing, base, self.updates if repetitions is None else repetitions, self.repeats)
         finally:
             processes.close()
+        rows += [absent(what, name, "does not fit in memory") for name, each in contenders.items() if each is None]
         rows += [absent(what, name, "not installed") for name in found if name not in installed]
         if pick_device(self.device).type == "cpu":
             rows.append(absent(what, "orl, CUDA", "not measured here"))
         return rows
 
-    def _ours(self, kind: Any, config: Any, work: Any, **overrides: Any) -> dict[str, Contender]:
+    def _ours(self, kind: Any, config: Any, work: Any, **overrides: Any) -> Contenders:
         """One contender for each execution and population."""
-        found = {}
+        found: Contenders = {}
         on_cuda = pick_device(self.device).type == "cuda"
         for execution in (each for each in self.executions if on_cuda or each != "graph"):
             for population in self.populations:
-                agent = self._agent(kind, config, population, execution, **overrides)
-                task = work(agent)
+                name = f"orl, {execution}, {_learners(population)}"
+                try:
+                    task = work(self._agent(kind, config, population, execution, **overrides))
+                except MemoryError:
+                    found[name] = None
+                    continue
                 for _ in range(Captured.FIRST_CALLS + 1 if execution == "graph" else 0):
                     task()
-                found[f"orl, {execution}, {_learners(population)}"] = Contender(task, population)
+                found[name] = Contender(task, population)
         return found
 
     def _agent(self, kind: Any, config: Any, population: int, execution: Execution = "eager", **overrides: Any) -> Any:
@@ -132,7 +139,7 @@ class Speed:
     def _stabilization(self) -> list[dict[str, Any]]:
         data, device = random_data(), pick_device(self.device)
         plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(device))
-        contenders = {"plain modules": Contender(plain.update_critics)}
+        contenders: Contenders = {"plain modules": Contender(plain.update_critics)}
         contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization)
         sizes = data.observation_size, data.action_size
         for population in self.populations:
@@ -145,13 +152,13 @@ class Speed:
     def _droq(self) -> list[dict[str, Any]]:
         utd_ratio = int(DROQ_PRESET.utd_ratio)
         plain = PlainDroQ(random_data(), dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
-        contenders = {"plain modules": Contender(lambda: plain.step(utd_ratio))}
+        contenders: Contenders = {"plain modules": Contender(lambda: plain.step(utd_ratio))}
         contenders |= self._ours(SAC, DROQ_PRESET, lambda agent: steps(agent, utd_ratio), dropout_rate=DROPOUT_RATE)
         return self._race(f"DroQ, {utd_ratio} updates a step", contenders, "plain modules", {"sbx": "sbx DroQ"}, 1)
 
     def _sac(self) -> list[dict[str, Any]]:
         peer = peer_sac(self.device)
-        contenders = {"SB3": Contender(lambda: peer.train(1, batch_size=256))}
+        contenders: Contenders = {"SB3": Contender(lambda: peer.train(1, batch_size=256))}
         contenders |= self._ours(SAC, None, steps)
         return self._race("SAC update", contenders, "SB3", {"sbx": "sbx SAC"})
 
@@ -160,7 +167,9 @@ class Speed:
         plain: dict[Any, Callable[..., PlainOffline]] = {TD3BC: PlainTD3BC, IQL: PlainIQL}
         for kind, of_kind in plain.items():
             name = kind.__name__
-            contenders = {"plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)}
+            contenders: Contenders = {
+                "plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)
+            }
             contenders |= self._ours(kind, None, steps)
             rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"})
         return rows
@@ -168,13 +177,14 @@ class Speed:
     def _contexts(self) -> list[dict[str, Any]]:
         """Generated policies, and a learner for each context."""
         generated = self._ours(HyperZero, None, steps, contexts=CONTEXTS)
-        learners = {
+        first = next((name for name, contender in generated.items() if contender), None)
+        learners: Contenders = {
             "one after another": Contender(steps(self._agent(SAC, None, 1))),
             "orl, together": Contender(steps(self._agent(SAC, None, TOGETHER)), TOGETHER),
         }
         fewer = -(-self.updates // 4)
         return [
-            *self._race("HyperZero update", generated, next(iter(generated))),
+            *self._race("HyperZero update", generated, first),
             *self._race(f"SAC update in {TOGETHER} contexts", learners, "one after another", None, fewer),
         ]
 
@@ -189,11 +199,11 @@ class Speed:
         buffer, peer_buffer = agent.buffer, peer.replay_buffer
         assert buffer is not None
         assert peer_buffer is not None
-        batches = {
+        batches: Contenders = {
             "SB3": Contender(lambda: peer_buffer.sample(256)),
             "orl": Contender(lambda: buffer.sample(uniform)),
         }
-        predictions = {
+        predictions: Contenders = {
             "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),
             "orl": Contender(lambda: agent.predict(observation, deterministic=True)),
         }

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from orl.agents import IQL, TD3BC
-from orl.scripts.contenders import random_data
+from orl.scripts.contenders import random_data, steps
 from orl.scripts.peers import Peers
 from orl.scripts.plain_offline import PlainIQL, PlainTD3BC
+from orl.scripts.speed import Speed
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -81,3 +82,14 @@ def test_plain_formulations_move_every_network(kind: Any, plain: Any) -> None:
 
 def test_wrong_numbers_are_refused(refused: Any) -> None:
     assert "1 or more" in refused("speed", "--repeats", 0)
+
+
+def test_a_population_that_does_not_fit_has_a_row_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_: Any) -> Any:
+        raise MemoryError("too large")
+
+    speed = Speed(populations=(1, 2), executions=("eager",), repeats=1, updates=1, device="cpu")
+    contenders = speed._ours(TD3BC, None, lambda agent: refuses(agent) if agent.population > 1 else steps(agent))
+    rows = {row["contender"]: row for row in speed._race("TD3BC update", contenders, "orl, eager, 1 learner")}
+    assert rows["orl, eager, 1 learner"]["ratio"] == pytest.approx(1.0)
+    assert rows["orl, eager, 2 learners"]["note"] == "does not fit in memory"
