@@ -182,6 +182,16 @@ def test_learners_in_environments_are_the_eager_ones(name: str, device: str, str
     assert device == "cuda" or RecordedGraph.replays > 50
 
 
+@pytest.mark.usefixtures("float64")
+def test_learners_that_go_on_in_environments_are_the_eager_ones(device: str, stroll: str, make_data: MakeData) -> None:
+    """In a larger buffer, with the data in it."""
+    settings = SMALL | {"cosine_horizon": 30, "buffer_size": 90}
+    data = make_data(action_size=1, action_low=-2, action_high=2)
+    agents = [IQL(data, seed=SEEDS, device=device, execution=way, **settings) for way in ("eager", "graph")]
+    eager, graph = (agent.fit(12).learn(40, stroll) for agent in agents)
+    assert_same(everything(graph), everything(eager), device, cuda=1e-4)
+
+
 def test_metrics_are_the_callers(device: str, make_data: MakeData) -> None:
     """A replay does not overwrite those of the update before."""
     agents = [BC(make_data(), device=device, execution=way, **SMALL) for way in ("eager", "graph")]
