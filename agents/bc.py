@@ -37,7 +37,7 @@ class BCConfig:
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "learning_rate", "batch_size")

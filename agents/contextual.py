@@ -62,7 +62,7 @@ class ContextualConfig:
     rows_per_context: int = 32  # R
     normalize_observations: bool = True  # by the data's mean and std; contexts have their own scale
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         given: Any = self.contexts.variables if isinstance(self.contexts, ContextSpace) else self.contexts

@@ -73,7 +73,7 @@ class FlashSACConfig(PhasesConfig):
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update; FlashSAC: 10,000
     buffer_size: int = 1_000_000  # transitions per learner
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width")

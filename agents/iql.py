@@ -63,7 +63,7 @@ class IQLConfig:
     learning_starts: int = 5_000  # environment steps with random actions and no update, where there are no data
     buffer_size: int = 1_000_000  # transitions per learner, the data among them
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")

@@ -76,7 +76,7 @@ class SACConfig:
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update
     buffer_size: int = 1_000_000  # transitions per learner; the oldest are overwritten
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "num_critics", "target_subset_size", "policy_delay", "initial_entropy_coefficient")

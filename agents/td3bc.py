@@ -49,7 +49,7 @@ class TD3BCConfig:
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std, section 5
     # Execution
-    execution: Execution = "eager"  # or "compile", or on CUDA "graph"
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")

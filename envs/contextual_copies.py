@@ -85,9 +85,12 @@ def offered_contexts(environment_id: str) -> ContextSpace:
     """All variables of an environment, exposed or not.
 
     Raises:
-        ValueError: an environment without contexts.
+        ValueError: an environment without contexts, or none at all.
     """
-    environment = gymnasium.make(environment_id)
+    try:
+        environment = gymnasium.make(environment_id)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"{environment_id}: {error}") from error
     try:
         if not isinstance(environment.unwrapped, Contextual):
             raise ValueError(f"{environment_id}: has no contexts; those of orl are called orl/Context...")

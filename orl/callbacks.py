@@ -84,7 +84,9 @@ def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: 
         yield moment
         if moment.in_phase:
             continue
-        called.update_locals({"rewards": np.zeros(0), "metrics": moment.metrics})
+        assert agent.collector is not None
+        ended = agent.collector.lengths[0] == 0
+        called.update_locals({"rewards": np.zeros(0), "dones": ended, "metrics": moment.metrics})
         if not called.on_step():
             break
     called.on_rollout_end()

@@ -54,8 +54,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON."""
-    return json.loads(path.read_text())
+    """Read JSON.
+
+    Raises:
+        ValueError: the file holds something else, and is named.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # also of text that is none
+        raise ValueError(f"{path}: cannot be read ({error}); restore or delete it") from error
 
 
 def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:

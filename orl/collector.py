@@ -174,8 +174,8 @@ def vector_environment(environment: Environment, population: int) -> VectorEnv[A
     mode = environment.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:
         raise ValueError(
-            f"the vector environment resets in mode {getattr(mode, 'value', mode)}; make it with "
-            "autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP"
+            f"the vector environment resets in mode {getattr(mode, 'value', mode)}; give gymnasium.make_vec "
+            'vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}'
         )
     return environment
 

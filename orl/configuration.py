@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 
 def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:
@@ -25,12 +29,32 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names)}"
             raise ValueError(f"{name!r} is not a field of {kind.__name__}; {hint}")
-    config = dataclasses.replace(config, **{name: _frozen(value) for name, value in overrides.items()})
-    for name, hint in get_type_hints(type(config)).items():
+    overrides = {name: _frozen(value) for name, value in overrides.items()}
+    hints = get_type_hints(type(config))
+    for name, value in overrides.items():
+        if not _suits(value, hints[name]):
+            expected = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
+            raise ValueError(f"{type(config).__name__}.{name}={value!r}: give {expected}")
+    config = dataclasses.replace(config, **overrides)
+    for name, hint in hints.items():
         if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
             choices = ", ".join(map(repr, get_args(hint)))
             raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)!r}: choose one of {choices}")
     return config
+
+
+def _suits(value: Any, hint: Any) -> bool:
+    """Whether a value is what a field of numbers takes; of other fields every value does."""
+    choices = get_args(hint)
+    if get_origin(hint) is UnionType:
+        return any(_suits(value, choice) for choice in choices)
+    if get_origin(hint) is tuple and choices[-1] is Ellipsis:
+        return isinstance(value, tuple) and all(_suits(each, choices[0]) for each in value)
+    if hint is bool:
+        return isinstance(value, bool | np.bool_)
+    if hint in (int, float):
+        return isinstance(value, numbers.Integral if hint is int else numbers.Real) and not isinstance(value, bool)
+    return value is None if hint is type(None) else True
 
 
 def _frozen(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,9 +128,11 @@ def make(environment_id: str, **keywords: Any) -> gymnasium.Env[Any, Any]:
 
 def unknown_environment(environment_id: str) -> ValueError:
     """The error for an environment id that Gymnasium does not know."""
-    remedy = (
-        "`import orl.envs` registers the environments of orl"
-        if environment_id.startswith("orl/")
-        else "see gymnasium.pprint_registry()"
-    )
+    near = difflib.get_close_matches(environment_id, gymnasium.registry, 1, 0.8)
+    if near:
+        remedy = f"did you mean {near[0]}?"
+    elif environment_id.startswith("orl/"):
+        remedy = "`import orl.envs` registers the environments of orl"
+    else:
+        remedy = "see gymnasium.pprint_registry()"
     return ValueError(f"{environment_id}: no such environment; {remedy}")

@@ -16,6 +16,7 @@ from orl.agent import Agent
 from orl.evaluation import Evaluation, evaluate
 from orl.scripts import tables
 from orl.scripts.in_context import InContext, in_context
+from orl.scripts.options import check_least
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import load_agent
 from orl.scripts.run_folder import RunFolder, score_row
@@ -53,6 +54,7 @@ class Evaluate:
     def run(self) -> None:
         """Load, play and print."""
         register_environments()
+        check_least(self, 1, "episodes", "video_steps")
         if self.video is not None and self.video.suffix != ".gif":
             raise ValueError(f"--video {self.video}: give a file that ends in .gif")
         agent = load_agent(self.run_folder, self.device)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if words[0] not in VERBS:
         fail(f"no verb {words[0]!r}; choose one of {', '.join(VERBS)}")
+    warnings.formatwarning = lambda message, *_, **__: f"orl: {message}\n"
     try:
         parse(words).run()
     except KeyboardInterrupt:
@@ -65,8 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error) or type(error).__name__)
 
 
+def _check_agent(name: str) -> None:
+    """Refuse an agent that there is not, in fewer words than a parser of options has."""
+    from orl.scripts.registry import PRESETS
+
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        fail(f"no agent {name!r}; " + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PRESETS)}"))
+
+
 def parse(words: Sequence[str]) -> Any:
     """The verb's options, as an object with a `run` method."""
+    if words[0] in ("train", "specialists") and words[1:2] and not words[1].startswith("-"):
+        _check_agent(words[1])
     module, name = VERBS[words[0]][0].split(":")
     kind = getattr(importlib.import_module(f"orl.scripts.{module}"), name)
     messages = io.StringIO()

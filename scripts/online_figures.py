@@ -28,14 +28,23 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], env: str, p
         env: Gymnasium id.
         path: PNG file.
     """
-    figure, grid = plt.subplots(2, 3, figsize=(12.0, 6.4), height_ratios=(3, 2), layout="constrained")
+    biased = [(name, history) for name, history in runs.items() if any(map(_has_bias, history))][: len(AXES)]
+    heights = (3.8, 2.6) if biased else (3.8,)
+    figure, grid = plt.subplots(
+        len(heights),
+        len(AXES),
+        figsize=(12.0, sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
+    )
     for name, history in runs.items():
         evaluated = [each for each in history if not each["after_phase"]]
         means = np.array([np.mean(each["returns"], axis=1) for each in evaluated])  # (evaluations, S)
         centre = statistics.interquartile_mean(means, axis=1)
         for axes, key in zip(grid[0], AXES, strict=True):
             x = [_place(each, key) for each in evaluated]
-            (line,) = axes.plot(x, centre, label=name, linewidth=1.4)
+            (line,) = axes.plot(x, centre, label=name, linewidth=1.4, marker=".", markersize=4)
             if means.shape[1] > 1:
                 axes.fill_between(x, means.min(1), means.max(1), alpha=0.15, color=line.get_color(), linewidth=0)
     for axes, label in zip(grid[0], AXES.values(), strict=True):
@@ -43,7 +52,8 @@ def training_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], env: str, p
         axes.grid(alpha=0.3)
     grid[0, 0].set_ylabel("return: interquartile mean,\nrange over seeds")
     grid[0, 0].legend(fontsize=8)
-    _biases(grid[1], runs)
+    if biased:
+        _biases(grid[1], biased)
     figure.suptitle(env, fontsize=11)
     save(figure, path)
 
@@ -54,13 +64,16 @@ def _place(each: Mapping[str, Any], key: str) -> float:
     return float(each[key])
 
 
-def _biases(row: Any, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _has_bias(each: Mapping[str, Any]) -> bool:
+    return bool(each["critic_bias"]) and each["critic_bias"][0] is not None
+
+
+def _biases(row: Any, shown: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> None:
     """The first seed's bias of up to three runs; a phase is what lies between two evaluations of one step."""
-    shown = [(name, history) for name, history in runs.items() if history and history[0]["critic_bias"]][: len(row)]
     for axes in row[len(shown) :]:
         axes.set_axis_off()
     for axes, (name, history) in zip(row, shown, strict=False):
-        known = [each for each in history if each["critic_bias"][0] is not None]
+        known = [each for each in history if _has_bias(each)]
         x = np.array([each["updates"] + each["stabilization_updates"][0] for each in known])
         axes.plot(x, [each["critic_bias"][0] for each in known], linewidth=1.1, marker=".", markersize=4)
         for before, after in pairwise(history):

@@ -46,7 +46,7 @@ class Plot:
         else:
             figures.learning_curves(histories, env, self.out / "learning_curves.png")
             written = ["learning_curves.png"]
-        if rows and all(row["normalized_score"] is not None for row in rows):
+        if rows and all(row.get("normalized_score") is not None for row in rows):
             figures.score_bars(rows, env, self.out / "scores.png")
             written.append("scores.png")
         if rows:

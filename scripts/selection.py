@@ -75,7 +75,7 @@ class Select:
     checkpoint_every: int = 5_000
     """Environment steps between checkpoints within a source."""
     out: Path | None = None
-    """Folder of the run; by default runs/select-TRAINER-ENV."""
+    """Folder of the run; by default runs/select-TRAINER-ENV, or runs/generalist-TRAINER-ENV."""
 
     def run(self) -> None:
         """Check everything, then choose, train, evaluate and report."""

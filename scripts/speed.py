@@ -20,6 +20,7 @@ from orl.execution import Captured, Execution
 from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, peer_sac, random_data, stabilization, steps
 from orl.scripts.figures import speed_figure
 from orl.scripts.matrix_products import MatrixProducts, MemoryTraffic
+from orl.scripts.options import check_least
 from orl.scripts.peers import Peers
 from orl.scripts.plain_droq import PlainDroQ
 from orl.scripts.plain_offline import PlainIQL, PlainOffline, PlainTD3BC
@@ -64,8 +65,11 @@ class Speed:
 
     def run(self) -> None:
         """Measure and print."""
-        if self.repeats < 1 or self.updates < 1 or not all(p >= 1 for p in self.populations):
-            raise ValueError("--repeats, --updates and --populations: give numbers of 1 or more")
+        check_least(self, 1, "repeats", "updates", "threads")
+        if not self.populations or not self.executions or min(self.populations) < 1:
+            raise ValueError("--populations, --executions: give one or more, populations of 1 or more")
+        if self.peers is not None and not self.peers.is_dir():
+            raise ValueError(f"--peers {self.peers}: no such folder")
         settings = asdict(self) | {"peers": self.peers is not None}
         del settings["out"]
         folder = RunFolder.open(self.out, settings) if self.out is not None else None
@@ -147,7 +151,11 @@ class Speed:
             for name, bound in bounds.items():
                 alone = Contender(bound(*sizes, population, device), population)
                 contenders[f"{name} alone, {_learners(population)}"] = alone
-        return self._race("stabilization update", contenders, "plain modules")
+        rows = self._race("stabilization update", contenders, "plain modules")
+        for row in rows:
+            if row["contender"].startswith("memory traffic"):
+                row.pop("ratio")  # far beyond what the figure's other bars can show
+        return rows
 
     def _droq(self) -> list[dict[str, Any]]:
         utd_ratio = int(DROQ_PRESET.utd_ratio)

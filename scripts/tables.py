@@ -51,7 +51,7 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     table = Table(title=title or None, title_justify="left")
     for key in columns:
         is_text = key in ("dataset", "env", "agent", "rewards", "context", "split", "strategy")
-        table.add_column(TITLES[key], justify="left" if is_text else "right", no_wrap=key != "dataset", overflow="fold")
+        table.add_column(TITLES[key], justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))
     Console().print(table)

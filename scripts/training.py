@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -109,8 +110,12 @@ class Training(ABC):
 
     def restored(self, folder: RunFolder) -> Agent | None:
         """The agent at the last checkpoint that all seeds have."""
-        names = learner_names(self.seed_numbers)
-        if not all(checkpoint.numbers(folder.path / name) for name in names):
+        folders = [folder.path / name for name in learner_names(self.seed_numbers)]
+        unreadable = [each for each in folders if not checkpoint.numbers(each)]
+        for each in unreadable:
+            if any(each.glob("checkpoint-*")):
+                warnings.warn(f"{each}: its checkpoints cannot be read; training begins anew", stacklevel=2)
+        if unreadable:
             return None
         return PRESETS[self.agent][0].load(self.checkpoints(folder), device=self.device)
 

@@ -78,7 +78,7 @@ class ZeroShot:
     first_seed: int = 0
     """The first of them; the others follow."""
     execution: Execution = "eager"
-    """Of all updates: eager or compile."""
+    """Of all updates: eager, compile, or on CUDA graph."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     out: Path | None = None

@@ -35,7 +35,10 @@ def score_figure(trials: Sequence[Trial], path: Path) -> None:
         by_trial = [trial.scores(k) for trial in trials]
         found = {name: np.concatenate([each[name] for each in by_trial]) for name in SHOWN if name in by_trial[0]}
         scores = {name: values for name, values in found.items() if len(values)}
-        if not scores:  # no specialist of the held-out contexts is better than random actions
+        if not scores:
+            axes.set_title(f"{split.name}: no score", fontsize=10)
+            axes.text(0.5, 0.5, "no specialist of a held-out context\nis above random actions", ha="center", fontsize=8)
+            axes.set_axis_off()
             continue
         means = np.array([values.mean() for values in scores.values()])
         low, high = np.array([_interval(values) for values in scores.values()]).T
@@ -45,7 +48,9 @@ def score_figure(trials: Sequence[Trial], path: Path) -> None:
         axes.axvline(1.0, color="#009e73", linestyle="--", linewidth=1)
         axes.set_yticks(places, list(scores))
         axes.set_xlim(min(0.0, low.min() - 0.05), max(1.1, high.max() + 0.05))
-        axes.set_title(f"{split.name}: {len(split.test)} held out", fontsize=10)
+        scored, held_out = len(next(iter(scores.values()))), len(split.test) * len(trials)
+        left_out = f", {scored} of {held_out} scored" if scored < held_out else ""
+        axes.set_title(f"{split.name}: {len(split.test)} held out{left_out}", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)
     panels[0][0].invert_yaxis()

@@ -219,7 +219,7 @@ def test_specialists_act_in_contexts_of_their_own(in_arrays: bool) -> None:
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
 def test_other_autoreset_modes_are_refused(stroll: str, mode: AutoresetMode) -> None:
     environment = gymnasium.make_vec(stroll, 2, "sync", vector_kwargs={"autoreset_mode": mode})
-    with pytest.raises(ValueError, match=rf"resets in mode {mode.value}; make it with.*SAME_STEP"):
+    with pytest.raises(ValueError, match=rf"resets in mode {mode.value}; give .*vector_kwargs.*SAME_STEP"):
         Collector(environment, [0], Spaces.of(stroll))
 
 

@@ -63,3 +63,18 @@ def test_a_value_that_is_none_of_the_choices_names_them() -> None:
         make_config(Settings, None, {"execution": "graph"})
     with pytest.raises(ValueError, match=expected):
         make_config(Settings, Settings(execution="graph"), {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("learning_rate", "fast", "float"),
+        ("learning_rate", True, "float"),
+        ("hidden_sizes", 64, r"tuple\[int, \.\.\.\]"),
+        ("hidden_sizes", ["a"], r"tuple\[int, \.\.\.\]"),
+        ("horizon", "soon", r"int \| None"),
+    ],
+)
+def test_values_of_another_type_are_refused(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=rf"Settings\.{name}=.*: give {expected}"):
+        make_config(Settings, None, {name: value})
