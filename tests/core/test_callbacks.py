@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import (
     EvalCallback,
     EveryNTimesteps,
     ProgressBarCallback,
+    StopTrainingOnMaxEpisodes,
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -139,3 +140,16 @@ def test_evaluate_policy_agrees_with_our_evaluation() -> None:
     ours = evaluate(agent, "Pendulum-v1", episodes=30).returns
     assert abs(mean - ours.mean()) < 4 * ours.std()
     assert std > 0
+
+
+def test_a_number_of_episodes_ends_training(stroll: str) -> None:
+    agent = SAC(stroll, **SMALL).learn(200, callback=StopTrainingOnMaxEpisodes(3))
+    assert agent.collector is not None
+    assert agent.collector.lengths[0, 0] == 0
+    alone = SAC(stroll, **SMALL)
+    ended = 0
+    while ended < 3:
+        alone.learn(1)
+        assert alone.collector is not None
+        ended += int(alone.collector.lengths[0, 0] == 0)
+    assert agent.steps == alone.steps

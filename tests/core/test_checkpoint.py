@@ -153,3 +153,10 @@ def test_json_is_written_whole_and_refuses_nan(tmp_path: Path) -> None:
         checkpoint.write_json(path, {"a": float("nan")})
     assert checkpoint.read_json(path) == {"a": [1, None]}
     assert [each.name for each in path.parent.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\x00"])
+def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"config\.json: cannot be read \(.*\); restore or delete it"):
+        checkpoint.read_json(tmp_path / "config.json")

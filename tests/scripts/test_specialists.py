@@ -93,3 +93,15 @@ def test_what_is_refused(
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_run_is_plotted(specialists: Run, here: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    specialists("--env", ENV, "--contexts", "mass=0.5:2:2", "--steps", 30, "--out", "grid")
+    here("plot", "grid", "--out", "figures")
+    assert "wrote figures/training.png" in capsys.readouterr().out
+    assert Path("figures/training.png").stat().st_size > 5_000
+
+
+def test_an_environment_that_there_is_not_is_refused(refused: Any) -> None:
+    words = ("--env", "orl/ContextPendlum-v0", "--contexts", "mass=0.5:2:2")
+    assert "Did you mean: `ContextPendulum`" in refused("specialists", "sac", *words)

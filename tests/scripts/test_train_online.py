@@ -312,7 +312,7 @@ def odd() -> Iterator[None]:
         (["--env", "CartPole-v1"], "CartPole-v1: actions are Discrete(2); agents here act in a one-dimensional Box"),
         (["--env", "orl-tests/unbounded-v0"], "actions are unbounded; wrap it in gymnasium.wrappers.RescaleAction"),
         (["--env", "orl-tests/dict-v0"], "wrap it in FlattenObservation first"),
-        (["--env", "Hoper-v5"], "Hoper-v5: no such environment; see gymnasium.pprint_registry()"),
+        (["--env", "Hoper-v5"], "Hoper-v5: no such environment; did you mean Hopper-v5?"),
         (["--env", "orl/Rcing-v0"], "orl/Rcing-v0: no such environment"),
         (["--env", "Hopper-v2"], "Hopper-v2: cannot be made"),
         (["--steps", 0], "--steps 0: give 1 or more"),
@@ -326,7 +326,7 @@ def odd() -> Iterator[None]:
         (["--buffer-size", 100], "phases need a buffer that reaches past learning_starts=5000"),
         (["--lenght", "td_error"], "--lenght"),
         (["--length", "long"], "--length"),
-        (["--buffer-size", 10**12], "the buffer needs"),
+        (["--buffer-size", 10**12], "the replay buffer: 33527.6 GiB needed"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line_before_there_is_a_folder(
@@ -355,3 +355,30 @@ def test_a_folder_of_something_else_is_refused(refused: Any, tmp_path: Path) -> 
 
 def test_names_of_learners_follow_the_first_seed() -> None:
     assert learner_names([7, 8]) == ["seed-7", "seed-8"]
+
+
+def test_checkpoints_that_cannot_be_read_are_named_before_training_begins_anew(
+    train: Run, stroll: str, tmp_path: Path
+) -> None:
+    words = ("sac", "--env", stroll, "--steps", 25, *SMALL, "--checkpoint-every", 10, "--out", tmp_path / "run")
+    train(*words)
+    expected = numbers(tmp_path / "run")
+    (tmp_path / "run" / "results.json").unlink()
+    for state in (tmp_path / "run" / "seed-0").glob("checkpoint-*/state.safetensors"):
+        state.write_bytes(state.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="seed-0: its checkpoints cannot be read; training begins anew"):
+        train(*words)
+    assert numbers(tmp_path / "run") == expected
+
+
+def test_a_folder_whose_run_never_began_takes_another_configuration(train: Run, stroll: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"agent": "speq"}')
+    train("sac", "--env", stroll, "--steps", 22, *SMALL, "--out", run)
+    assert json.loads((run / "config.json").read_text())["agent"] == "sac"
+
+
+def test_an_agent_that_there_is_not_is_refused_with_the_nearest(refused: Any, stroll: str) -> None:
+    assert "no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
+    assert "no agent 'x'; choose one of bc, td3bc" in refused("specialists", "x")
