@@ -17,7 +17,7 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
 
     Raises:
         ValueError: an override that is no field, a configuration of another kind, or a value that is none of a field's
-            choices.
+            choices, or no number where there is to be one.
     """
     if config is None:
         config = kind()
@@ -48,7 +48,7 @@ def _suits(value: Any, hint: Any) -> bool:
     choices = get_args(hint)
     if get_origin(hint) is UnionType:
         return any(_suits(value, choice) for choice in choices)
-    if get_origin(hint) is tuple and choices[-1] is Ellipsis:
+    if get_origin(hint) is tuple and choices[0] in (int, float):
         return isinstance(value, tuple) and all(_suits(each, choices[0]) for each in value)
     if hint is bool:
         return isinstance(value, bool | np.bool_)
