@@ -273,7 +273,10 @@ def target_entropy(spaces: Spaces) -> float:
 
 
 class SAC(Agent):
-    """Soft actor-critic (Haarnoja et al. 2018); by preset REDQ (Chen et al. 2021) or DroQ (Hiraoka et al. 2022)."""
+    """Soft actor-critic (Haarnoja et al. 2018); `SAC(env, REDQ_PRESET)` is REDQ, `SAC(env, DROQ_PRESET)` DroQ.
+
+    The presets (Chen et al. 2021, Hiraoka et al. 2022) are in `orl.agents.sac`.
+    """
 
     Config = SACConfig
     config: SACConfig

@@ -52,7 +52,8 @@ class Collector:
     def __init__(self, environment: Environment, seeds: Sequence[int], spaces: Spaces) -> None:
         self.vector = vector_environment(environment, len(seeds))
         self.spaces = spaces
-        self.spaces.check(Spaces.of(self.vector), str(spaces.environment_id))
+        theirs = Spaces.of(self.vector)
+        self.spaces.check(theirs, str(theirs.environment_id))
         self.shape = (len(seeds), self.vector.num_envs // len(seeds))
         streams = [seeding.sequence(seed, "environment").generate_state(self.copies) for seed in seeds]
         observations, _ = self.vector.reset(seed=np.concatenate(streams).tolist())
@@ -71,8 +72,10 @@ class Collector:
         """Act once in every copy with actions (P, n, A) in [-1, 1].
 
         Raises:
-            ValueError: the environment gave a reward or an observation that is not finite.
+            ValueError: actions that are not finite, or the environment gave a reward or an observation that is not.
         """
+        if not np.isfinite(actions).all():
+            raise ValueError("the policy's actions are not finite: training has diverged; try a lower learning rate")
         before = self.observations
         in_unit = self.spaces.to_environment(actions).reshape(self.vector.num_envs, -1)
         observations, rewards, terminated, truncated, infos = self.vector.step(in_unit)

@@ -270,3 +270,9 @@ def test_what_is_not_finite_is_refused(broken: str, fault: dict[str, float]) -> 
     collector.step(action)
     with pytest.raises(ValueError, match="Broken-v0: gave a reward or an observation that is not finite"):
         collector.step(action)
+
+
+def test_actions_that_are_not_finite_are_blamed_on_the_policy(stroll: str) -> None:
+    collector = Collector(stroll, [0], Spaces.of(stroll))
+    with pytest.raises(ValueError, match="actions are not finite: training has diverged; try a lower learning rate"):
+        collector.step(np.full((1, 1, 1), np.nan, np.float32))
