@@ -93,7 +93,7 @@ class ReplayBuffer:
         self.starts, self.reward_starts, self.sizes = (
             torch.tensor(values, device=self.device).unsqueeze(1) for values in (starts, reward_starts, sizes)
         )  # each (P, 1)
-        self.size = max(sizes)
+        self.size = max(sizes)  # on the host, so that nobody waits for the device to know it
 
     def _write(self, rows: slice, data: Dataset) -> None:
         columns = (data.observations, data.actions, data.next_observations, data.terminated[:, None])

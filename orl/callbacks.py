@@ -86,7 +86,8 @@ def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: 
             continue
         assert agent.collector is not None
         ended = agent.collector.lengths[0] == 0
-        called.update_locals({"rewards": np.zeros(0), "dones": ended, "metrics": moment.metrics})
+        known = {"rewards": np.zeros(0), "dones": ended, "metrics": moment.metrics}  # names of Stable-Baselines3
+        called.update_locals(known)
         if not called.on_step():
             break
     called.on_rollout_end()

@@ -32,8 +32,9 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
     overrides = {name: _frozen(value) for name, value in overrides.items()}
     hints = get_type_hints(type(config))
     for name, value in overrides.items():
-        if not _suits(value, hints[name]):
-            expected = getattr(hints[name], "__name__", None) if isinstance(hints[name], type) else hints[name]
+        hint = hints[name]
+        if not _suits(value, hint):
+            expected = hint.__name__ if isinstance(hint, type) else hint
             raise ValueError(f"{type(config).__name__}.{name}={value!r}: give {expected}")
     config = dataclasses.replace(config, **overrides)
     for name, hint in hints.items():

@@ -48,13 +48,13 @@ def restore_state(
             key = f"optimizer/{name}/{i}/step"
             if key not in tensors:
                 continue
-            saved = {m: tensors[f"optimizer/{name}/{i}/{m}"] for m in MOMENTS} | {"step": tensors[key][0]}
             state = optimizer.state[parameter]
-            for entry, value in saved.items():
-                if entry in state:  # in place, where a captured update looks for it
-                    state[entry].copy_(value)
-                else:
-                    state[entry] = value.to(parameter.device, copy=True)
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                state.update({m: torch.zeros_like(parameter, requires_grad=False) for m in MOMENTS})
+            state["step"].copy_(tensors[key][0])  # all in place, where a captured update looks for it
+            for m in MOMENTS:
+                state[m].copy_(tensors[f"optimizer/{name}/{i}/{m}"])
     with torch.no_grad():
         for name, tensor in others.items():
             tensor.copy_(tensors[name])

@@ -39,7 +39,7 @@ class RunFolder:
         if known.exists():
             before = checkpoint.read_json(known)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
-            if differing and [each for each in path.iterdir() if each != known]:  # alone it is a run that never began
+            if differing and any(each != known for each in path.iterdir()):  # alone it is a run that never began
                 key, was, now = _difference(differing[0], before, config)
                 raise ValueError(
                     f"{path}: holds a run with {key} = {was!r}, not {now!r}; "

@@ -98,7 +98,7 @@ class Speed:
     def _race(
         self,
         what: str,
-        contenders: Contenders,
+        contenders: Mapping[str, Contender | None],
         base: str | None,
         peers: Mapping[str, str] | None = None,
         repetitions: int | None = None,
@@ -146,16 +146,15 @@ class Speed:
         contenders: Contenders = {"plain modules": Contender(plain.update_critics)}
         contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization)
         sizes = data.observation_size, data.action_size
+        traffic = {}
         for population in self.populations:
-            bounds: dict[str, Any] = {"matrix products": MatrixProducts, "memory traffic": MemoryTraffic}
-            for name, bound in bounds.items():
-                alone = Contender(bound(*sizes, population, device), population)
-                contenders[f"{name} alone, {_learners(population)}"] = alone
-        rows = self._race("stabilization update", contenders, "plain modules")
-        for row in rows:
-            if row["contender"].startswith("memory traffic"):
-                row.pop("ratio")  # far beyond what the figure's other bars can show
-        return rows
+            products, moved = (bound(*sizes, population, device) for bound in (MatrixProducts, MemoryTraffic))
+            contenders[f"matrix products alone, {_learners(population)}"] = Contender(products, population)
+            traffic[f"memory traffic alone, {_learners(population)}"] = Contender(moved, population)
+        return [
+            *self._race("stabilization update", contenders, "plain modules"),
+            *race("stabilization update", traffic, None, self.updates, self.repeats),
+        ]
 
     def _droq(self) -> list[dict[str, Any]]:
         utd_ratio = int(DROQ_PRESET.utd_ratio)
@@ -186,7 +185,7 @@ class Speed:
         """Generated policies, and a learner for each context."""
         generated = self._ours(HyperZero, None, steps, contexts=CONTEXTS)
         first = next((name for name, contender in generated.items() if contender), None)
-        learners: Contenders = {
+        learners = {
             "one after another": Contender(steps(self._agent(SAC, None, 1))),
             "orl, together": Contender(steps(self._agent(SAC, None, TOGETHER)), TOGETHER),
         }
@@ -207,11 +206,11 @@ class Speed:
         buffer, peer_buffer = agent.buffer, peer.replay_buffer
         assert buffer is not None
         assert peer_buffer is not None
-        batches: Contenders = {
+        batches = {
             "SB3": Contender(lambda: peer_buffer.sample(256)),
             "orl": Contender(lambda: buffer.sample(uniform)),
         }
-        predictions: Contenders = {
+        predictions = {
             "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),
             "orl": Contender(lambda: agent.predict(observation, deterministic=True)),
         }

@@ -111,11 +111,11 @@ class Training(ABC):
     def restored(self, folder: RunFolder) -> Agent | None:
         """The agent at the last checkpoint that all seeds have."""
         folders = [folder.path / name for name in learner_names(self.seed_numbers)]
-        unreadable = [each for each in folders if not checkpoint.numbers(each)]
-        for each in unreadable:
+        without = [each for each in folders if not checkpoint.numbers(each)]
+        for each in without:
             if any(each.glob("checkpoint-*")):
                 warnings.warn(f"{each}: its checkpoints cannot be read; training begins anew", stacklevel=2)
-        if unreadable:
+        if without:
             return None
         return PRESETS[self.agent][0].load(self.checkpoints(folder), device=self.device)
 

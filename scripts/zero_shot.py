@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,7 +157,7 @@ class ZeroShot:
         trial = Trial(task, seed, folder)
         agent = trial.specialists(trainer, self.grid, self.steps)
         trial.measure(agent)
-        data = functools.cache(functools.partial(trial.data, agent, self.data_episodes))
+        data = cache(partial(trial.data, agent, self.data_episodes))
         methods: dict[str, ContextualConfig] = {
             name: dataclasses.replace(METHODS[name], **shared) for name in self.methods
         }

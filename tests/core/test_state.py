@@ -65,3 +65,19 @@ def test_an_optimizer_that_has_not_stepped_is_restored_as_such(generators: Gener
     train_once(*fresh)
     train_once(network, optimizer)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), fresh[0].parameters(), strict=True))
+
+
+def test_moments_take_the_precision_of_their_parameters(generators: Generators) -> None:
+    """And an optimizer that has stepped is restored in place."""
+    network, optimizer = trained(generators, 2)
+    tensors = flatten_state({"net": network}, {"net": optimizer}, {})
+    doubled, fresh = trained(generators, 0)[0].double(), trained(generators, 1)
+    for restored in ((doubled, adam(doubled.parameters(), 0.01)), fresh):
+        before = {id(value) for state in restored[1].state.values() for value in state.values()}
+        restore_state({"net": restored[0]}, {"net": restored[1]}, {}, tensors)
+        for i, parameter in enumerate(restored[0].parameters()):
+            state = restored[1].state[parameter]
+            assert state["exp_avg"].dtype == parameter.dtype
+            assert torch.equal(state["exp_avg"].float(), tensors[f"optimizer/net/{i}/exp_avg"])
+            assert state["step"].item() == 2.0
+            assert not before or {id(value) for value in state.values()} <= before
