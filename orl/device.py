@@ -9,6 +9,8 @@ from typing import Literal
 
 import torch
 
+from orl.allocator import give_back_memory
+
 Precision = Literal["highest", "high", "medium"]  # torch's words
 
 
@@ -54,6 +56,7 @@ def available_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + kept_by_torch
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
+        give_back_memory()
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in fields:
             return int(fields["MemAvailable"].split()[0]) * 1024

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from orl.allocator import keep_memory
+
 IN_FLIGHT = 256  # jobs that a cluster is told of at a time; our choice
 OBJECT_STORE = 100 * 2**20  # bytes of a Ray of our own; what comes back through it is a line of text; our choice
 Work = Callable[[Path], object]
@@ -36,6 +38,7 @@ def attempt_elsewhere(work: Work, folder: Path, log: Path, words: list[str]) -> 
     os.environ["OMP_NUM_THREADS"] = "1"  # for a torch that the work imports
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    keep_memory()
     sys.argv = words
     with log.open("a", buffering=1) as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         return attempt(work, folder, log)

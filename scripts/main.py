@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import orl
+from orl.allocator import keep_memory
 from orl.launcher import JobError
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; docs/performance.md has what more of them cost and bring
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if words[0] not in VERBS:
         fail(f"no verb {words[0]!r}; choose one of {', '.join(VERBS)}")
+    keep_memory()
     warnings.formatwarning = lambda message, *_, **__: f"orl: {message}\n"
     try:
         parse(words).run()
