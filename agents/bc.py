@@ -23,7 +23,7 @@ from orl.batch import Batch, Metrics
 from orl.configuration import positive
 from orl.execution import Execution, compilable
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, descend, gradients
+from orl.updates import Adam, Gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class BC(Agent):
         sizes = self.spaces.observation_size, self.spaces.action_size
         self.actor = DeterministicActor(generators, *sizes, self.config.hidden_sizes).to(self.device)
         self.networks = {"actor": self.actor}
-        self.optimizers = {"actor": adam(self.actor.parameters(), self.config.learning_rate)}
+        self.optimizers = {"actor": Adam(self.actor.parameters(), self.config.learning_rate)}
 
     def draws(self) -> dict[str, Draw]:
         """Which transitions."""
@@ -63,7 +63,7 @@ class BC(Agent):
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of the actor."""
         found, metrics = self.actor_gradients(batch)
-        descend(self.optimizers["actor"], found)
+        self.optimizers["actor"].step(found)
         return metrics
 
     @compilable

@@ -33,7 +33,7 @@ from orl.execution import Execution, compilable
 from orl.normalize import moments
 from orl.seeding import Draw
 from orl.spaces import Source, Spaces, is_recorded
-from orl.updates import Gradients, adam, clipped, descend, gradients
+from orl.updates import Adam, Gradients, clipped, gradients
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ContextualAgent(Agent):
             parts["value"] = self.layers(generators, self.plain_size + self.spaces.action_size, 1)
         self.model = nn.ModuleDict(parts).to(self.device)
         self.networks = {"model": self.model}
-        self.optimizers = {"model": adam(self.model.parameters(), c.learning_rate)}
+        self.optimizers = {"model": Adam(self.model.parameters(), c.learning_rate)}
         shape = (self.population, 1)
         self.constants = {
             "value_mean": torch.zeros(shape, device=self.device),
@@ -170,7 +170,7 @@ class ContextualAgent(Agent):
         """One step of everything on the sum of the losses."""
         values = self.groups.draw(random["contexts"], random["rows"])[1]
         found, metrics = self.model_gradients(batch, values)
-        descend(self.optimizers["model"], found)
+        self.optimizers["model"].step(found)
         return metrics
 
     @compilable

@@ -39,7 +39,7 @@ from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import Gradients, descend, gradients, set_learning_rate
+from orl.updates import Gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ class CategoricalSoftActorCritic:
     def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of the actor and of the entropy coefficient."""
         found, coefficient_found, metrics = self.actor_gradients(batch, random)
-        descend(self.optimizers["actor"], found)
+        self.optimizers["actor"].step(found)
         project(self.actor)
-        descend(self.optimizers["entropy_coefficient"], coefficient_found)
+        self.optimizers["entropy_coefficient"].step(coefficient_found)
         return metrics
 
     def next_policy(self, observations: Tensor) -> NextPolicy:
@@ -142,9 +142,9 @@ class CategoricalSoftActorCritic:
     def update_critic(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Metrics:
         """One step of the critics, and their targets; `policy` is that of the next observations where it is known."""
         found, metrics = self.critic_gradients(batch, random, policy)
-        descend(self.optimizers["critic"], found)
+        self.optimizers["critic"].step(found)
         project(self.critic)
-        self.critic_target.polyak_update(self.critic, self.config.tau)
+        self.critic_target.polyak_update(self.config.tau)
         return metrics
 
     @compilable
@@ -247,8 +247,9 @@ class FlashSAC(Agent):
         """The cosine schedule at the current environment step."""
         c = self.config
         share_left = 0.5 * (1.0 + math.cos(math.pi * min(self.steps / c.cosine_horizon, 1.0)))
+        learning_rate = c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left
         for optimizer in self.optimizers.values():
-            set_learning_rate(optimizer, c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left)
+            optimizer.learning_rate.fill_(learning_rate)
 
     def turn(self) -> bool:
         """Whether the actor has its turn."""

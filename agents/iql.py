@@ -34,7 +34,7 @@ from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.schedule import Schedule
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, descend, gradients, set_learning_rate
+from orl.updates import Adam, Gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ class IQL(Agent):
             "critic_target": self.critic_target.to(self.device),
         }
         self.optimizers = {
-            "critic": adam(self.critic.parameters(), c.critic_learning_rate),
-            "value": adam(self.value.parameters(), c.critic_learning_rate),
-            "actor": adam(self.actor.parameters(), c.actor_learning_rate),
+            "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
+            "value": Adam(self.value.parameters(), c.critic_learning_rate),
+            "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
         }
         self.reward_scale = torch.ones(self.population, 1, device=self.device)
         self.constants = {"reward_scale": self.reward_scale}
@@ -119,18 +119,18 @@ class IQL(Agent):
 
     def step(self) -> Metrics:
         """With the actor's learning rate of the moment."""
-        set_learning_rate(self.optimizers["actor"], self.actor_learning_rate())
+        self.optimizers["actor"].learning_rate.fill_(self.actor_learning_rate())
         return super().step()
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
         found, target_values, metrics = self.value_gradients(batch)
-        descend(self.optimizers["value"], found)
+        self.optimizers["value"].step(found)
         found, actor_metrics = self.actor_gradients(batch, target_values)
-        descend(self.optimizers["actor"], found)
+        self.optimizers["actor"].step(found)
         found, critic_metrics = self.critic_gradients(batch)
-        descend(self.optimizers["critic"], found)
-        self.critic_target.polyak_update(self.critic, self.config.tau)
+        self.optimizers["critic"].step(found)
+        self.critic_target.polyak_update(self.config.tau)
         return metrics | actor_metrics | critic_metrics
 
     @compilable

@@ -56,7 +56,7 @@ def check_settings(strategy: str, budget: int | None, bounds: tuple[float, float
     if budget is not None and not (budget == int(budget) and 1 <= budget <= count):
         raise ValueError(f"budget={budget}: give a whole number from 1 to {count}, the number of contexts")
     if strategy == "equidistant" and budget is None:
-        raise ValueError("strategy='equidistant' is planned for a number of sources: give budget=")
+        raise ValueError("strategy='equidistant' is planned for a number of sources: give a budget")
     if bounds is not None and not (len(bounds) == 2 and np.isfinite(bounds).all() and bounds[0] < bounds[1]):
         raise ValueError(f"bounds={bounds}: give the lowest and the highest score that a policy can have")
 

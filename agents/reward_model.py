@@ -39,7 +39,7 @@ from orl.normalize import moments
 from orl.progress import progress
 from orl.seeding import Draw, RandomBlocks
 from orl.state import flatten_state, restore_state
-from orl.updates import adam, descend, gradients
+from orl.updates import Adam, gradients
 
 CHUNK = 4_096  # transitions predicted at a time
 STATISTICS = ("input_mean", "input_std", "target_mean", "target_std")
@@ -192,7 +192,7 @@ class RewardModel:
         """
         self._require_data()
         c, population = self.config, len(self.seeds)
-        optimizer = adam(self.network.parameters(), c.learning_rate)
+        optimizer = Adam(self.network.parameters(), c.learning_rate)
         random = RandomBlocks(self.seeds, {"indices": Draw("uniform", (c.num_members * c.batch_size,))}, self.device)
         best = [p.detach().clone() for p in self.network.parameters()]
         best_error = torch.full((population, c.num_members), torch.inf, device=self.device)
@@ -222,7 +222,7 @@ class RewardModel:
         if not self.datasets:
             raise ValueError("a loaded reward model has no data to fit or report on; make one with RewardModel(data)")
 
-    def _update(self, batch: Batch, optimizer: torch.optim.Adam) -> None:
+    def _update(self, batch: Batch, optimizer: Adam) -> None:
         """One regression step: sum over members of mean_B huber(f(s, a, s') - standardised r)."""
         shape = (len(self.seeds), self.config.num_members, self.config.batch_size)
         inputs = self.inputs(batch.observations, batch.actions, batch.next_observations).view(*shape, -1)
@@ -230,7 +230,7 @@ class RewardModel:
         targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
         errors = self._standardised(inputs) - targets
         loss = losses.over_batch(losses.huber(errors, self.config.huber_threshold))
-        descend(optimizer, gradients(loss, self.network))
+        optimizer.step(gradients(loss, self.network))
 
     def _standardised(self, inputs: Tensor) -> Tensor:
         """(P, K or 1, B, F) to standardised rewards (P, K, B)."""

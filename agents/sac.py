@@ -26,7 +26,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from orl import losses
 from orl.actor import EntropyCoefficient, NextPolicy, SquashedGaussianActor, squashed
@@ -40,7 +39,7 @@ from orl.normalized_networks import NormalizedActor
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces
-from orl.updates import Gradients, adam, descend, gradients
+from orl.updates import Adam, Gradients, gradients
 
 # MBPO's, by environment family (Janner et al. 2019, arXiv 1906.08253, table 1), as REDQ and DroQ use them.
 TARGET_ENTROPY = {"Hopper": -1.0, "HalfCheetah": -3.0, "Walker2d": -3.0, "Ant": -4.0, "Humanoid": -2.0}
@@ -188,15 +187,15 @@ class SoftActorCritic:
     def update_critic(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Metrics:
         """REDQ, Algorithm 1, lines 6 to 9; DroQ, Algorithm 2, lines 6 to 9. Online and in stabilization phases."""
         found, metrics = self.critic_gradients(batch, random, policy)
-        descend(self.optimizers["critic"], found)
-        self.critic_target.polyak_update(self.critic, self.config.tau)
+        self.optimizers["critic"].step(found)
+        self.critic_target.polyak_update(self.config.tau)
         return metrics
 
     def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of the actor and of the entropy coefficient."""
         found, coefficient_found, metrics = self.actor_gradients(batch, random)
-        descend(self.optimizers["actor"], found)
-        descend(self.optimizers["entropy_coefficient"], coefficient_found)
+        self.optimizers["actor"].step(found)
+        self.optimizers["entropy_coefficient"].step(coefficient_found)
         return metrics
 
     @compilable
@@ -237,7 +236,7 @@ class SoftActorCritic:
 def one_adam_each(networks: Mapping[str, nn.Module], learning_rate: float) -> dict[str, Adam]:
     """Optimizers of critics, actor and entropy coefficient; targets have none."""
     names = ("critic", "actor", "entropy_coefficient")
-    return {name: adam(networks[name].parameters(), learning_rate) for name in names}
+    return {name: Adam(networks[name].parameters(), learning_rate) for name in names}
 
 
 def mode_or_sample(

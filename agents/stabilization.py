@@ -124,7 +124,6 @@ class Phase:
     def _keep(self, agent: SPEQ | FlashSAC, learners: Tensor) -> None:
         """Remember the critics of these learners (P,) as those to end with; not Adam's step, which all share."""
         for name, tensor in self._critics(agent).items():
-            self.kept.setdefault(name, torch.zeros_like(tensor))  # moments, where the phase had the first update
             if not name.endswith("/step"):
                 chosen = learners.view(-1, *[1] * (tensor.dim() - 1))
                 self.kept[name] = torch.where(chosen, tensor, self.kept[name])

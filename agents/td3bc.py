@@ -25,7 +25,7 @@ from orl.critic import CriticEnsemble, Target
 from orl.critic_gradients import critic_gradients
 from orl.execution import Execution, compilable
 from orl.seeding import Draw
-from orl.updates import Gradients, adam, descend, gradients
+from orl.updates import Adam, Gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class TD3BC(Agent):
             "actor_target": self.actor_target.to(self.device),
         }
         self.optimizers = {
-            "critic": adam(self.critic.parameters(), c.critic_learning_rate),
-            "actor": adam(self.actor.parameters(), c.actor_learning_rate),
+            "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
+            "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
         }
 
     def draws(self) -> dict[str, Draw]:
@@ -94,12 +94,12 @@ class TD3BC(Agent):
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Critics; every `policy_delay` updates the actor and the targets."""
         found, metrics = self.critic_gradients(batch, random["target_noise"])
-        descend(self.optimizers["critic"], found)
+        self.optimizers["critic"].step(found)
         if self.turn():
             found, actor_metrics = self.actor_gradients(batch)
-            descend(self.optimizers["actor"], found)
-            self.critic_target.polyak_update(self.critic, self.config.tau)
-            self.actor_target.polyak_update(self.actor, self.config.tau)
+            self.optimizers["actor"].step(found)
+            self.critic_target.polyak_update(self.config.tau)
+            self.actor_target.polyak_update(self.config.tau)
             metrics |= actor_metrics
         return metrics
 

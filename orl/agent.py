@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
 from orl import checkpoint, loop, seeding
 from orl.batch import Batch, Metrics
@@ -33,6 +32,7 @@ from orl.schedule import Schedule
 from orl.seeding import Draw, RandomBlocks
 from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
+from orl.updates import Adam
 
 COUNTS = ("updates", "steps", "phase_updates", "fitted")  # what a learner has been through
 

@@ -106,7 +106,7 @@ def rescale_actions(actions: Floats, low: Floats, high: Floats, clip: bool, name
         row, dimension = np.unravel_index(int(np.abs(scaled).argmax()), scaled.shape)
         raise ValueError(
             f"{name}: action {actions[row, dimension]:g} in row {row} is outside "
-            f"[{low[dimension]:g}, {high[dimension]:g}]; give clip_actions=True to clip it"
+            f"[{low[dimension]:g}, {high[dimension]:g}]; clip_actions clips it"
         )
     return np.clip(scaled, -1.0, 1.0).astype(np.float32)
 

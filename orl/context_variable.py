@@ -58,7 +58,7 @@ class ContextVariable:
         if outside.any() and not allow_extrapolation:
             raise ValueError(
                 f"context {self.name}={values[outside][0]:g} is outside [{self.low:g}, {self.high:g}] {self.unit}; "
-                "allow_extrapolation=True lets it pass"
+                "allow_extrapolation lets it pass"
             )
         return np.where(outside, values, inside)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -74,16 +75,22 @@ class Target(nn.Module):
     def __init__(self, online: nn.Module) -> None:
         super().__init__()
         self.network = copy.deepcopy(online).requires_grad_(False)
+        self.followed = online.parameters  # the method: the network itself would become a part of this one
 
     def forward(self, *inputs: Any) -> Tensor:
         """What the copy returns."""
         outputs: Tensor = self.network(*inputs)
         return outputs
 
+    @cached_property
+    def pair(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The parameters of the copy and of the network; looking for them takes longer than an update of them."""
+        return list(self.network.parameters()), list(self.followed())
+
     @torch.no_grad()
-    def polyak_update(self, online: nn.Module, tau: float) -> None:
+    def polyak_update(self, tau: float) -> None:
         """target <- (1 - tau) target + tau online."""
-        torch._foreach_lerp_(list(self.network.parameters()), list(online.parameters()), tau)
+        torch._foreach_lerp_(*self.pair, tau)
 
 
 def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+from orl.updates import Adam
 
 
 def flatten_state(
@@ -19,12 +18,10 @@ def flatten_state(
         f"{name}/{key}": value for name, network in networks.items() for key, value in network.state_dict().items()
     }
     for name, optimizer in optimizers.items():
-        for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-            state = optimizer.state.get(parameter)
-            if state:
-                for moment in MOMENTS:
-                    tensors[f"optimizer/{name}/{i}/{moment}"] = state[moment]
-                tensors[f"optimizer/{name}/{i}/step"] = state["step"].expand(len(parameter))
+        for i, parameter in enumerate(optimizer.parameters):
+            tensors[f"optimizer/{name}/{i}/exp_avg"] = optimizer.exp_avg[i]
+            tensors[f"optimizer/{name}/{i}/exp_avg_sq"] = optimizer.exp_avg_sq[i]
+            tensors[f"optimizer/{name}/{i}/step"] = optimizer.steps.expand(len(parameter))
     tensors.update(others)
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
@@ -40,21 +37,14 @@ def restore_state(
     others: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Put `flatten_state`'s tensors back into freshly built networks and optimizers."""
+    """Copy `flatten_state`'s tensors into networks and optimizers of the same shapes."""
     for name, network in networks.items():
         network.load_state_dict(own(tensors, f"{name}/"))
     for name, optimizer in optimizers.items():
-        for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-            key = f"optimizer/{name}/{i}/step"
-            if key not in tensors:
-                continue
-            state = optimizer.state[parameter]
-            if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                state.update({m: torch.zeros_like(parameter, requires_grad=False) for m in MOMENTS})
-            state["step"].copy_(tensors[key][0])  # all in place, where a captured update looks for it
-            for m in MOMENTS:
-                state[m].copy_(tensors[f"optimizer/{name}/{i}/{m}"])
+        for i in range(len(optimizer.parameters)):
+            optimizer.exp_avg[i].copy_(tensors[f"optimizer/{name}/{i}/exp_avg"])
+            optimizer.exp_avg_sq[i].copy_(tensors[f"optimizer/{name}/{i}/exp_avg_sq"])
+            optimizer.steps.copy_(tensors[f"optimizer/{name}/{i}/step"][0])
     with torch.no_grad():
         for name, tensor in others.items():
             tensor.copy_(tensors[name])

@@ -70,8 +70,9 @@ class Make:
         if self.env is not None:
             self._make_own()
             return
-        if self.id is not None or self.policy != "random" or self.deterministic or self.episodes is not None:
-            raise ValueError("--id, --policy, --deterministic and --episodes go with --env: the environment to act in")
+        for name in ("id", "policy", "deterministic", "episodes", "seed"):
+            if getattr(self, name) != getattr(Make, name):
+                raise ValueError(f"--{name} goes with --env: the environment to act in")
         for identifier in self._ours():
             self._make_ours(identifier)
 
@@ -142,7 +143,8 @@ class Make:
     def _is_there(self, identifier: str) -> bool:
         is_there = store.exists(identifier) and not self.overwrite
         if is_there:
-            Console().print(f"{identifier} exists; --overwrite makes it anew", soft_wrap=True)
+            size = store.local_ids()[identifier]["total_steps"]
+            Console().print(f"{identifier} exists, {size:,} transitions; --overwrite makes it anew", soft_wrap=True)
         return is_there
 
 

@@ -66,6 +66,9 @@ class Evaluate:
         settings = {"run": self.run_folder.name, "env": env, "episodes": self.episodes, "seed": self.seed}
         settings |= {"sample": self.sample, "context": self.context}
         folder = RunFolder.open(self.out, settings) if self.out is not None else None
+        if self.video is not None:
+            film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
+            print(f"wrote {self.video}")
         play = functools.partial(evaluate, task.agent, env, episodes=self.episodes, seed=self.seed)
         rows = _rows(task, env, play(deterministic=not self.sample, **task.copies(self.episodes)))
         if folder is not None:
@@ -73,9 +76,6 @@ class Evaluate:
         if task.remark:
             print(task.remark)
         tables.show(rows)
-        if self.video is not None:
-            film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
-            print(f"wrote {self.video}")
 
     def _check_spaces(self, task: InContext, env: str) -> None:
         environment = make(env, **task.one())

@@ -132,11 +132,11 @@ def test_the_reward_scale_is_the_std_or_the_largest_return() -> None:
 
 def test_the_learning_rate_follows_environment_steps_not_updates() -> None:
     agent = FlashSAC(ENV, **SMALL, **PHASES, cosine_horizon=100)
-    assert {float(optimizer.param_groups[0]["lr"]) for optimizer in agent.optimizers.values()} == {3e-4}
+    assert {float(optimizer.learning_rate) for optimizer in agent.optimizers.values()} == {3e-4}
     agent.learn(50)
-    assert float(agent.optimizers["critic"].param_groups[0]["lr"]) == pytest.approx(2.25e-4)
+    assert float(agent.optimizers["critic"].learning_rate) == pytest.approx(2.25e-4)
     agent.learn(100)
-    assert float(agent.optimizers["actor"].param_groups[0]["lr"]) == pytest.approx(1.5e-4)
+    assert float(agent.optimizers["actor"].learning_rate) == pytest.approx(1.5e-4)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_any_order_of_asking_and_telling(moves: list[tuple[bool, int]], strategy
         ({"strategy": "best"}, "strategy='best'"),
         ({"budget": 12}, "budget=12: give a whole number from 1 to 11"),
         ({"budget": 0}, "budget=0"),
-        ({"strategy": "equidistant"}, "give budget="),
+        ({"strategy": "equidistant"}, "give a budget"),
         ({"bounds": (1.0, 1.0)}, "bounds="),
         ({"seed": -1}, "seed="),
         ({"strategy": "sequential-oracle"}, "full matrix"),

@@ -13,7 +13,6 @@ import torch
 from orl.agents import TD3BC
 from orl.batch import Batch
 from orl.dataset import Dataset
-from orl.updates import descend
 
 MakeData = Callable[..., Dataset]
 SMALL: dict[str, Any] = {"hidden_sizes": (8, 8), "batch_size": 16}
@@ -61,20 +60,18 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
     naive.check(actor_target, agent.actor_target.network.network)
 
 
-def test_an_actor_update_leaves_the_critic_and_its_gradients_unchanged(make_data: MakeData) -> None:
+def test_an_actor_update_leaves_the_critic_unchanged(make_data: MakeData) -> None:
     agent = TD3BC(make_data(), **SMALL).fit(1)
-    before = [(p.detach().clone(), p.grad.clone()) for p in agent.critic.parameters() if p.grad is not None]
-    assert before
+    before = [p.detach().clone() for p in agent.critic.parameters()]
     assert agent.buffer is not None
     batch: Batch = agent.buffer.sample(torch.rand(1, 16, dtype=torch.float64))
     actor = [p.detach().clone() for p in agent.actor.parameters()]
     found, _ = agent.actor_gradients(batch)
-    descend(agent.optimizers["actor"], found)
+    agent.optimizers["actor"].step(found)
     assert not any(torch.equal(a, b) for a, b in zip(actor, agent.actor.parameters(), strict=True))
-    for parameter, (value, gradient) in zip(agent.critic.parameters(), before, strict=True):
-        assert parameter.grad is not None
+    for parameter, value in zip(agent.critic.parameters(), before, strict=True):
+        assert parameter.grad is None
         assert torch.equal(parameter, value)
-        assert torch.equal(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize(("terminated", "truncated", "value"), [(1, 0, 1.0), (0, 1, 5.0)])

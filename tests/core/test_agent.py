@@ -21,7 +21,7 @@ from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.normalize import EPSILON
 from orl.seeding import Draw
-from orl.updates import adam, descend, gradients
+from orl.updates import Adam, gradients
 
 MakeData = Callable[..., Dataset]
 
@@ -42,7 +42,7 @@ class Clone(Agent):
     def build(self, generators: list[torch.Generator]) -> None:
         self.actor = GaussianActor(generators, self.spaces.observation_size, self.spaces.action_size, (8,))
         self.networks = {"actor": self.actor.to(self.device)}
-        self.optimizers = {"actor": adam(self.actor.parameters(), 1e-2)}
+        self.optimizers = {"actor": Adam(self.actor.parameters(), 1e-2)}
 
     def draws(self) -> dict[str, Draw]:
         return {"indices": Draw("uniform", (16,))}
@@ -50,7 +50,7 @@ class Clone(Agent):
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         self.batch = batch
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
-        descend(self.optimizers["actor"], gradients(losses.over_batch(-log_probs), self.actor))
+        self.optimizers["actor"].step(gradients(losses.over_batch(-log_probs), self.actor))
         return {"log_prob": log_probs.detach().mean(-1)}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from orl import losses
 from orl.critic import CriticEnsemble, Target, ValueFunction, random_subset
-from orl.updates import adam, descend, gradients
+from orl.updates import Adam, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -42,15 +42,15 @@ def test_a_value_function_has_one_value_a_row(generators: Generators) -> None:
 
 
 def test_polyak_update_by_hand() -> None:
-    online, target = nn.Linear(1, 1), nn.Linear(1, 1)
-    frozen = Target(target)
+    online = nn.Linear(1, 1)
+    frozen = Target(online)
     for parameter, value in zip([*online.parameters(), *frozen.parameters()], [1.0, 2.0, 10.0, 20.0], strict=True):
         parameter.data.fill_(value)
-    frozen.polyak_update(online, tau=0.1)  # 0.9 * 10 + 0.1 * 1, 0.9 * 20 + 0.1 * 2
+    frozen.polyak_update(tau=0.1)  # 0.9 * 10 + 0.1 * 1, 0.9 * 20 + 0.1 * 2
     torch.testing.assert_close(frozen.network.weight.item(), 9.1)
     torch.testing.assert_close(frozen.network.bias.item(), 18.2)
     assert [parameter.item() for parameter in online.parameters()] == [1.0, 2.0]
-    frozen.polyak_update(online, tau=1.0)
+    frozen.polyak_update(tau=1.0)
     assert frozen.network.weight.item() == 1.0
 
 
@@ -61,7 +61,7 @@ def test_a_target_is_a_copy_that_does_not_move_with_the_network(generators: Gene
     before = target(*inputs)
     assert torch.equal(before, critic(*inputs))
     loss = losses.squared_error(critic(*inputs), torch.ones(1, 3))
-    descend(adam(critic.parameters(), 0.1), gradients(loss, critic))
+    Adam(critic.parameters(), 0.1).step(gradients(loss, critic))
     assert torch.equal(target(*inputs), before)
     assert not torch.equal(critic(*inputs), before)
 

@@ -12,7 +12,7 @@ from orl import losses
 from orl.critic import CriticEnsemble
 from orl.critic_gradients import critic_gradients
 from orl.seeding import RandomBlocks
-from orl.updates import adam, descend, gradients
+from orl.updates import Adam, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -48,7 +48,7 @@ def test_they_are_autograd_s(
 def test_steps_of_a_critic_equal_a_loop_over_separate_networks(generators: Generators, float64: None) -> None:
     population, critics, batch, steps = 2, 3, 6, 5
     critic = CriticEnsemble(generators(0, 1), 3, 2, (8, 8), critics)
-    optimizer = adam(critic.parameters(), 1e-2)
+    optimizer = Adam(critic.parameters(), 1e-2)
     nets, optimizers = {}, {}
     for p in range(population):
         for c in range(critics):
@@ -63,7 +63,7 @@ def test_steps_of_a_critic_equal_a_loop_over_separate_networks(generators: Gener
         actions = torch.randn(population, batch, 2, generator=random)
         targets = torch.randn(population, batch, generator=random)
         found, metrics = critic_gradients(critic, observations, actions, targets)
-        descend(optimizer, found)
+        optimizer.step(found)
         errors, values = torch.zeros(population, critics), torch.zeros(population, critics)
         for (p, c), net in nets.items():
             predicted = net(torch.cat([observations[p], actions[p]], dim=1))[:, 0]

@@ -42,7 +42,7 @@ def test_rounding_beyond_the_bounds_is_clipped_and_more_only_when_asked(arrays: 
     arrays["actions"][0] = 1.0005
     assert Dataset.from_arrays(**arrays).actions[0, 0] == 1.0
     arrays["actions"][0] = 1.5
-    with pytest.raises(ValueError, match=r"action 1\.5 in row 0 is outside \[-1, 1\]; give clip_actions=True"):
+    with pytest.raises(ValueError, match=r"action 1\.5 in row 0 is outside \[-1, 1\]; clip_actions clips it"):
         Dataset.from_arrays(**arrays)
     assert Dataset.from_arrays(**arrays, clip_actions=True).actions[0, 0] == 1.0
 

@@ -182,7 +182,7 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path, refused
         (["--env", "Hopper-v5", "--policy", "agent.zip"], "sizes are (3, 1), Hopper-v5 has (11, 3)"),
         (["--env", "Pendulm-v1", "--policy", "agent.zip"], "Pendulm-v1: no such environment"),
         (["--env", "Hopper-v2", "--policy", "agent.zip"], "Hopper-v2: cannot be made"),
-        (["--policy", "agent.zip"], "go with --env"),
+        (["--policy", "agent.zip"], "--policy goes with --env"),
         (["--env", "Pendulum-v1", "--policy", "agent"], "no such file or folder"),
         (["--env", "Pendulum-v1", "--policy", "agent.zip", "--steps", "1000000000000"], "GiB of memory"),
         (["orl/ant/expert-v7"], "none of ours"),

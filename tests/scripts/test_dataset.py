@@ -43,7 +43,7 @@ def test_make_a_random_set_once(capsys: pytest.CaptureFixture[str]) -> None:
     first = datasets.load(RANDOM)
     assert np.abs(first.actions).max() > 0.9
     make_random(episodes=3)
-    assert "exists; --overwrite" in capsys.readouterr().out
+    assert "exists, 400 transitions; --overwrite" in capsys.readouterr().out
     assert len(datasets.load(RANDOM)) == 400
     orl("make", "--env", "Pendulum-v1", "--id", RANDOM, "--episodes", "2", "--overwrite")
     np.testing.assert_array_equal(datasets.load(RANDOM).observations, first.observations)
@@ -73,7 +73,8 @@ def test_make_a_set_of_a_policy_by_steps() -> None:
         ([], "name data sets to make"),
         (["orl/racing/expert-v7"], "none of ours: all, orl/racing/basic-v0"),
         (["orl/racing/expert-v0", "--steps", "5"], "has a size of its own"),
-        (["orl/hopper/random-v0", "--policy", "sac.zip"], "go with --env"),
+        (["orl/hopper/random-v0", "--policy", "sac.zip"], "--policy goes with --env"),
+        (["orl/hopper/random-v0", "--seed", "1"], "--seed goes with --env"),
         (["orl/hopper/random-v0", "--env", "Hopper-v5"], "name of a data set of ours"),
         (["--env", "Pendulum-v1", "--id", RANDOM, "--steps", "0"], "--steps 0: give 1 or more"),
         (["--env", "Pendulum-v1", "--steps", "5", "--episodes", "5"], "give one of the two"),
