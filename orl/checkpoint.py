@@ -130,7 +130,10 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
         if not readable:
             present = [path.name for path in folder.glob("checkpoint-*")] if folder.exists() else []
             state = f"{', '.join(present)} cannot be read (cut short?)" if present else "no checkpoint is there"
-            raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to")
+            depths = [] if present else ["*/checkpoint-*", "*/*/checkpoint-*", "*/*/*/checkpoint-*"]
+            below = sorted(path.parent for depth in depths for path in folder.glob(depth))
+            such = f", such as {below[0]}" if below else ""
+            raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to{such}")
         number = readable[0]
     path = folder / f"checkpoint-{number}"
     manifest = json.loads((path / "manifest.json").read_text())
@@ -169,7 +172,7 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: nothing readable, learners that are missing, or another format.
     """
-    parts = [path for path in folder.glob("seed-*") if path.is_dir()]
+    parts = [path for path in folder.glob("seed-*") if any(path.glob("checkpoint-*"))]
     if not parts:
         return load(folder)
     common = set.intersection(*(set(numbers(part)) for part in parts))

@@ -78,13 +78,16 @@ def finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
 def seen(observations: ArrayLike, *shapes: tuple[int, ...]) -> NDArray[Any]:
     """What a policy is to act on, of one of these shapes (-1: any length) and finite."""
     array = np.asarray(observations)
-    fits = [len(s) == array.ndim and all(n in (-1, m) for n, m in zip(s, array.shape, strict=True)) for s in shapes]
-    if not any(fits):
+    if array.shape not in shapes and not any(_fits(array.shape, shape) for shape in shapes):
         wanted = " or ".join(str(shape).replace("-1", "n") for shape in shapes)
         raise ValueError(f"observations have shape {array.shape}; give {wanted}")
     if not np.isfinite(array).all():
         raise ValueError(f"observations hold NaN or infinity: {array[~np.isfinite(array)][0]}")
     return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(n in (-1, m) for n, m in zip(wanted, shape, strict=True))
 
 
 def bound(side: str, values: ArrayLike, size: int, name: str) -> Floats:
@@ -118,4 +121,5 @@ def to_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
 
 def from_unit(actions: Floats, low: Floats, high: Floats) -> Floats:
     """Actions from [-1, 1] to the environment's unit, never beyond its bounds."""
-    return np.asarray(np.clip(actions * ((high - low) / 2) + (high + low) / 2, low, high), np.float32)
+    scaled = actions * ((high - low) / 2) + (high + low) / 2
+    return np.asarray(np.maximum(np.minimum(scaled, high), low), np.float32)  # np.clip takes twice as long

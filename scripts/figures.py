@@ -117,7 +117,7 @@ def racing_lines(
         path: PNG file.
     """
     rows = -(-len(lines) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns, 2.3 * rows + 0.6), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(2.5 * columns, 2.1 * rows), squeeze=False, layout="constrained")
     top = max(float(np.nanmax(speed)) for _, _, speed, _ in lines.values())
     for axes in grid.flat:
         axes.set_axis_off()

@@ -131,10 +131,17 @@ def test_a_population_with_a_learner_missing_is_refused(tmp_path: Path) -> None:
     save_population(tmp_path, 1)
     for path in sorted((tmp_path / "seed-3").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    with pytest.raises(CheckpointError, match="no readable checkpoint in common"):
+    with pytest.raises(CheckpointError, match="holds 1 of 2 learners"):
         checkpoint.load_population(tmp_path)
     (tmp_path / "seed-3").rmdir()
     with pytest.raises(CheckpointError, match="holds 1 of 2 learners"):
+        checkpoint.load_population(tmp_path)
+
+
+def test_a_folder_above_checkpoints_is_told_of_one(tmp_path: Path) -> None:
+    """Such as those of `orl demo` and `orl zero-shot`, which hold many agents."""
+    save_population(tmp_path / "seed-0" / "hyperzero", 1)
+    with pytest.raises(CheckpointError, match=r"no checkpoint is there.*, such as .*seed-0/hyperzero/seed-20$"):
         checkpoint.load_population(tmp_path)
 
 
