@@ -119,7 +119,7 @@ class CaptureError(Exception):
 class Captured:
     """An update that is captured on its fourth call, and replayed from then on.
 
-    The calls before are updates too, in which compilers, libraries and optimizers make what they make once.
+    The calls before are updates too, in which compilers and libraries make what they make once.
 
     Args:
         memory: what the update reads besides the networks.
