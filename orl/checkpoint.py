@@ -103,6 +103,11 @@ def _number(path: Path) -> int:
     return int(suffix) if suffix.isdigit() else -1
 
 
+def is_written(folder: Path) -> bool:
+    """Whether a folder holds checkpoints, readable or not."""
+    return any(folder.glob("checkpoint-*"))
+
+
 def numbers(folder: Path) -> list[int]:
     """Numbers of the checkpoints in a folder that can be read, newest first."""
     found = sorted((n for path in folder.glob("checkpoint-*") if (n := _number(path)) >= 0), reverse=True)
@@ -172,7 +177,7 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: nothing readable, learners that are missing, or another format.
     """
-    parts = [path for path in folder.glob("seed-*") if any(path.glob("checkpoint-*"))]
+    parts = [path for path in folder.glob("seed-*") if is_written(path)]
     if not parts:
         return load(folder)
     common = set.intersection(*(set(numbers(part)) for part in parts))

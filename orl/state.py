@@ -43,10 +43,10 @@ def restore_state(
     for name, optimizer in optimizers.items():
         if f"optimizer/{name}/0/step" not in tensors:
             continue  # a checkpoint from before the first update, of an earlier version
+        optimizer.steps.copy_(tensors[f"optimizer/{name}/0/step"][0])
         for i in range(len(optimizer.parameters)):
             optimizer.exp_avg[i].copy_(tensors[f"optimizer/{name}/{i}/exp_avg"])
             optimizer.exp_avg_sq[i].copy_(tensors[f"optimizer/{name}/{i}/exp_avg_sq"])
-            optimizer.steps.copy_(tensors[f"optimizer/{name}/{i}/step"][0])
     with torch.no_grad():
         for name, tensor in others.items():
             tensor.copy_(tensors[name])

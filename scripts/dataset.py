@@ -143,7 +143,7 @@ class Make:
     def _is_there(self, identifier: str) -> bool:
         is_there = store.exists(identifier) and not self.overwrite
         if is_there:
-            size = store.local_ids()[identifier]["total_steps"]
+            size = minari_io.metadata(identifier)["total_steps"]
             Console().print(f"{identifier} exists, {size:,} transitions; --overwrite makes it anew", soft_wrap=True)
         return is_there
 

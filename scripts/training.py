@@ -113,7 +113,7 @@ class Training(ABC):
         folders = [folder.path / name for name in learner_names(self.seed_numbers)]
         without = [each for each in folders if not checkpoint.numbers(each)]
         for each in without:
-            if any(each.glob("checkpoint-*")):
+            if checkpoint.is_written(each):
                 warnings.warn(f"{each}: its checkpoints cannot be read; training begins anew", stacklevel=2)
         if without:
             return None

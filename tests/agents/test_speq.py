@@ -288,7 +288,7 @@ def test_the_newest_transitions_are_found_after_the_buffer_wrapped(
 
 
 def test_the_first_update_of_all_can_be_a_phase_s(stroll: str) -> None:
-    """No update was due before it, so that Adam has no moments yet; a learner that took no part has none after it."""
+    """No update was due before it, so that Adam's moments are zero; a learner that took no part has none after it."""
     settings = {**SMALL, "utd_ratio": 0.01, "length": "td_error", "patience": 1, "smoothing": 1}
     agent = SPEQ(stroll, seed=[0, 1], **settings).learn(20)
     assert agent.updates == 0

@@ -8,11 +8,12 @@ import pytest
 
 FREED = """
 import numpy as np
+import resource
 from pathlib import Path
 from orl.allocator import give_back_memory, keep_memory
 
 def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 {first}
 before = resident()

@@ -29,7 +29,7 @@ def test_a_step_leaves_networks_of_other_optimizers_and_their_gradients_alone() 
 
 def test_many_steps_are_torch_s() -> None:
     """Bit for bit, with a learning rate that changes."""
-    mine, theirs = (nn.Linear(5, 4).requires_grad_() for _ in "12")
+    mine, theirs = nn.Linear(5, 4), nn.Linear(5, 4)
     theirs.load_state_dict(mine.state_dict())
     optimizer, other = Adam(mine.parameters(), 0.1), torch.optim.Adam(theirs.parameters(), 0.1, fused=True)
     for step in range(20):

@@ -152,7 +152,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "scalar": ({"rewards": np.float32(1)}, "differ in length: .*rewards 0"),
     "action size": ({"actions": np.zeros((6, 2))}, "actions have size 2, those of Hopper-v5 have 3"),
     "observation size": ({"observations": np.zeros((6, 12))}, "observations have size 12, .*have 11"),
-    "three times the bound": ({"actions": np.full((6, 3), 3.0)}, "action 3 in row 0 is outside .*clip_actions"),
+    "three times the bound": (
+        {"actions": np.full((6, 3), 3.0)},
+        "action 3 in row 0 is outside .*clip_actions clips it",
+    ),
     "flags of two": ({"terminals": np.full(6, 2)}, "terminals holds values other than 0 and 1"),
     "flat actions": ({"actions": np.zeros(6)}, r"actions has shape \(6,\)"),
     "no row": ({k: np.zeros((0, 11)) for k in ("observations", "actions", *COLUMNS)}, "holds no transition"),

@@ -50,6 +50,13 @@ def test_make_a_random_set_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert minari.load_dataset(RANDOM).storage.metadata["algorithm_name"] == "uniform random actions"
 
 
+def test_a_damaged_set_is_named_before_it_is_left_as_it_is(store: Path) -> None:
+    make_random()
+    (store / RANDOM / "data" / "metadata.json").unlink()
+    with pytest.raises(ValueError, match=f"{RANDOM} in .* cannot be read .*--overwrite"):
+        make_random()
+
+
 def test_make_a_set_of_a_policy_by_steps() -> None:
     agent = SAC("Pendulum-v1", hidden_sizes=(8, 8), target_entropy=-1.0)
     agent.save("agent")
