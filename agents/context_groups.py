@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orl.batch import own_entries
 from orl.context import ContextSpace
 from orl.dataset import Dataset
 
@@ -54,17 +55,17 @@ class ContextGroups:
         context is as likely as any other and a batch has them as evenly as it can.
 
         Args:
-            contexts: (P, K) float64.
-            rows: (P, K, R) float64; within a context rows are drawn with replacement.
+            contexts: (..., P, K) float64.
+            rows: (..., P, K, R) float64; within a context rows are drawn with replacement.
 
         Returns:
-            Indices into each learner's dataset and values, each (P, K * R), context by context.
+            Indices into each learner's dataset and values, each (..., P, K * R), context by context.
         """
-        number = contexts.shape[1]
+        number = contexts.shape[-1]
         shares = (torch.arange(number, device=contexts.device) + contexts) / number
-        groups = (shares * self.counts).long().minimum(self.counts - 1)  # (P, K); rounding may reach the count
-        sizes, starts = self.sizes.gather(1, groups), self.starts.gather(1, groups)
-        places = (starts.unsqueeze(-1) + (rows * sizes.unsqueeze(-1)).long()).flatten(1)
+        groups = (shares * self.counts).long().minimum(self.counts - 1)  # (..., P, K); rounding may reach the count
+        sizes, starts = (own_entries(each, groups).unsqueeze(-1) for each in (self.sizes, self.starts))
+        places = (starts + (rows * sizes).long()).flatten(-2)
         return self.order.take(places), self.values.take(places)
 
 

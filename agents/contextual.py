@@ -162,14 +162,14 @@ class ContextualAgent(Agent):
         shape = (self.config.contexts_per_batch, self.config.rows_per_context)
         return {"contexts": Draw("uniform", shape[:1]), "rows": Draw("uniform", shape)}
 
-    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Batch:
-        """R transitions of each of K contexts, context by context."""
-        return buffer.gather(self.groups.draw(random["contexts"], random["rows"])[0])
+    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """R transitions of each of K contexts, context by context, and their values."""
+        indices, values = self.groups.draw(random["contexts"], random["rows"])
+        return {**self.normalizer.batch(buffer.gather(indices))._asdict(), "values": values}
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of everything on the sum of the losses."""
-        values = self.groups.draw(random["contexts"], random["rows"])[1]
-        found, metrics = self.model_gradients(batch, values)
+        found, metrics = self.model_gradients(batch, random["values"])
         self.optimizers["model"].step(found)
         return metrics
 

@@ -238,10 +238,10 @@ class FlashSAC(Agent):
         assert self.collector is not None
         self.soft.reward_scale.observe(step.rewards, self.collector.lengths == 0)
 
-    def step(self) -> Metrics:
+    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
         """With the learning rates of the moment."""
         self._set_learning_rates()
-        return super().step()
+        return super().step(inputs)
 
     def _set_learning_rates(self) -> None:
         """The cosine schedule at the current environment step."""

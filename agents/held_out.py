@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orl import seeding
 from orl.agents.sac import SoftActorCritic
-from orl.batch import Batch
+from orl.batch import Batch, own_entries
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac import CategoricalSoftActorCritic, FlashSAC
@@ -53,8 +53,8 @@ class HeldOut:
         self.ratio = torch.ones_like(self.batch.rewards[:, 0])
 
     def indices(self, uniform: Tensor) -> Tensor:
-        """Transitions (P, B) to train on, from uniform numbers in [0, 1)."""
-        return self.others.gather(1, (uniform * self.others.shape[1]).long())
+        """Transitions (..., P, B) to train on, from uniform numbers in [0, 1)."""
+        return own_entries(self.others, (uniform * self.others.shape[1]).long())
 
     @torch.no_grad()
     def score(self, soft: SoftActorCritic | CategoricalSoftActorCritic, length: str) -> Tensor:

@@ -117,10 +117,10 @@ class IQL(Agent):
         """Which transitions."""
         return {"indices": Draw("uniform", (self.config.batch_size,))}
 
-    def step(self) -> Metrics:
+    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
         """With the actor's learning rate of the moment."""
         self.optimizers["actor"].learning_rate.fill_(self.actor_learning_rate())
-        return super().step()
+        return super().step(inputs)
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""

@@ -9,20 +9,20 @@ Shape key: P population, B batch, A action.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from orl.actor import NextPolicy
 from orl.agents.held_out import HeldOut
-from orl.batch import Metrics
+from orl.batch import Batch, Metrics, own_entries
 from orl.seeding import RandomBlocks
 from orl.state import flatten_state, own, restore_state
 
 if TYPE_CHECKING:
-    from orl.agents.flash_sac import FlashSAC
+    from orl.agents.flash_sac import CategoricalSoftActorCritic, FlashSAC
+    from orl.agents.sac import SoftActorCritic
     from orl.agents.speq import SPEQ
 
 CHUNK = 10_000  # transitions whose next actions are computed at once
@@ -75,8 +75,8 @@ class Phase:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
-        for _ in range(count):
-            metrics = self.update(agent)
+        for inputs in self.draw(agent, count):
+            metrics = self.step(agent, inputs)
         self.updates += count
         agent.phase_updates += count
         self.counts += count * self.is_running
@@ -85,21 +85,21 @@ class Phase:
         self.is_over = self.updates >= c.phase_updates or not bool(self.is_running.any())
         return metrics | {"phase_updates": self.counts.clone()}
 
-    def update(self, agent: SPEQ | FlashSAC) -> Metrics:
-        """One critic update of every learner."""
-        return agent.runner(functools.partial(self._update, agent), self.random.next(), "phase", self)
+    def draw(self, agent: SPEQ | FlashSAC, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Random numbers, batch and the policy of its next observations for each of so many updates."""
+        return self.random.with_batches(updates, functools.partial(self._sample, agent))
 
-    def _update(self, agent: SPEQ | FlashSAC, random: Mapping[str, Tensor]) -> Metrics:
+    def step(self, agent: SPEQ | FlashSAC, inputs: Mapping[str, Tensor]) -> Metrics:
+        """One critic update of every learner."""
+        return agent.runner(functools.partial(_update, agent.soft), inputs, "phase")
+
+    def _sample(self, agent: SPEQ | FlashSAC, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
         assert agent.buffer is not None
         uniform = random["indices"]
         indices = (uniform * self.size).long() if self.held_out is None else self.held_out.indices(uniform)
         batch = agent.normalizer.batch(agent.buffer.gather(indices))
-        return agent.soft.update_critic(batch, random, self._next_policy(indices))
-
-    def _next_policy(self, indices: Tensor) -> NextPolicy:
-        chosen = self.policies.gather(1, indices.unsqueeze(-1).expand(-1, -1, self.policies.shape[-1]))
-        mean, std = chosen.chunk(2, dim=-1)
-        return mean, std
+        mean, std = own_entries(self.policies, indices).chunk(2, dim=-1)
+        return {**batch._asdict(), "next_mean": mean, "next_std": std}
 
     def _check(self, agent: SPEQ | FlashSAC) -> Tensor:
         """Score the critics; stop learners that have not improved for `patience` checks."""
@@ -130,7 +130,6 @@ class Phase:
 
     def finish(self, agent: SPEQ | FlashSAC) -> None:
         """Put learners that parted ways to the critics they end with."""
-        agent.runner.forget("phase")
         if not self.is_automatic:
             return
         if agent.config.length == "fixed":
@@ -165,3 +164,7 @@ class Phase:
             phase.held_out.values, phase.held_out.ratio = saved["values"], saved["ratio"]
             phase.smoothed, phase.best, phase.waited = (saved[name] for name in ("smoothed", "best", "waited"))
         return phase
+
+
+def _update(soft: SoftActorCritic | CategoricalSoftActorCritic, inputs: Mapping[str, Tensor]) -> Metrics:
+    return soft.update_critic(Batch.of(inputs), inputs, (inputs["next_mean"], inputs["next_std"]))

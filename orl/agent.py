@@ -171,21 +171,24 @@ class Agent(Policy):
             pass
         return self
 
-    def step(self) -> Metrics:
-        """Sample a batch and do one update; metrics stay on the device."""
+    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Random numbers and batch of each of so many updates, before which nothing is added to the buffer."""
         if self.buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
-        update = partial(self._sample_and_update, self.buffer)
-        metrics = self.runner(update, self.random.next(), self.turn(), self.buffer)
+        return self.random.with_batches(updates, partial(self.sample, self.buffer))
+
+    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batches (n, P, B, ...), by name, that the random numbers of n updates point at."""
+        return self.normalizer.batch(buffer.sample(random["indices"]))._asdict()
+
+    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
+        """Do one update, on what `draw` gave or on a batch of its own; metrics stay on the device."""
+        metrics = self.runner(self._update, inputs or next(self.draw(1)), self.turn())
         self.updates += 1
         return metrics
 
-    def _sample_and_update(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Metrics:
-        return self.update(self.normalizer.batch(self.sample(buffer, random)), random)
-
-    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> Batch:
-        """The transitions that an update's random numbers point at."""
-        return buffer.sample(random["indices"])
+    def _update(self, inputs: Mapping[str, Tensor]) -> Metrics:
+        return self.update(Batch.of(inputs), inputs)
 
     def learn(
         self,

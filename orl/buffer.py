@@ -134,15 +134,15 @@ class ReplayBuffer:
         self.table[rows] = columns.to(self.table)
         self.rewards[rows] = rewards.to(self.rewards)
         self.position = (self.position + count) % self.capacity
-        self.sizes.add_(count).clamp_(max=self.capacity)  # in place, where a captured update looks for it
+        self.sizes.add_(count).clamp_(max=self.capacity)
         self.size = min(self.size + count, self.capacity)
 
     def sample(self, uniform: Tensor) -> Batch:
-        """The batch that uniform numbers in [0, 1), (P, B) float64, point at; drawn with replacement."""
+        """The batch that uniform numbers in [0, 1), (..., P, B) float64, point at; drawn with replacement."""
         return self.gather((uniform * self.sizes).long())
 
     def gather(self, indices: Tensor) -> Batch:
-        """The transitions at indices (P, B), each in its learner's stretch."""
+        """The transitions at indices (..., P, B), each in its learner's stretch."""
         rows = self.table.index_select(0, (self.starts + indices).flatten())
         observations, actions, next_observations, terminated = torch.split(
             rows.view(*indices.shape, -1), self.widths, dim=-1

@@ -19,7 +19,7 @@ from torch import Tensor
 from orl.batch import Metrics
 
 Execution = Literal["eager", "compile", "graph"]
-Update = Callable[[Mapping[str, Tensor]], Metrics]  # from random numbers
+Update = Callable[[Mapping[str, Tensor]], Metrics]  # from random numbers and a batch
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -83,30 +83,25 @@ class Runner:
         self.device = device
         self.captured: dict[Hashable, Captured] = {}
 
-    def __call__(self, update: Update, random: Mapping[str, Tensor], kind: Hashable, memory: object) -> Metrics:
+    def __call__(self, update: Update, inputs: Mapping[str, Tensor], kind: Hashable) -> Metrics:
         """Do an update.
 
         Args:
             update: changes tensors in place; Python decides nothing in it that `kind` does not say.
-            random: its random numbers, always of the same shapes.
+            inputs: its random numbers and its batch, always of the same shapes.
             kind: which update it is.
-            memory: what it reads besides the networks; another object makes another graph of this kind.
         """
         if not self.makes_graphs:
-            return update(random)
-        if kind not in self.captured or self.captured[kind].memory is not memory:
-            self.captured[kind] = Captured(memory, random, self.device)
+            return update(inputs)
+        if kind not in self.captured:
+            self.captured[kind] = Captured(inputs, self.device)
         try:
-            return self.captured[kind](update, random)
+            return self.captured[kind](update, inputs)
         except CaptureError as error:
             warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
             self.makes_graphs = False
             self.captured.clear()
-            return update(random)
-
-    def forget(self, kind: Hashable) -> None:
-        """Let go of a kind of update, and of the memory that it reads."""
-        self.captured.pop(kind, None)
+            return update(inputs)
 
     def __getstate__(self) -> dict[str, Any]:  # for copies: graphs compute on the memory of this agent
         return {**self.__dict__, "captured": {}}
@@ -122,29 +117,28 @@ class Captured:
     The calls before are updates too, in which compilers and libraries make what they make once.
 
     Args:
-        memory: what the update reads besides the networks.
-        random: random numbers of the update's shapes.
+        inputs: random numbers and a batch, of the update's shapes.
         device: to make the graph on.
     """
 
     FIRST_CALLS = 3  # as many as torch's own `make_graphed_callables` has
 
-    def __init__(self, memory: object, random: Mapping[str, Tensor], device: torch.device) -> None:
-        self.memory, self.graph, self.calls = memory, CudaGraph(device), 0
-        self.random = {name: torch.empty_like(numbers) for name, numbers in random.items()}  # where the graph reads
+    def __init__(self, inputs: Mapping[str, Tensor], device: torch.device) -> None:
+        self.graph, self.calls = CudaGraph(device), 0
+        self.inputs = {name: torch.empty_like(values) for name, values in inputs.items()}  # where the graph reads
         self.names: list[str] = []  # of the metrics
         self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
 
-    def __call__(self, update: Update, random: Mapping[str, Tensor]) -> Metrics:
+    def __call__(self, update: Update, inputs: Mapping[str, Tensor]) -> Metrics:
         """Do the update, always the same one; metrics are the caller's.
 
         Raises:
             CaptureError: it can't be captured, and was not done.
         """
-        torch._foreach_copy_(list(self.random.values()), list(random.values()))
+        torch._foreach_copy_(list(self.inputs.values()), list(inputs.values()))
         if self.calls < self.FIRST_CALLS:
             self.calls += 1
-            return self.graph.before(functools.partial(update, self.random))
+            return self.graph.before(functools.partial(update, self.inputs))
         if self.values is None:
             try:
                 self.values = self.graph.capture(functools.partial(self._stacked, update))
@@ -154,7 +148,7 @@ class Captured:
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
 
     def _stacked(self, update: Update) -> Tensor:
-        metrics = update(self.random)
+        metrics = update(self.inputs)
         self.names = list(metrics)
         return torch.stack(list(metrics.values()))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
+
+from torch import Tensor
 
 from orl.batch import Metrics
 from orl.progress import progress
@@ -15,8 +17,12 @@ class Learner(Protocol):
     updates: int
     steps: int
 
-    def step(self) -> Metrics:
-        """Sample a batch and do one update."""
+    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Random numbers and batch of each of so many updates."""
+        ...
+
+    def step(self, inputs: Mapping[str, Tensor]) -> Metrics:
+        """Do one update."""
         ...
 
     def collect(self) -> int:
@@ -45,8 +51,8 @@ def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iter
     if updates < 1:
         raise ValueError(f"updates={updates}: give at least one gradient update")
     with progress("updates", updates, visible=progress_bar) as advance:
-        for _ in range(updates):
-            metrics = agent.step()
+        for inputs in agent.draw(updates):
+            metrics = agent.step(inputs)
             advance(1)
             yield agent.updates, metrics
 
@@ -68,7 +74,7 @@ def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterato
                 advance(0)
                 yield Moment(agent.steps, metrics, True)
             before, metrics = agent.steps, {}
-            for _ in range(agent.collect()):
-                metrics |= agent.step()
+            for inputs in agent.draw(agent.collect()):
+                metrics |= agent.step(inputs)
             advance(agent.steps - before)
             yield Moment(agent.steps, metrics, False)

@@ -32,7 +32,7 @@ class Normalizer:
             self.mean[learner, 0], self.std[learner, 0] = mean, std
 
     def __call__(self, observations: Tensor) -> Tensor:
-        """(P, B, O) to (P, B, O)."""
+        """(..., P, B, O) to (..., P, B, O)."""
         return (observations - self.mean) / self.std
 
     def batch(self, batch: Batch) -> Batch:

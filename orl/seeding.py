@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -104,6 +104,7 @@ class RandomBlocks:
     """
 
     BLOCK = 64  # updates a block
+    AHEAD = 16  # updates whose batches are gathered at once; more take memory, and no less time
 
     def __init__(
         self,
@@ -122,13 +123,36 @@ class RandomBlocks:
 
     def next(self) -> dict[str, Tensor]:
         """The numbers of one update: a tensor (population, *shape) for each draw."""
+        self._begin_block()
+        numbers = {name: values[self.position] for name, values in self.block.items()}
+        self.position += 1
+        return numbers
+
+    def with_batches(
+        self, updates: int, sample: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+    ) -> Iterator[dict[str, Tensor]]:
+        """The numbers of so many updates, one after the other, and what they point at while it stands still.
+
+        One call for many updates takes a fraction of the time of many calls.
+
+        Args:
+            updates: how many.
+            sample: from the numbers of n updates, (n, population, *shape) each, tensors (n, population, ...) by name.
+        """
+        while updates > 0:
+            self._begin_block()
+            coming = slice(self.position, self.position + min(updates, self.AHEAD))
+            found = sample({name: values[coming] for name, values in self.block.items()})
+            for values in zip(*(each.contiguous().unbind() for each in found.values()), strict=True):
+                yield self.next() | dict(zip(found, values, strict=True))
+                updates -= 1
+
+    def _begin_block(self) -> None:
+        """Draw another block where the last one is used up."""
         if self.position == self.BLOCK:
             self.block_start = self._generator_states()
             self._draw()
             self.position = 0
-        numbers = {name: values[self.position] for name, values in self.block.items()}
-        self.position += 1
-        return numbers
 
     def _draw(self) -> None:
         columns: dict[str, list[Tensor]] = {name: [] for name in self.draws}

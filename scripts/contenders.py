@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import numpy as np
@@ -44,17 +45,24 @@ def random_data() -> Dataset:
 def stabilization(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
-    return lambda: phase.update(agent)
+    inputs = phase.draw(agent, sys.maxsize)
+    return lambda: phase.step(agent, next(inputs))
 
 
 def steps(agent: Any, count: int = 1) -> Work:
-    """So many updates, with their batches and random numbers."""
+    """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
 
     def work() -> None:
-        for _ in range(count):
-            agent.step()
+        for inputs in agent.draw(count):
+            agent.step(inputs)
 
     return work
+
+
+def fitting(agent: Any) -> Work:
+    """One update after the other on recorded data, with their batches and random numbers."""
+    inputs = agent.draw(sys.maxsize)
+    return lambda: agent.step(next(inputs))
 
 
 def peer_sac(device: str) -> PeerSAC:

@@ -17,7 +17,7 @@ from orl.agents import IQL, SAC, SPEQ, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
 from orl.execution import Captured, Execution
-from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, peer_sac, random_data, stabilization, steps
+from orl.scripts.contenders import CONTEXTS, ENVIRONMENT, ROWS, fitting, peer_sac, random_data, stabilization, steps
 from orl.scripts.figures import speed_figure
 from orl.scripts.matrix_products import MatrixProducts, MemoryTraffic
 from orl.scripts.options import check_least
@@ -177,13 +177,13 @@ class Speed:
             contenders: Contenders = {
                 "plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)
             }
-            contenders |= self._ours(kind, None, steps)
+            contenders |= self._ours(kind, None, fitting)
             rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"})
         return rows
 
     def _contexts(self) -> list[dict[str, Any]]:
         """Generated policies, and a learner for each context."""
-        generated = self._ours(HyperZero, None, steps, contexts=CONTEXTS)
+        generated = self._ours(HyperZero, None, fitting, contexts=CONTEXTS)
         first = next((name for name, contender in generated.items() if contender), None)
         learners = {
             "one after another": Contender(steps(self._agent(SAC, None, 1))),

@@ -20,6 +20,7 @@ from orl.agents.contextual import ContextualAgent
 from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning
 from orl.agents.contextual_networks import ContextEncoding
 from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
+from orl.batch import Batch
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
@@ -174,8 +175,8 @@ def test_rows_of_a_context_together_or_one_by_one(
     single.model.load_state_dict(agent.model.state_dict())
     random = agent.random.next()
     assert agent.buffer is not None
-    batch = agent.normalizer.batch(agent.sample(agent.buffer, random))
-    values = agent.groups.draw(random["contexts"], random["rows"])[1]
+    inputs = agent.sample(agent.buffer, random)
+    batch, values = Batch.of(inputs), inputs["values"]
     together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
     for first, second in zip(together[0], one_by_one[0], strict=True):
         torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
@@ -192,8 +193,8 @@ def test_values_move_the_policy_through_the_embedding_alone(
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
     assert agent.buffer is not None
     random = agent.random.next()
-    batch = agent.sample(agent.buffer, random)
-    values = agent.groups.draw(random["contexts"], random["rows"])[1]
+    inputs = agent.sample(agent.buffer, random)
+    batch, values = Batch.of(inputs), inputs["values"]
     embedded = agent.embed(batch.observations[:, ::4, 3:])
 
     def errors(terminated: float, moved: float = 0.0) -> dict[str, torch.Tensor]:

@@ -187,7 +187,7 @@ def test_held_out_transitions_are_chosen_by_the_seed_and_never_trained_on(
     everything, held, *batches = drawn  # everything, once, for the policy of the next observations
     assert everything.shape == (2, 20)
     assert held.shape == (2, 5)
-    trained = torch.cat(batches, dim=1)
+    trained = torch.cat(batches).movedim(1, 0).flatten(1)
     assert trained.shape[1] == 8 * agent.phase_updates
     for k in range(2):
         own = torch.randperm(20, generator=seeding.torch_generator(3 + k, "phase", place=(20, 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orl import device, losses
+from orl.batch import own_entries
 from orl.buffer import ReplayBuffer
 from orl.dataset import Dataset
 from orl.device import available_memory, refuse_memory
@@ -118,6 +120,22 @@ def test_a_buffer_of_a_dataset_returns_its_rows(data: Dataset) -> None:
     assert batch.terminated.tolist() == [[0, 1, 0, 0, 0]]
     with pytest.raises(ValueError, match="filled from a dataset"):
         buffer.add(**rows(1))
+
+
+def test_batches_of_many_updates_are_those_of_each(data: Dataset) -> None:
+    buffer = ReplayBuffer.from_datasets([data, dataclasses.replace(data, rewards=data.rewards + 1)])
+    uniform = torch.rand(7, 2, 4, dtype=torch.float64)
+    together = buffer.sample(uniform)
+    assert together.observations.shape[:3] == (7, 2, 4)
+    for i in range(7):
+        for mine, other in zip(together, buffer.sample(uniform[i]), strict=True):
+            assert torch.equal(mine[i], other)
+
+
+def test_each_learner_takes_entries_of_its_own_table() -> None:
+    tables = torch.arange(12).view(2, 3, 2)
+    assert own_entries(tables, torch.tensor([[2], [0]])).tolist() == [[[4, 5]], [[6, 7]]]
+    assert own_entries(tables[..., 0], torch.tensor([[[2], [0]], [[1], [1]]])).tolist() == [[[4], [6]], [[2], [8]]]
 
 
 def test_truncation_bootstraps_and_termination_does_not(data: Dataset) -> None:

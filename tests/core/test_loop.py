@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -31,7 +31,12 @@ class Counter:
             yield {"piece": torch.tensor([1.0])}
             yield {"piece": torch.tensor([2.0])}
 
-    def step(self) -> dict[str, Tensor]:
+    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        for _ in range(updates):
+            yield {"number": torch.tensor(self.updates)}
+
+    def step(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        assert inputs["number"] == self.updates
         self.updates += 1
         return {"count": torch.tensor([float(self.updates)])}
 

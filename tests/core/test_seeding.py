@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from orl import seeding
 from orl.seeding import Draw, RandomBlocks
@@ -80,6 +82,47 @@ def test_numbers_continue_exactly_from_a_state(taken: int) -> None:
         for name in DRAWS:
             assert torch.equal(expected[name], numbers[name])
     assert torch.equal(blocks.state()[0], resumed.state()[0])
+
+
+def point_at(calls: list[int]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    """What numbers point at, and how many updates each call was for."""
+
+    def sample(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        calls.append(len(numbers["indices"]))
+        return {"rows": (numbers["indices"] * 100).long(), "turned": numbers["noise"].mT}
+
+    return sample
+
+
+def test_what_numbers_point_at_is_that_of_every_update_and_asked_for_many_at_a_time() -> None:
+    """Across the end of a block, in one go and in two; not more is asked for than is needed."""
+    plain, ahead = RandomBlocks([0, 1], DRAWS, CPU), RandomBlocks([0, 1], DRAWS, CPU)
+    calls: list[int] = []
+    inputs = [*ahead.with_batches(50, point_at(calls)), *ahead.with_batches(20, point_at(calls))]
+    assert calls == [16, 16, 16, 2, 14, 6]
+    assert len(inputs) == 70
+    for each in inputs:
+        numbers = plain.next()
+        for name, values in (numbers | point_at([])(numbers)).items():
+            assert torch.equal(each[name], values)
+            assert each[name].is_contiguous()
+
+
+def test_a_state_between_two_batches_counts_the_ones_that_were_handed_out() -> None:
+    blocks, resumed = (RandomBlocks([0, 1], DRAWS, CPU) for _ in range(2))
+    inputs = blocks.with_batches(99, point_at([]))
+    for _ in range(37):
+        next(inputs)
+    resumed.load(*blocks.state())
+    for each, again in zip(inputs, resumed.with_batches(62, point_at([])), strict=True):
+        assert all(torch.equal(each[name], again[name]) for name in each)
+
+
+def test_no_updates_draw_nothing() -> None:
+    blocks = RandomBlocks([0], DRAWS, CPU)
+    before = blocks.state()[0]
+    assert list(blocks.with_batches(0, point_at([]))) == []
+    assert torch.equal(blocks.state()[0], before)
 
 
 def test_set_states_takes_rows_of_any_layout() -> None:

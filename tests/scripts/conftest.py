@@ -101,11 +101,11 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     def at(update: int) -> list[int]:
         step, begun = SAC.step, []
 
-        def stops(agent: SAC) -> Any:
+        def stops(agent: SAC, inputs: Any) -> Any:
             begun.append(len(begun))
             if len(begun) == update:
                 raise KeyboardInterrupt
-            return step(agent)
+            return step(agent, inputs)
 
         monkeypatch.setattr(SAC, "step", stops)
         return begun
