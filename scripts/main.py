@@ -70,19 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error) or type(error).__name__)
 
 
-def _check_agent(name: str) -> None:
-    """Refuse an agent that there is not, in fewer words than a parser of options has."""
-    from orl.scripts.registry import PRESETS
+def _check_agent(verb: str, name: str) -> None:
+    """Refuse an agent that the verb has not, in fewer words than a parser of options has."""
+    from orl.scripts.registry import ACTING, PRESETS
 
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 1)
-        fail(f"no agent {name!r}; " + (f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PRESETS)}"))
+    names = [each for each, (kind, _) in PRESETS.items() if verb == "train" or kind in ACTING]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
+        fail(f"orl {verb} has no agent {name!r}; {remedy}")
 
 
 def parse(words: Sequence[str]) -> Any:
     """The verb's options, as an object with a `run` method."""
     if words[0] in ("train", "specialists") and words[1:2] and not words[1].startswith("-"):
-        _check_agent(words[1])
+        _check_agent(*words[:2])
     module, name = VERBS[words[0]][0].split(":")
     kind = getattr(importlib.import_module(f"orl.scripts.{module}"), name)
     messages = io.StringIO()

@@ -380,5 +380,6 @@ def test_a_folder_whose_run_never_began_takes_another_configuration(train: Run, 
 
 
 def test_an_agent_that_there_is_not_is_refused_with_the_nearest(refused: Any, stroll: str) -> None:
-    assert "no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
-    assert "no agent 'x'; choose one of bc, td3bc" in refused("specialists", "x")
+    assert "orl train has no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
+    assert "orl train has no agent 'x'; choose one of bc, td3bc" in refused("train", "x")
+    assert "orl specialists has no agent 'iql'; choose one of sac, redq" in refused("specialists", "iql")
