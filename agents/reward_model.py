@@ -29,6 +29,7 @@ from torch import Tensor
 
 from orl import checkpoint, losses, seeding
 from orl.agents.reward_inputs import RewardInputs, columns, sizes_of, with_contexts
+from orl.agents.reward_labels import TINY, Report, Split
 from orl.batch import Batch
 from orl.buffer import ReplayBuffer
 from orl.configuration import make_config, positive
@@ -43,7 +44,6 @@ from orl.updates import Adam, gradients
 
 CHUNK = 4_096  # transitions predicted at a time
 STATISTICS = ("input_mean", "input_std", "target_mean", "target_std")
-TINY = 1e-8  # keeps ratios finite where the ensemble agrees exactly
 
 
 @dataclass(frozen=True)
@@ -75,35 +75,6 @@ class RewardModelConfig:
             self.validation_share > 0 and self.held_out_share > 0 and self.validation_share + self.held_out_share < 1
         ):
             raise ValueError("validation_share and held_out_share must be above 0 and leave labels to train on")
-
-
-@dataclass(frozen=True)
-class Report:
-    """How well a reward model fits labels that it did not see; None where a number is undefined."""
-
-    labels: int  # known rewards in the data
-    r2: float | None  # share of the held-out labels' variance that is explained
-    mae: float  # mean absolute error, in reward units
-    coverage: float  # share of held-out labels within two calibrated standard deviations
-    return_correlation: float | None  # Pearson, imputed against true episode returns
-
-
-@dataclass(frozen=True)
-class Split:
-    """Row numbers of one learner's labels."""
-
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    held_out: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, known: NDArray[np.int64], config: RewardModelConfig, seed: int) -> Split:
-        """A random split with at least one row in each part."""
-        order = seeding.numpy_generator(seed, "split").permutation(known)
-        count = len(known)
-        held_out = max(1, min(round(config.held_out_share * count), count - 2))
-        validation = max(1, min(round(config.validation_share * count), count - held_out - 1))
-        return cls(order[held_out + validation :], order[held_out : held_out + validation], order[:held_out])
 
 
 class RewardModel:
@@ -313,21 +284,9 @@ class RewardModel:
         return [self._report(learner, truth) for learner in range(len(self.seeds))]
 
     def _report(self, learner: int, truth: Dataset | None) -> Report:
-        data, split = self.datasets[learner], self.splits[learner]
-        labels = data.rewards[split.held_out].astype(np.float64)
-        mean, std = self.predict(learner, data.pick(split.held_out))
-        spread = float(np.square(labels - labels.mean()).sum())
-        correlation = None
-        if truth is not None and len(truth.episode_slices) > 1:
-            pair = self._impute(learner, data).episode_returns(), truth.episode_returns()
-            correlation = float(np.corrcoef(*pair)[0, 1]) if min(np.ptp(returns) for returns in pair) > 0 else None
-        return Report(
-            labels=int(data.is_labelled.sum()),
-            r2=1.0 - float(np.square(labels - mean).sum()) / spread if spread > 0 else None,
-            mae=float(np.abs(labels - mean).mean()),
-            coverage=float((np.abs(labels - mean) <= 2 * std + TINY).mean()),
-            return_correlation=correlation,
-        )
+        data, rows = self.datasets[learner], self.splits[learner].held_out
+        pair = (self._impute(learner, data), truth) if truth is not None else None
+        return Report.of(data, rows, *self.predict(learner, data.pick(rows)), pair)
 
     def save(self, path: str | Path) -> None:
         """Write networks, statistics and calibration to a folder; the data are not saved."""

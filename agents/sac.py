@@ -18,8 +18,6 @@ Shape key: P population, C critics, B batch, O observation, A action.
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -30,6 +28,7 @@ from torch import Tensor, nn
 from orl import losses
 from orl.actor import EntropyCoefficient, NextPolicy, SquashedGaussianActor, squashed
 from orl.agent import Agent
+from orl.agents import families
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, random_subset
@@ -41,13 +40,6 @@ from orl.seeding import Draw
 from orl.spaces import Spaces
 from orl.updates import Adam, Gradients, gradients
 
-# MBPO's, by environment family (Janner et al. 2019, arXiv 1906.08253, table 1), as REDQ and DroQ use them.
-TARGET_ENTROPY = {"Hopper": -1.0, "HalfCheetah": -3.0, "Walker2d": -3.0, "Ant": -4.0, "Humanoid": -2.0}
-
-# DroQ's and SPEQ's, by environment family (their released scripts); where it has no entry, OTHER_DROPOUT.
-DROPOUT = {"Hopper": 1e-4, "HalfCheetah": 5e-3, "Walker2d": 5e-3, "Ant": 1e-2, "Humanoid": 1e-1}
-OTHER_DROPOUT = 0.01  # DroQ's second code has this rate for all environments
-
 
 @dataclass(frozen=True)
 class SACConfig:
@@ -58,12 +50,12 @@ class SACConfig:
     num_critics: int = 2  # C
     target_subset_size: int = 2  # M in REDQ: critics whose minimum is the target, drawn for every update
     layer_norm: bool = False  # in the critics' hidden layers
-    dropout_rate: float | None = 0.0  # of the critics' hidden units, in targets and actor's loss too; None: the table
+    dropout_rate: float | None = 0.0  # of the critics' hidden units, in targets and actor's loss too; None: `families`
     # Actor
     actor_q: Literal["min", "mean"] = "min"  # over all critics, in the actor's loss
     policy_delay: int = 1  # critic updates per update of actor and entropy coefficient
     # Entropy
-    target_entropy: float | None = None  # nats, of actions in [-1, 1]; None: the table, -A where it has no entry
+    target_entropy: float | None = None  # nats, of actions in [-1, 1]; None: `families`, -A of unknown ones
     initial_entropy_coefficient: float = 1.0  # alpha at the start
     # Optimisation
     learning_rate: float = 3e-4  # of Adam: critics, actor and entropy coefficient
@@ -115,8 +107,8 @@ class SoftActorCritic:
         self, config: SACConfig, spaces: Spaces, generators: list[torch.Generator], device: torch.device
     ) -> None:
         c, self.config, self.action_size = config, config, spaces.action_size
-        self.target_entropy = c.target_entropy if c.target_entropy is not None else target_entropy(spaces)
-        rate = c.dropout_rate if c.dropout_rate is not None else DROPOUT.get(family(spaces), OTHER_DROPOUT)
+        self.target_entropy = c.target_entropy if c.target_entropy is not None else families.target_entropy(spaces)
+        rate = c.dropout_rate if c.dropout_rate is not None else families.dropout_rate(spaces)
         self.actor = SquashedGaussianActor(generators, spaces.observation_size, spaces.action_size, c.hidden_sizes)
         self.critic = CriticEnsemble(
             generators,
@@ -252,23 +244,6 @@ def dropped(random: Mapping[str, Tensor], name: str) -> Sequence[Tensor]:
     while f"{name}/{len(found)}" in random:
         found.append(random[f"{name}/{len(found)}"])
     return found
-
-
-def family(spaces: Spaces) -> str:
-    """The environment's name without its version, v2 to v5: `Hopper` of `Hopper-v5`, and of `orl/ContextHopper-v0`."""
-    return re.sub(r"^orl/Context(\w+)-v0$|-v[2-5]$", r"\1", spaces.environment_id or "")
-
-
-def target_entropy(spaces: Spaces) -> float:
-    """The published target entropy of an environment's family; of an unknown one, -A, with a warning."""
-    if family(spaces) in TARGET_ENTROPY:
-        return TARGET_ENTROPY[family(spaces)]
-    warnings.warn(
-        f"no published target entropy for {spaces.environment_id}: using -{spaces.action_size}, minus the number of "
-        "action dimensions; target_entropy sets another",
-        stacklevel=2,
-    )
-    return -float(spaces.action_size)
 
 
 class SAC(Agent):

@@ -19,7 +19,7 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
-from orl.agents.reward_model import Report
+from orl.agents.reward_labels import Report
 from orl.dataset import Dataset
 from orl.datasets import store
 from orl.evaluation import evaluate

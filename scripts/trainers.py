@@ -15,7 +15,7 @@ from typing import Any
 
 from orl import checkpoint, loop
 from orl.agent import Agent
-from orl.agents.sac import TARGET_ENTROPY, family
+from orl.agents.families import TARGET_ENTROPY, family
 from orl.configuration import make_config
 from orl.context import ContextSpace, Floats
 from orl.evaluation import Policy, make_vector

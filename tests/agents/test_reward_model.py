@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orl.agents import BC, RewardModel, RewardModelConfig
-from orl.agents.reward_model import Split
+from orl.agents.reward_labels import Split
 from orl.checkpoint import CheckpointError
 from orl.dataset import Dataset
 
