@@ -23,7 +23,8 @@ from orl.dataset import Dataset
 from orl.datasets.episodes import Episode, of_all, to_dataset
 from orl.datasets.minari_episodes import read_episodes, to_buffer
 from orl.datasets.recording import require_boxes
-from orl.datasets.store import exists, minari_root, require_id, require_place, staged
+from orl.datasets.store import exists, local_ids, minari_root, require_id, require_place, staged
+from orl.spelling import remedy
 
 AUTHOR = "the orl contributors"
 REQUIREMENTS = ("gymnasium", "numpy", "orl")
@@ -137,8 +138,8 @@ def open_dataset(dataset_id: str, *, download: bool = False) -> minari.MinariDat
     """Minari's own object for a set, or a ValueError that says how to get it."""
     require_id(dataset_id)
     if not exists(dataset_id) and not download:
-        remedy = f"orl dataset make {dataset_id}" if dataset_id.startswith("orl/") else "download=True fetches it"
-        raise ValueError(f"{dataset_id} is not in {minari_root()}; {remedy}")
+        way = f"orl dataset make {dataset_id}" if dataset_id.startswith("orl/") else "download=True fetches it"
+        raise ValueError(f"{dataset_id} is not in {minari_root()}; {remedy(dataset_id, local_ids(), way, alike=0.9)}")
     try:
         return minari.load_dataset(dataset_id, download=download)
     except Exception as error:  # JSON, HDF5, hosting and version errors have no common class
@@ -169,8 +170,8 @@ def requirements(environment_id: str | None = None, packages: Sequence[str] = ()
 def damaged(dataset_id: str, error: Exception) -> str:
     """One line about a set that is there but cannot be read."""
     ours = dataset_id.startswith("orl/")
-    remedy = f"orl dataset make {dataset_id} --overwrite" if ours else "delete its folder and make or download it again"
-    return f"{dataset_id} in {minari_root()} cannot be read ({' '.join(str(error).split())}); {remedy}"
+    way = f"orl dataset make {dataset_id} --overwrite" if ours else "delete its folder and make or download it again"
+    return f"{dataset_id} in {minari_root()} cannot be read ({' '.join(str(error).split())}); {way}"
 
 
 def _spaces(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import numbers
 from collections.abc import Mapping
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+from orl.spelling import remedy
 
 
 def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:
@@ -26,9 +27,7 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
     names = [field.name for field in dataclasses.fields(kind)]
     for name in overrides:
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(names)}"
-            raise ValueError(f"{name!r} is not a field of {kind.__name__}; {hint}")
+            raise ValueError(f"{name!r} is not a field of {kind.__name__}; {remedy(name, names)}")
     overrides = {name: _frozen(value) for name, value in overrides.items()}
     hints = get_type_hints(type(config))
     for name, value in overrides.items():

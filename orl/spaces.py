@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from orl.checks import Floats, from_unit, to_unit
 from orl.dataset import Dataset
+from orl.spelling import remedy
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -128,11 +128,8 @@ def make(environment_id: str, **keywords: Any) -> gymnasium.Env[Any, Any]:
 
 def unknown_environment(environment_id: str) -> ValueError:
     """The error for an environment id that Gymnasium does not know."""
-    near = difflib.get_close_matches(environment_id, gymnasium.registry, 1, 0.8)
-    if near:
-        remedy = f"did you mean {near[0]}?"
-    elif environment_id.startswith("orl/"):
-        remedy = "`import orl.envs` registers the environments of orl"
-    else:
-        remedy = "see gymnasium.pprint_registry()"
-    return ValueError(f"{environment_id}: no such environment; {remedy}")
+    otherwise = "see gymnasium.pprint_registry()"
+    if environment_id.startswith("orl/"):
+        otherwise = "`import orl.envs` registers the environments of orl"
+    hint = remedy(environment_id, gymnasium.registry, otherwise, alike=0.8)
+    return ValueError(f"{environment_id}: no such environment; {hint}")

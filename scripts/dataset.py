@@ -20,6 +20,7 @@ from orl.datasets import minari_io, store
 from orl.datasets.files import SUFFIXES
 from orl.scripts import mujoco_datasets, racing_datasets, recording
 from orl.scripts.options import check_least
+from orl.spelling import remedy
 
 if TYPE_CHECKING:
     from orl.dataset import Dataset
@@ -89,9 +90,9 @@ class Make:
                 mujoco_datasets.RECIPES[identifier].require()
                 chosen.append(identifier)
             elif identifier not in racing_datasets.RECIPES:
-                raise ValueError(
-                    f"{identifier!r} is none of ours: {_known()}; --env makes others, and orl specialists --dataset"
-                )
+                ours = (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES, *GROUPS)
+                others = f"choose from {_known()}; --env makes others, and orl specialists --dataset"
+                raise ValueError(f"{identifier!r} is none of ours; {remedy(identifier, ours, others, alike=0.9)}")
             elif self.steps is not None:
                 raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
             else:

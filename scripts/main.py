@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -20,6 +19,7 @@ from rich.table import Table
 import orl
 from orl.allocator import keep_memory
 from orl.launcher import JobError
+from orl.spelling import remedy
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; docs/performance.md has what more of them cost and bring
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"orl {orl.__version__}")
         return
     if words[0] not in VERBS:
-        fail(f"no verb {words[0]!r}; choose one of {', '.join(VERBS)}")
+        fail(f"no verb {words[0]!r}; {remedy(words[0], VERBS)}")
     keep_memory()
     warnings.formatwarning = lambda message, *_, **__: f"orl: {message}\n"
     try:
@@ -76,9 +76,7 @@ def _check_agent(verb: str, name: str) -> None:
 
     names = [each for each, (kind, _) in PRESETS.items() if verb == "train" or kind in ACTING]
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
-        fail(f"orl {verb} has no agent {name!r}; {remedy}")
+        fail(f"orl {verb} has no agent {name!r}; {remedy(name, names)}")
 
 
 def parse(words: Sequence[str]) -> Any:

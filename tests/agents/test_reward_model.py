@@ -303,7 +303,7 @@ def test_wrong_sizes_and_counts_are_refused(make_data: MakeData, truth: Dataset)
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"num_member": 3}, "did you mean 'num_members'"),
+        ({"num_member": 3}, "did you mean num_members"),
         ({"patience": 0}, r"RewardModelConfig\.patience=0: must be above 0"),
         ({"validation_share": 0.0}, "validation_share and held_out_share must be above 0"),
         ({"validation_share": 0.5, "held_out_share": 0.5}, "leave labels to train on"),

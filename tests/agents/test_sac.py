@@ -240,7 +240,7 @@ def test_presets_are_those_of_the_papers() -> None:
         ({"initial_entropy_coefficient": 0.0}, r"initial_entropy_coefficient=0.0: must be above 0"),
         ({"learning_starts": -1}, r"learning_starts=-1: must not be negative"),
         ({"tau": 1.5}, r"tau=1.5: must lie in \[0, 1\]"),
-        ({"hidden_size": (8,)}, r"'hidden_size' is not a field of SACConfig; did you mean 'hidden_sizes'"),
+        ({"hidden_size": (8,)}, r"'hidden_size' is not a field of SACConfig; did you mean hidden_sizes"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(make_data: MakeData, settings: dict[str, Any], words: str) -> None:

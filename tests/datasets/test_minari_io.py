@@ -156,10 +156,12 @@ def test_absent_malformed_and_damaged_sets(episodes: list[Episode], store: Path)
         load("orl/racing/expert-v0")
     with pytest.raises(ValueError, match="download=True"):
         load("mujoco/hopper/expert-v0")
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    with pytest.raises(ValueError, match="did you mean orl/dice/random-v0"):
+        load("orl/dice/randm-v0")
     for identifier in ("orl/hopper", "orl//x-v0", "random v0", "../x-v0", ""):
         with pytest.raises(ValueError, match="is no data set id"):
             load(identifier)
-    write(episodes, "orl/dice/random-v0", **ABOUT)
     with pytest.raises(ValueError, match="actions have size 2, those of Pendulum-v1 have 1"):
         load("orl/dice/random-v0", "Pendulum-v1")
     data = store / "orl/dice/random-v0/data"

@@ -78,7 +78,8 @@ def test_make_a_set_of_a_policy_by_steps() -> None:
     ("words", "message"),
     [
         ([], "name data sets to make"),
-        (["orl/racing/expert-v7"], "none of ours: all, orl/racing/basic-v0"),
+        (["orl/racing/expert-v7"], "none of ours; did you mean orl/racing/expert-v0?"),
+        (["mine/runs-v0"], "none of ours; choose from all, orl/racing/basic-v0"),
         (["orl/racing/expert-v0", "--steps", "5"], "has a size of its own"),
         (["orl/hopper/random-v0", "--policy", "sac.zip"], "--policy goes with --env"),
         (["orl/hopper/random-v0", "--seed", "1"], "--seed goes with --env"),

@@ -140,7 +140,7 @@ def test_stable_baselines3_trains_with_discrete_actions(here: Run, name: str, se
         (("--trainer", "sb3:DQN"), "only supports"),
         (("--trainer", "sb3:DQNN"), "no such algorithm"),
         (("--trainer", "sb3:PPO", "--settings", "n_stepz=8"), "n_stepz"),
-        (("--settings", "batch_sizes=8"), "did you mean 'batch_size'?"),
+        (("--settings", "batch_sizes=8"), "did you mean batch_size?"),
         (("--settings", "batch_size"), "write NAME=VALUE"),
         (("--steps", 400), "the first 500 are random"),
         (("--batch", 0), "--batch 0"),

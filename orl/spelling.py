@@ -1,0 +1,22 @@
+"""What a message says to somebody who wrote a name that there is not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def remedy(name: str, names: Iterable[str], otherwise: str | None = None, *, alike: float = 0.6) -> str:
+    """`did you mean ...?` where one of the names is nearly the same, else what to choose from.
+
+    Args:
+        name: what was written.
+        names: what there is.
+        otherwise: said in place of all names where none is near.
+        alike: how near is near, in [0, 1]; `difflib`'s cutoff.
+    """
+    names = list(names)
+    near = difflib.get_close_matches(name, names, 1, alike)
+    if near:
+        return f"did you mean {near[0]}?"
+    return otherwise if otherwise is not None else f"choose one of {', '.join(names)}"
