@@ -1,10 +1,11 @@
 """The whole state of an environment as text, so that a run can continue in the middle of an episode.
 
-What is kept: of every wrapper and of the environment itself the attributes that are numbers or arrays (such as
-`TimeLimit`'s elapsed steps) and the random generator; of MuJoCo also the integration state and the places of the
-bodies; of environments with a context what `context_state` gives, and `restore_context` takes; of environments with
-`get_state` and `set_state` what these give. Environments that keep their state elsewhere (lists, objects of their own)
-need these last two: without them there is no state that could be restored.
+What is kept: of every wrapper and of the environment itself the attributes that are numbers, texts, arrays, random
+generators, or lists, tuples and dicts of such (as `TimeLimit`'s elapsed steps); of MuJoCo also the integration state
+and the places of the bodies; of environments with a context what `context_state` gives, and `restore_context` takes; of
+environments with `get_state` and `set_state` what these give. Environments that keep their state elsewhere (objects of
+their own) need these last two: without them there is no state that could be restored. Spaces, functions and frozen
+dataclasses are taken for settings, which do not change.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorWrapper
+from numpy.random import Generator
 
 
 def environment_state(environment: Any) -> str:
@@ -34,14 +36,24 @@ def environment_state(environment: Any) -> str:
 
 
 def restore_environment(environment: Any, text: str) -> None:
-    """Put an environment made with the same arguments into the state that `environment_state` described."""
-    state = _decode(json.loads(text))
-    for layer, (attributes, generator) in zip(_layers(environment), state["layers"], strict=True):
+    """Put an environment made with the same arguments into the state that `environment_state` described.
+
+    Raises:
+        ValueError: it has other wrappers.
+    """
+    state, layers = _decode(json.loads(text)), list(_layers(environment))
+    if len(layers) != len(state["layers"]):
+        raise ValueError(
+            f"{environment}: has {len(layers) - 1} wrappers, the one that was saved {len(state['layers']) - 1}; "
+            "give the environment that the agent was trained in"
+        )
+    for layer, attributes in zip(layers, state["layers"], strict=True):
         for name, value in attributes.items():
-            setattr(layer, name, value)
-        if generator is not None:
-            layer._np_random = np.random.Generator(np.random.PCG64())
-            layer._np_random.bit_generator.state = generator
+            known = vars(layer).get(name)
+            if isinstance(value, Generator) and isinstance(known, Generator):  # in place: it may have other names, too
+                known.bit_generator.state = value.bit_generator.state
+            else:
+                setattr(layer, name, value)
     if state.get("context") is not None:  # before MuJoCo's state: it changes the model
         environment.unwrapped.restore_context(state["context"])
     if state["own"] is not None:
@@ -60,30 +72,32 @@ def _layers(environment: Any) -> Iterator[Any]:
 
 def _is_kept(layer: Any) -> bool:
     """Whether an attribute can be neither the state nor a part of it unless `_attributes` keeps it."""
-    return all(_is_constant(value) for name, value in vars(layer).items() if name != "env")
+    return all(_is_data(value) or _is_setting(value) for name, value in vars(layer).items() if name != "env")
 
 
-def _is_constant(value: Any) -> bool:
-    """Numbers and arrays are kept; texts, spaces, functions, and what is made of such and frozen do not change."""
-    if isinstance(value, dict | tuple):
-        return all(map(_is_constant, value.values() if isinstance(value, dict) else value))
-    if is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[union-attr]
-        return all(_is_constant(getattr(value, field.name)) for field in fields(value))
+def _is_data(value: Any) -> bool:
+    """What can be written as text, and made from it again."""
+    if type(value) in (list, tuple):
+        return all(map(_is_data, value))
+    if type(value) is dict:
+        return all(isinstance(key, str | int) and _is_data(each) for key, each in value.items())
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biufUS"
-    plain = (bool, int, float, str, bytes, np.number, np.bool_, np.random.Generator, gymnasium.Space, EnvSpec, type)
-    return value is None or callable(value) or isinstance(value, plain)
+        return value.dtype.kind in "biufU"
+    return value is None or isinstance(value, bool | int | float | str | np.number | np.bool_ | Generator)
 
 
-def _attributes(layer: Any) -> list[Any]:
-    kept = {
-        name: value
-        for name, value in vars(layer).items()
-        if isinstance(value, bool | int | float | np.number | np.bool_)
-        or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
-    }
-    generator = vars(layer).get("_np_random")
-    return [kept, None if generator is None else generator.bit_generator.state]
+def _is_setting(value: Any) -> bool:
+    """What does not change: spaces, functions, and what is made of such and of data and is frozen."""
+    if type(value) in (dict, tuple):
+        return all(_is_data(each) or _is_setting(each) for each in (value.values() if type(value) is dict else value))
+    if is_dataclass(value) and value.__dataclass_params__.frozen:  # type: ignore[union-attr]
+        parts = [getattr(value, field.name) for field in fields(value)]
+        return all(_is_data(part) or _is_setting(part) for part in parts)
+    return callable(value) or isinstance(value, gymnasium.Space | EnvSpec | type)
+
+
+def _attributes(layer: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(layer).items() if name != "env" and _is_data(value)}
 
 
 # `mjSTATE_INTEGRATION` leaves out where the bodies are, from which Ant and Humanoid compute their first reward.
@@ -110,20 +124,39 @@ def _restore_mujoco(environment: Any, state: dict[str, Any]) -> None:
 
 
 def _encode(value: Any) -> Any:
+    """As JSON; what JSON has no form for becomes a dict whose one key says what it is."""
     if isinstance(value, np.ndarray | np.number | np.bool_):
-        return {"array": np.asarray(value).tolist(), "type": np.asarray(value).dtype.str, "shape": np.shape(value)}
+        array = np.asarray(value)
+        return {":array": [array.tolist(), array.dtype.str, list(array.shape)]}
+    if isinstance(value, Generator):
+        return {":generator": _encode(value.bit_generator.state)}
+    if isinstance(value, tuple):
+        return {":tuple": [_encode(each) for each in value]}
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        return {":items": [[key, _encode(each)] for key, each in value.items()]}
     if isinstance(value, dict):
         return {key: _encode(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(each) for each in value]
-    return value
+    return [_encode(each) for each in value] if isinstance(value, list) else value
 
 
 def _decode(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"array", "type", "shape"}:
-        return np.array(value["array"], value["type"]).reshape(value["shape"])
-    if isinstance(value, dict):
-        return {key: _decode(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_decode(each) for each in value]
-    return value
+    if not isinstance(value, dict):
+        return value
+    if ":array" in value:
+        values, kind, shape = value[":array"]
+        return np.array(values, kind).reshape(shape)
+    if ":generator" in value:
+        return _generator(_decode(value[":generator"]))
+    if ":tuple" in value:
+        return tuple(map(_decode, value[":tuple"]))
+    if ":items" in value:
+        return {key: _decode(each) for key, each in value[":items"]}
+    return {key: _decode(each) for key, each in value.items()}
+
+
+def _generator(state: dict[str, Any]) -> Generator:
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = state
+    return Generator(bits)

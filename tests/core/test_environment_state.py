@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -194,15 +195,64 @@ class Hidden(gymnasium.Env[Any, Any]):
         self.hidden = state
 
 
-@pytest.mark.parametrize("state", [[1.0, 2.0], {"world": object()}, object(), np.array([None])])
+class Pair(NamedTuple):
+    """Would come back as a plain tuple."""
+
+    first: float
+    second: float
+
+
+UNSEEN = [deque([1.0]), [object()], {"world": object()}, object(), np.array([None]), Pair(1.0, 2.0)]
+
+
+@pytest.mark.parametrize("state", UNSEEN)
 def test_state_that_would_be_lost_gives_no_text(state: Any) -> None:
     assert environment_state(Hidden(state)) == ""
     assert environment_state(gymnasium.wrappers.TimeLimit(Hidden(state), 5)) == ""
 
 
-@pytest.mark.parametrize("state", [1.0, np.zeros(2), None, "text", {"limits": (0.0, 1.0)}, np.sin, Box(0, 1)])
+@pytest.mark.parametrize("state", [1.0, [1.0], np.zeros(2), None, "text", {"limits": (0.0, 1.0)}, np.sin, Box(0, 1)])
 def test_other_attributes_are_kept_or_never_change(state: Any) -> None:
     assert environment_state(Hidden(state))
+
+
+class Everywhere(gymnasium.Env[Any, Any]):
+    """Keeps its state in containers, texts, `None` and a random generator of its own under two names."""
+
+    observation_space, action_space = Box(-np.inf, np.inf, (4,)), Box(-1, 1, (1,))
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.generator = np.random.Generator(np.random.MT19937(seed))
+            self.same = self.generator
+        self.pair, self.table, self.places = (self.np_random.normal(), 0.0), {3: [0.0]}, [np.zeros(1)]
+        self.mode, self.last = "calm", None
+        return self._observation(), {}
+
+    def step(self, action: Any) -> Any:
+        noise, other = self.generator.normal(), self.same.uniform()
+        self.pair = (self.pair[0] + float(action[0]) + noise, self.pair[1] + other)
+        self.table[3].append(self.pair[0])
+        self.places[0] = self.places[0] + (1.0 if self.mode == "wild" else 0.1)
+        reward = 0.0 if self.last is None else self.last
+        self.mode, self.last = ("wild" if noise > 0 else "calm"), noise
+        return self._observation(), reward, noise > 1.5, False, {}
+
+    def _observation(self) -> Any:
+        return np.array([*self.pair, sum(self.table[3]), self.places[0][0]])
+
+
+@pytest.mark.parametrize("before", [0, 1, 9])
+def test_state_in_containers_texts_and_generators_continues(before: int) -> None:
+    assert_it_continues(Everywhere, before=before, after=30)
+
+
+def test_other_wrappers_are_refused() -> None:
+    plain = Everywhere()
+    plain.reset(seed=0)
+    with pytest.raises(ValueError, match="has 1 wrappers, the one that was saved 0; give the environment that"):
+        restore_environment(gymnasium.wrappers.TimeLimit(Everywhere(), 5), environment_state(plain))
 
 
 def test_a_wrapper_that_remembers_more_gives_no_text() -> None:
