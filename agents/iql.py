@@ -60,14 +60,14 @@ class IQLConfig:
     normalize_observations: bool = True  # by the data's mean and std
     # Online, after the data
     utd_ratio: float = 1.0  # updates per transition
-    learning_starts: int = 5_000  # environment steps with random actions and no update, where there are no data
+    learning_starts: int = 5_000  # environment steps without update, where there are no data; a beginner's are random
     buffer_size: int = 1_000_000  # transitions per learner, the data among them
     # Execution
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
-        positive(self, "cosine_horizon")
+        positive(self, "cosine_horizon", "utd_ratio", "buffer_size")
         share(self, "discount", "tau", "expectile")
 
 

@@ -78,8 +78,6 @@ class Phases:
             if place is None or place <= self.checked_at:
                 return
             self.checked_at = place
-            if agent.buffer is None or len(agent.buffer) <= agent.config.learning_starts:
-                return  # a learner that was taken out of a population begins without data
             takes_part = self.due(agent, place)
             if not takes_part.any():
                 return

@@ -292,6 +292,7 @@ class RewardModel:
         """Write networks, statistics and calibration to a folder; the data are not saved."""
         sizes = self.inputs.sizes
         manifest = {"agent": "RewardModel", "config": asdict(self.config), "seeds": self.seeds, "sizes": sizes}
+        checkpoint.refuse_others(Path(path), "RewardModel", [""])
         checkpoint.save(Path(path), 0, flatten_state({"network": self.network}, {}, self.constants), manifest)
 
     @classmethod

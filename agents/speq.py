@@ -41,7 +41,7 @@ class SPEQConfig(PhasesConfig, SACConfig):
 
     # Learner (table 1 of section 4 and the released scripts)
     layer_norm: bool = True
-    dropout_rate: float | None = None  # of the critics' hidden units; None: the table of the released scripts
+    dropout_rate: float | None = None  # of the critics' hidden units; None: `families`
     actor_q: Literal["min", "mean"] = "mean"
 
     def __post_init__(self) -> None:

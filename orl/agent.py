@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from orl.spaces import Source, Spaces, is_recorded
 from orl.state import flatten_state, restore_state
 from orl.updates import Adam
 
-COUNTS = ("updates", "steps", "phase_updates", "fitted")  # what a learner has been through
+COUNTS = ("updates", "steps", "phase_updates", "fitted", "first_update")  # what a learner has been through
 
 
 class Agent(Policy):
@@ -77,6 +78,7 @@ class Agent(Policy):
         self.updates = 0  # gradient updates done; one update is one call of `update`
         self.steps = 0  # environment steps done by each learner, over its copies
         self.phase_updates = 0  # critic-only updates of stabilization phases, counted as if every learner did them all
+        self.first_update = 0  # the environment step after which updates begin, online
         self.experience = Experience(spaces, seeds, device)
         self.fitted = False  # whether statistics were taken from data
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
@@ -202,7 +204,7 @@ class Agent(Policy):
 
         Args:
             steps: environment steps of every learner, over its copies.
-            environment: replaces what the constructor got; an id makes one copy per learner.
+            environment: replaces what the constructor got, unless it is the same; an id makes one copy per learner.
             callback: of Stable-Baselines3, or a list of them; for a single learner.
             progress_bar: show one.
 
@@ -221,8 +223,12 @@ class Agent(Policy):
 
     def connect(self, environment: Environment | None = None) -> None:
         """Make the environments and the buffer that online training needs, where they are not there yet."""
-        self.schedule()  # refuses before anything is made
+        schedule, filled = self.schedule(), self.buffer  # refuses before anything is made
         self.experience.connect(environment, self.config.buffer_size)
+        if filled is None:
+            self.first_update = self.steps + schedule.learning_starts
+        elif filled is not self.buffer:
+            self.first_update = self.steps
 
     def collect(self) -> int:
         """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
@@ -233,25 +239,27 @@ class Agent(Policy):
         return self.present_schedule().updates(self.steps - self.collector.copies, self.steps)
 
     def present_schedule(self) -> Schedule:
-        """The schedule, without random steps where recorded data were there first."""
-        schedule = self.schedule()
-        return dataclasses.replace(schedule, learning_starts=0) if self.fitted else schedule
+        """The schedule; updates begin when an empty buffer has been filled for as long as it says."""
+        return dataclasses.replace(self.schedule(), learning_starts=self.first_update)
 
     def _explore(self, observations: Floats) -> Floats:
-        """Actions (P, n, A) in [-1, 1]: uniform at first, then the policy's samples."""
+        """Actions (P, n, A) in [-1, 1]: uniform before anything was learned, then the policy's samples."""
         shape = (observations.shape[1], self.spaces.action_size)
-        if self.steps < self.present_schedule().learning_starts:
+        if self.steps < self.first_update and not self.updates:
             uniform = [torch.rand(shape, generator=g, device=self.device) for g in self.exploration_generators]
             return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
         return self._actions(observations, self.exploration_generators)
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
-        """Give recorded data: one dataset for all learners, or one each; statistics are taken from the first ones."""
+        """Give recorded data: one dataset for all learners, or one each.
+
+        Statistics are taken from the first data, and stay as they are once anything was learned with them.
+        """
         datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
         if len(datasets) != self.population:
             raise ValueError(f"{len(datasets)} datasets for {self.population} seeds; give one dataset, or one per seed")
         self.experience.attach(datasets)
-        if not self.fitted:
+        if not self.fitted and not self.updates:
             if getattr(self.config, "normalize_observations", False):
                 self.normalizer.fit(datasets)
             self.prepare(datasets)
@@ -273,6 +281,7 @@ class Agent(Policy):
             **{name: getattr(self, name) for name in COUNTS},
             "random_position": position,
             "spaces": self.spaces.to_json(),
+            "environment": self.experience.environment if isinstance(self.experience.environment, str) else None,
         }
 
     def _other_tensors(self) -> dict[str, Tensor]:
@@ -301,16 +310,19 @@ class Agent(Policy):
         seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
         for name in COUNTS:
             setattr(agent, name, manifest[name])
+        agent.experience.environment = manifest["environment"]
         return agent
 
     def learner(self, k: int) -> Self:
-        """Learner k alone, a copy without data; it continues as it would have in the population."""
+        """Learner k alone, a copy without data; with the same data it continues as it would have in the population."""
         return self.select([k])
 
     def select(self, learners: Sequence[int]) -> Self:
         """The population of some of the learners, copies without data."""
+        if not len(learners):
+            raise ValueError(f"no learner is named; this population has learners 0 to {self.population - 1}")
         for k in learners:
-            if not 0 <= k < self.population:
+            if isinstance(k, bool | np.bool_) or not 0 <= k < self.population:
                 raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
         tensors, manifest = self.state()
         chosen = {name: tensor[list(learners)] for name, tensor in tensors.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 
+from orl.collector import RECENT
 from orl.loop import Moment
 
 if TYPE_CHECKING:
@@ -84,11 +85,21 @@ def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: 
         yield moment
         if moment.in_phase:
             continue
-        assert agent.collector is not None
-        ended = agent.collector.lengths[0] == 0
-        known = {"rewards": np.zeros(0), "dones": ended, "metrics": moment.metrics}  # names of Stable-Baselines3
-        called.update_locals(known)
+        called.update_locals({**_of_the_step(agent), "metrics": moment.metrics})
         if not called.on_step():
             break
     called.on_rollout_end()
     called.on_training_end()
+
+
+def _of_the_step(agent: Agent) -> dict[str, Any]:
+    """What Stable-Baselines3 tells of a step, under its names; finished episodes are in the infos as by `Monitor`."""
+    collector = agent.collector
+    assert collector is not None
+    assert collector.latest is not None
+    infos: list[dict[str, Any]] = [{} for _ in range(collector.copies)]
+    ended = collector.lengths[0] == 0
+    for place, copy in enumerate(np.flatnonzero(ended), start=collector.episodes[0] - ended.sum()):
+        finished = collector.recent_returns[0, place % RECENT], collector.recent_lengths[0, place % RECENT]
+        infos[copy]["episode"] = {"r": float(finished[0]), "l": int(finished[1])}
+    return {"rewards": collector.latest.rewards[0], "dones": ended, "infos": infos}

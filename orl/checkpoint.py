@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 import orl
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2  # checkpoints kept in a folder
 
 
@@ -118,10 +118,14 @@ def _readable(path: Path) -> bool:
     try:
         with safe_open(str(path / "state.safetensors"), "pt"):  # its header says how long the file must be
             pass
-        json.loads((path / "manifest.json").read_text())
+        _manifest(path)
     except (OSError, SafetensorError, json.JSONDecodeError):
         return False
     return True
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    return json.loads((path / "manifest.json").read_text())  # type: ignore[no-any-return]
 
 
 def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -141,7 +145,7 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
             raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to{such}")
         number = readable[0]
     path = folder / f"checkpoint-{number}"
-    manifest = json.loads((path / "manifest.json").read_text())
+    manifest = _manifest(path)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {manifest.get('format')}, this version of orl reads format {FORMAT}")
     return load_file(path / "state.safetensors"), manifest
@@ -154,9 +158,13 @@ def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], ma
         folder: created if needed.
         number: updates and environment steps done.
         tensors: state by name, the population as first axis.
-        manifest: with `seeds`, one per learner.
+        manifest: with `agent` and with `seeds`, one per learner.
+
+    Raises:
+        CheckpointError: the folder holds another agent, or learners of other seeds; nothing was written.
     """
     seeds = manifest["seeds"]
+    refuse_others(folder, manifest["agent"], learner_names(seeds) if len(seeds) > 1 else [""])
     if len(seeds) == 1:
         save(folder, number, tensors, manifest)
         return
@@ -164,6 +172,20 @@ def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], ma
         chosen = {key: tensor[k : k + 1] for key, tensor in tensors.items()}
         described = {**manifest, "seeds": [seeds[k]], "learner": k, "population": len(seeds)}
         save(folder / name, number, chosen, described)
+
+
+def refuse_others(folder: Path, agent: str, names: Sequence[str]) -> None:
+    """Raise where a folder holds what would be deleted, or would be read in place of what is to be written."""
+    present = {path.name if path != folder else "" for path in (folder, *folder.glob("seed-*")) if is_written(path)}
+    theirs = {
+        _manifest(folder / name / f"checkpoint-{number}")["agent"]
+        for name in present
+        for number in numbers(folder / name)
+    }
+    if not present <= set(names) or not theirs <= {agent}:
+        held = " and ".join(sorted(theirs)) or "an agent"
+        learners = f" in {', '.join(sorted(present))}" if present != {""} else ""
+        raise CheckpointError(f"{folder}: holds {held}{learners}; save to another folder, or delete this one")
 
 
 def learner_names(seeds: Sequence[int]) -> list[str]:

@@ -6,7 +6,7 @@ Shape key: P population, n copies of the environment per learner, O observation,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium
 import numpy as np
@@ -51,6 +51,8 @@ class Collector:
 
     def __init__(self, environment: Environment, seeds: Sequence[int], spaces: Spaces) -> None:
         self.vector = vector_environment(environment, len(seeds))
+        if isinstance(self.vector, SyncVectorEnv):
+            self.vector.envs = [_Own.of(each) for each in self.vector.envs]
         self.spaces = spaces
         theirs = Spaces.of(self.vector)
         self.spaces.check(theirs, str(theirs.environment_id))
@@ -62,6 +64,7 @@ class Collector:
         self.recent_returns = np.full((len(seeds), RECENT), np.nan)
         self.recent_lengths = np.full((len(seeds), RECENT), np.nan)
         self.episodes = np.zeros(len(seeds), np.int64)  # that have ended
+        self.latest: Step | None = None
 
     @property
     def copies(self) -> int:
@@ -89,7 +92,8 @@ class Collector:
         self.observations = self._split(observations)
         rewards = np.asarray(rewards, np.float64).reshape(self.shape)
         self._account(rewards, ended.reshape(self.shape))
-        return Step(before, actions, rewards, self._split(successors), terminated.reshape(self.shape))
+        self.latest = Step(before, actions, rewards, self._split(successors), terminated.reshape(self.shape))
+        return self.latest
 
     def _split(self, values: Floats) -> Floats:
         return values.reshape(*self.shape, -1).copy()
@@ -113,6 +117,10 @@ class Collector:
             "ep_len_mean": torch.from_numpy(np.nanmean(self.recent_lengths, axis=1)),
         }
 
+    def _own_environments(self) -> list[gymnasium.Env[Any, Any]]:
+        """The copies of a vector environment in this process."""
+        return [cast(_Own, each).env for each in cast(SyncVectorEnv, self.vector).envs]
+
     def close(self) -> None:
         """Close the environments."""
         self.vector.close()
@@ -123,7 +131,7 @@ class Collector:
         """Tensors by name; the environments' own states are JSON in bytes, one text per learner."""
         arrays = ("observations", "returns", "lengths", "recent_returns", "recent_lengths", "episodes")
         if isinstance(self.vector, SyncVectorEnv):
-            states = [environment_state(each) for each in self.vector.envs]
+            states = [environment_state(each) for each in self._own_environments()]
             texts = [""] * self.shape[0]
             if all(states):
                 texts = ["\n".join(states[k * self.copies : (k + 1) * self.copies]) for k in range(self.shape[0])]
@@ -155,10 +163,26 @@ class Collector:
     def _restore_environments(self, texts: list[str]) -> None:
         if isinstance(self.vector, SyncVectorEnv):
             states = [state for text in texts for state in text.split("\n")]
-            for each, state in zip(self.vector.envs, states, strict=True):
+            for each, state in zip(self._own_environments(), states, strict=True):
                 restore_environment(each, state)
         else:
             restore_environment(self.vector, texts[0])
+
+
+class _Own(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """An environment whose observations are arrays of their own, also if it writes all of them into the same one.
+
+    Gymnasium's vector keeps the last observation of an episode while it resets the environment.
+    """
+
+    @classmethod
+    def of(cls, environment: Any) -> _Own:
+        """The environment in this wrapper, once."""
+        return environment if isinstance(environment, cls) else cls(environment)
+
+    def observation(self, observation: Any) -> Any:
+        """A copy."""
+        return np.array(observation)
 
 
 def vector_environment(environment: Environment, population: int) -> VectorEnv[Any, Any, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from orl import seeding
 from orl.checks import Floats
-from orl.spaces import unknown_environment
+from orl.spaces import Spaces, unknown_environment
 
 
 class Policy(Protocol):
@@ -68,13 +68,19 @@ def evaluate(
         keywords: for the environment.
 
     Raises:
-        ValueError: no episode, an unknown id, or a key that the step's info lacks.
+        ValueError: no episode, an unknown id, an environment that does not fit the policy's `spaces` (if it has any),
+            or a key that the step's info lacks.
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: give at least one")
+    if not isinstance(environment_id, str):
+        raise ValueError(f"{environment_id!r}: evaluation makes copies of its own; give an environment id")
     population = policy.population
     environment = make_vector(environment_id, population * episodes, **keywords)
     try:
+        spaces = getattr(policy, "spaces", None)
+        if spaces is not None:
+            spaces.check(Spaces.of(environment), environment_id)
         starts = seeding.sequence(seed, "evaluation").generate_state(episodes).tolist()
         return _play(policy, environment, (population, episodes), starts * population, deterministic, record)
     finally:

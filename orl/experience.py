@@ -36,24 +36,26 @@ class Experience:
         """Hold recorded data, one dataset per learner."""
         for each in datasets:
             self.spaces.check(Spaces.of(each), each.name)
+        if self.buffer is not None and self.buffer.capacity:
+            warnings.warn(f"the {len(self.buffer):,} transitions of its own give way to the data", stacklevel=3)
         self.buffer = ReplayBuffer.from_datasets(datasets, self.device)
 
     def connect(self, environment: Environment | None, buffer_size: int) -> None:
         """Make the environments and a buffer with room, where they are not there yet; recorded data stay in it.
 
         Raises:
-            ValueError: there is no environment, or one that does not fit.
+            ValueError: there is no environment, or one that does not fit; nothing has changed then.
         """
-        if self.collector is None or environment is not None:
+        if self.collector is None or environment not in (None, self.environment):
             environment = environment if environment is not None else self.environment
             if environment is None:
-                raise ValueError("no environment is known to learn in; give one to learn()")
+                raise ValueError("no environment is known to learn in; give one to learn() or load()")
+            collector = Collector(environment, self.seeds, self.spaces)
+            if self._saved and not collector.load(self._saved):
+                warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
             if self.collector is not None:
                 self.collector.close()
-            self.collector, self.environment = Collector(environment, self.seeds, self.spaces), environment
-            if self._saved and not self.collector.load(self._saved):
-                warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
-            self._saved = {}
+            self.collector, self.environment, self._saved = collector, environment, {}
         if self.buffer is None:
             self.buffer = self._empty(buffer_size)
         elif not self.buffer.capacity:

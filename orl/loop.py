@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
 
@@ -42,14 +43,20 @@ class Moment(NamedTuple):
     in_phase: bool  # within a stabilization phase, where steps stand still
 
 
+def whole(name: str, number: float) -> int:
+    """A count, also from a float such as 1e6; refuse what is none."""
+    if not (1 <= number < math.inf and number == int(number)):
+        raise ValueError(f"{name}={number}: give a whole number, at least 1")
+    return int(number)
+
+
 def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
     """Do `updates` updates on the agent's data.
 
     Yields:
         The number of updates that the agent has done in its life, and this update's metrics, (P,) each.
     """
-    if updates < 1:
-        raise ValueError(f"updates={updates}: give at least one gradient update")
+    updates = whole("updates", updates)
     with progress("updates", updates, visible=progress_bar) as advance:
         for inputs in agent.draw(updates):
             metrics = agent.step(inputs)
@@ -65,8 +72,7 @@ def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterato
     Yields:
         After every step in all copies, and after every piece of a stabilization phase.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: give at least one environment step")
+    steps = whole("steps", steps)
     end = agent.steps + steps
     with progress("steps", steps, visible=progress_bar) as advance:
         while agent.steps < end:

@@ -188,7 +188,7 @@ def test_data_of_another_size_are_refused(kind: type[Agent], make_data: MakeData
         with pytest.raises(ValueError, match="the agent"):
             agent.fit(1, other)
     assert agent.updates == 0
-    with pytest.raises(ValueError, match="updates=0: give at least one"):
+    with pytest.raises(ValueError, match="updates=0: give a whole number, at least 1"):
         agent.fit(0)
 
 

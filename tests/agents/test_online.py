@@ -226,11 +226,44 @@ def test_a_given_environment_is_given_again_at_load(stroll: str, tmp_path: Path)
 def test_environments_that_do_not_fit_begin_new_episodes_and_say_so(stroll: str, tmp_path: Path) -> None:
     keywords = {"autoreset_mode": AutoresetMode.SAME_STEP}
     SAC(gymnasium.make_vec(stroll, 2, "sync", vector_kwargs=keywords), **SMALL).learn(26).save(tmp_path)
-    agent = SAC.load(tmp_path)
+    agent = SAC.load(tmp_path, stroll)
     with pytest.warns(UserWarning, match="the environment cannot be put back where it was; new episodes begin"):
         agent.learn(4)
     assert agent.steps == 30
     assert len(agent.buffer) == 30  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["single", "vector"])
+def test_an_environment_of_ones_own_is_not_replaced_by_one_of_its_id(stroll: str, kind: str, tmp_path: Path) -> None:
+    """Which may have other rewards, or other arguments."""
+    keywords = {"vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}, "length": 4}
+    own: Any = gymnasium.make(stroll, length=4)
+    if kind == "vector":
+        own = gymnasium.make_vec(stroll, 2, "sync", **keywords)
+    agent = SAC(own, **SMALL).learn(26)
+    agent.save(tmp_path)
+    for other in (SAC.load(tmp_path), agent.learner(0)):
+        with pytest.raises(ValueError, match=r"no environment is known to learn in; give one to learn\(\) or load\(\)"):
+            other.learn(4)
+    loaded = SAC.load(tmp_path)
+    wrapped = gymnasium.wrappers.TransformReward(gymnasium.make(stroll, length=4), float)
+    if kind == "single":
+        for _ in range(2):  # the first attempt leaves nothing behind
+            with pytest.raises(ValueError, match="wrappers, the one that was saved"):
+                loaded.learn(4, wrapped)
+        assert len(loaded.learn(4, gymnasium.make(stroll, length=4)).buffer) == 30  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["id", "single", "vector"])
+def test_the_same_environment_again_goes_on_with_its_episodes(stroll: str, kind: str) -> None:
+    def source() -> Any:
+        if kind == "vector":
+            return gymnasium.make_vec(stroll, 2, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+        return gymnasium.make(stroll) if kind == "single" else stroll
+
+    first, second = source(), source()
+    whole = SAC(first, **SMALL).learn(40)
+    assert_same(whole, SAC(second, **SMALL).learn(12, second).learn(28, second))
 
 
 def test_environments_in_processes_of_their_own_give_the_same_numbers() -> None:
@@ -346,11 +379,45 @@ def test_environments_that_seeds_cannot_share_are_refused_at_once(stroll: str) -
         SAC(gymnasium.make_vec(stroll, 3, "sync"), seed=[0, 1], **SMALL)
 
 
+def test_without_its_data_an_agent_gathers_transitions_before_it_goes_on(
+    stroll: str, make_data: MakeData, tmp_path: Path
+) -> None:
+    """By its own policy, for as long as a beginner acts at random; also from a checkpoint in the middle of it."""
+    settings: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8, "learning_starts": 10, "buffer_size": 500}
+    agent = IQL(make_data(action_size=1, action_low=-2, action_high=2), **settings).fit(4)
+    agent.save(tmp_path / "fitted")
+    agent.learn(6, stroll)
+    assert agent.updates == 10  # its data are there
+    loaded = IQL.load(tmp_path / "fitted").learn(6, stroll)
+    assert (loaded.updates, len(loaded.buffer or ())) == (4, 6)
+    loaded.save(tmp_path / "begun")
+    resumed = IQL.load(tmp_path / "begun").learn(9)
+    assert (resumed.updates, len(resumed.buffer or ())) == (4 + 5, 15)
+    assert_same(loaded.learn(9), resumed)
+    first = [a.buffer.gather(torch.tensor([[row]])).actions for a, row in ((agent, 60), (loaded, 0))]  # type: ignore[union-attr]
+    assert torch.equal(*first)  # the policy's own
+
+
+def test_data_after_acting_leave_the_policy_as_it_is_and_say_what_they_replace(
+    stroll: str, make_data: MakeData
+) -> None:
+    data = make_data(action_size=1, action_low=-2, action_high=2)
+    agent = IQL(stroll, hidden_sizes=(8,), batch_size=8, learning_starts=10, buffer_size=500).learn(30)
+    observations = np.random.default_rng(0).normal(size=(5, 3))
+    before = agent.predict(observations, deterministic=True)[0]
+    with pytest.warns(UserWarning, match="the 30 transitions of its own give way to the data"):
+        agent.attach(data)
+    np.testing.assert_array_equal(agent.predict(observations, deterministic=True)[0], before)
+    agent.learn(4)
+    assert len(agent.buffer or ()) == len(data) + 4
+
+
 def test_an_agent_that_acted_and_then_learned_from_data_can_be_saved(
     stroll: str, make_data: MakeData, tmp_path: Path
 ) -> None:
     agent = SAC(stroll, **SMALL).learn(20)
-    agent.fit(3, make_data(action_size=1, action_low=-2, action_high=2)).save(tmp_path)
+    with pytest.warns(UserWarning, match="transitions of its own give way"):
+        agent.fit(3, make_data(action_size=1, action_low=-2, action_high=2)).save(tmp_path)
     loaded = SAC.load(tmp_path)
     assert loaded.updates == agent.updates == 13
     loaded.learn(5)

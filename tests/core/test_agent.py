@@ -164,6 +164,10 @@ def test_select_takes_learners_in_the_order_given_and_refuses_others(make_data: 
     for k in (3, -1):
         with pytest.raises(ValueError, match=f"learner {k}: this population has learners 0 to 2"):
             agent.learner(k)
+    with pytest.raises(ValueError, match="no learner is named; this population has learners 0 to 2"):
+        agent.select([])
+    with pytest.raises(ValueError, match="learner True: "):
+        agent.select([True, False, True])  # a mask is no list of learners
 
 
 def test_a_learner_is_a_copy(make_data: MakeData) -> None:
@@ -191,6 +195,8 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(ValueError, match=r"device='cuda:2': this machine has CUDA devices 0 to 1"):
         pick_device("cuda:2")
+    with pytest.raises(ValueError, match=r"device='mps': give 'auto', 'cpu', 'cuda' or 'cuda:1'"):
+        pick_device("mps")
     with pytest.raises(ValueError, match=r"device='gpu': give 'auto', 'cpu', 'cuda' or 'cuda:1'"):
         pick_device("gpu")
 

@@ -23,6 +23,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from orl.agents import SAC, SPEQ
+from orl.collector import RECENT
 from orl.evaluation import evaluate
 
 SMALL: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8, "learning_starts": 10, "target_entropy": -1.0}
@@ -153,3 +154,31 @@ def test_a_number_of_episodes_ends_training(stroll: str) -> None:
         assert alone.collector is not None
         ended += int(alone.collector.lengths[0, 0] == 0)
     assert agent.steps == alone.steps
+
+
+class Sums(BaseCallback):
+    """Adds up rewards, and compares with what the infos say of finished episodes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running, self.lengths = np.zeros(3), np.zeros(3, int)
+        self.finished = 0
+
+    def _on_step(self) -> bool:
+        self.running += self.locals["rewards"]
+        self.lengths += 1
+        for copy, (over, info) in enumerate(zip(self.locals["dones"], self.locals["infos"], strict=True)):
+            assert ("episode" in info) == over
+            if over:
+                assert info["episode"] == {"r": pytest.approx(self.running[copy]), "l": self.lengths[copy]}
+                self.running[copy], self.lengths[copy] = 0.0, 0
+                self.finished += 1
+        return True
+
+
+def test_rewards_and_finished_episodes_are_told(stroll: str) -> None:
+    environment = gymnasium.make_vec(stroll, 3, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
+    sums = Sums()
+    agent = SAC(environment, **SMALL).learn(600, callback=sums)
+    assert agent.collector is not None
+    assert sums.finished == agent.collector.episodes[0] > RECENT

@@ -92,7 +92,7 @@ def test_nothing_readable_names_the_folder_and_what_is_there(tmp_path: Path) -> 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 2"):
+    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 3"):
         checkpoint.load(tmp_path)
 
 
@@ -167,3 +167,25 @@ def test_json_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> No
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"config\.json: cannot be read \(.*\); restore or delete it"):
         checkpoint.read_json(tmp_path / "config.json")
+
+
+def test_a_folder_with_other_learners_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    def write(folder: str, agent: str, *seeds: int) -> None:
+        tensors = {"x": torch.arange(float(len(seeds)))}
+        checkpoint.save_population(tmp_path / folder, 1, tensors, {"agent": agent, "seeds": list(seeds)})
+
+    write("one", "A", 0)
+    write("three", "A", 0, 1, 2)
+    for folder, agent, seeds, held in (
+        ("one", "B", (0,), "holds A;"),
+        ("one", "A", (0, 1), "holds A;"),
+        ("three", "A", (0, 1), "holds A in seed-0, seed-1, seed-2;"),
+        ("three", "A", (0,), "holds A in seed-0, seed-1, seed-2;"),
+        ("three", "B", (0, 1, 2), "holds A in seed-0, seed-1, seed-2;"),
+    ):
+        with pytest.raises(CheckpointError, match=f"{held} save to another folder, or delete this one"):
+            write(folder, agent, *seeds)
+    assert checkpoint.load_population(tmp_path / "one")[1]["seeds"] == [0]
+    assert checkpoint.load_population(tmp_path / "three")[1]["seeds"] == [0, 1, 2]
+    write("three", "A", 0, 1, 2, 3)  # more of the same
+    assert checkpoint.load_population(tmp_path / "three")[1]["seeds"] == [0, 1, 2, 3]

@@ -276,3 +276,32 @@ def test_actions_that_are_not_finite_are_blamed_on_the_policy(stroll: str) -> No
     collector = Collector(stroll, [0], Spaces.of(stroll))
     with pytest.raises(ValueError, match="actions are not finite: training has diverged; try a lower learning rate"):
         collector.step(np.full((1, 1, 1), np.nan, np.float32))
+
+
+class Reuses(gymnasium.Env[Any, Any]):
+    """Episodes of three steps; every observation is the same array, which holds the step's number."""
+
+    observation_space, action_space = Box(-np.inf, np.inf, (1,)), Box(-1, 1, (1,))
+
+    def __init__(self) -> None:
+        self.array = np.zeros(1, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.array[:] = 0
+        return self.array, {}
+
+    def step(self, action: Any) -> Any:
+        self.array += 1
+        return self.array, 0.0, False, bool(self.array[0] == 3), {}
+
+
+@pytest.mark.parametrize("kind", ["alone", "vector"])
+def test_last_observations_are_right_where_an_array_is_used_again(kind: str) -> None:
+    one = Reuses()
+    environment: Any = one if kind == "alone" else SyncVectorEnv([Reuses], autoreset_mode=SAME_STEP)
+    for _ in range(2):  # the same environment may be given twice
+        collector = Collector(environment, [0], Spaces.of(one))
+        steps = [collector.step(np.zeros((1, 1, 1), np.float32)) for _ in range(6)]
+        assert [float(step.observations[0, 0, 0]) for step in steps] == [0, 1, 2, 0, 1, 2]
+        assert [float(step.next_observations[0, 0, 0]) for step in steps] == [1, 2, 3, 1, 2, 3]

@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from orl import seeding
 from orl.checks import Floats
 from orl.evaluation import evaluate
+from orl.spaces import Spaces
 
 ID = "orl-tests/Countdown-v0"
 
@@ -146,3 +147,26 @@ def test_the_environment_is_closed_also_after_an_error(monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="broken policy"):
         evaluate(Broken(), ID, episodes=1)
     assert closed
+
+
+class Bounded:
+    """A policy that says what it is for."""
+
+    population = 1
+
+    def __init__(self, size: int, bound: float) -> None:
+        bounds = np.full(1, bound, np.float32)
+        self.spaces = Spaces(size, -bounds, bounds, None)
+
+    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+        return np.zeros((*observations.shape[:2], 1))
+
+
+def test_a_policy_for_other_spaces_is_refused() -> None:
+    assert evaluate(Bounded(2, 1.0), ID, episodes=2).returns.shape == (1, 2)
+    with pytest.raises(ValueError, match=r"Countdown-v0: actions lie in \[\[-1.0\], \[1.0\]\], the agent's in"):
+        evaluate(Bounded(2, 2.0), ID)
+    with pytest.raises(ValueError, match=r"Countdown-v0: \(observation, action\) sizes are \(2, 1\), the agent has"):
+        evaluate(Bounded(3, 1.0), ID)
+    with pytest.raises(ValueError, match="makes copies of its own; give an environment id"):
+        evaluate(Bounded(2, 1.0), Countdown())  # type: ignore[arg-type]

@@ -50,10 +50,16 @@ def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> Non
     assert seen == [(6, 6.0), (7, 7.0), (8, 8.0)]
 
 
-@pytest.mark.parametrize("updates", [0, -3])
-def test_no_updates_are_refused(updates: int) -> None:
-    with pytest.raises(ValueError, match=f"updates={updates}: give at least one gradient update"):
-        next(loop.offline(Counter(), updates))
+@pytest.mark.parametrize("number", [0, -3, 2.5, float("nan"), float("inf")])
+def test_what_is_no_count_is_refused(number: float) -> None:
+    with pytest.raises(ValueError, match=f"updates={number}: give a whole number, at least 1"):
+        next(loop.offline(Counter(), number))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"steps={number}: give a whole number, at least 1"):
+        next(loop.online(Counter(), number))  # type: ignore[arg-type]
+
+
+def test_a_count_may_be_written_as_a_float() -> None:
+    assert [updates for updates, _ in loop.offline(Counter(), 3e0)] == [6, 7, 8]  # type: ignore[arg-type]
 
 
 def test_a_progress_bar_shows_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,12 +104,6 @@ def test_metrics_of_several_updates_are_the_last_of_each() -> None:
     learner = Counter()
     learner.due = 3
     assert [moment.metrics["count"].item() for moment in loop.online(learner, 2)] == [8.0, 11.0]
-
-
-@pytest.mark.parametrize("steps", [0, -3])
-def test_no_steps_are_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match=f"steps={steps}: give at least one environment step"):
-        next(loop.online(Counter(), steps))
 
 
 def test_a_progress_bar_shows_the_steps_and_not_the_phases(capsys: pytest.CaptureFixture[str]) -> None:
