@@ -17,7 +17,7 @@ Shape key: P population, C critics, B batch, K bins, O observation, A action.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from orl.batch import Batch, Metrics
 from orl.collector import Step
 from orl.configuration import positive, share
 from orl.critic import Target
+from orl.dataset import Dataset
 from orl.execution import Execution, compilable
 from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule
@@ -232,6 +233,10 @@ class FlashSAC(Agent):
     def draws(self) -> dict[str, Draw]:
         """Those of critics and actor."""
         return self.soft.draws()
+
+    def prepare(self, datasets: Sequence[Dataset]) -> None:
+        """Begin with the scale of the recorded rewards."""
+        self.soft.reward_scale.fit(datasets)
 
     def observe(self, step: Step) -> None:
         """Follow the rewards' scale."""

@@ -7,12 +7,14 @@ Shape key: P population, n copies of the environment per learner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from orl.dataset import Dataset
 
 RETURNS = "reward_scale/returns"
 
@@ -43,6 +45,14 @@ class RewardScale:
         scale = torch.where(count > 0, torch.maximum(std, largest / self.bound), 1.0)
         return scale.to(torch.get_default_dtype()).unsqueeze(-1)
 
+    def fit(self, datasets: Sequence[Dataset]) -> None:
+        """Take the statistics from recorded episodes, one dataset per learner."""
+        for learner, data in enumerate(datasets):
+            returns = returns_so_far(data, self.discount)
+            found = len(returns), returns.mean(), returns.var() * len(returns), np.abs(returns).max()
+            for statistic, value in zip(self.statistics.values(), found, strict=True):
+                statistic[learner] = float(value)
+
     def observe(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> None:
         """Add the rewards (P, n) of one step; where an episode ended (P, n), the next one begins at 0."""
         if self.returns is None:
@@ -65,3 +75,17 @@ class RewardScale:
         """The inverse of `running_state`."""
         if RETURNS in tensors:
             self.returns = tensors[RETURNS].cpu().numpy().copy()
+
+
+def returns_so_far(data: Dataset, discount: float) -> NDArray[np.float64]:
+    """G of every row: G' = gamma G + r, from 0 at the start of its episode.
+
+    Raises:
+        ValueError: rows that form no episodes.
+    """
+    starts, stops = np.array([(each.start, each.stop) for each in data.episode_slices]).T
+    returns = data.rewards.astype(np.float64)
+    for step in range(1, int((stops - starts).max())):
+        rows = starts[stops - starts > step] + step
+        returns[rows] += discount * returns[rows - 1]
+    return returns

@@ -2,7 +2,7 @@
 
 With `next_observations`, every row is kept. Rows that do not lead to the next one although no flag says so are
 boundaries that the writer left out (D4RL issue 162): they are marked truncated, unless most rows are so, as in files
-of shuffled transitions: then rows are scattered and episodes undefined.
+of shuffled transitions, or the file says `scattered`: then rows are scattered and episodes undefined.
 
 Without `next_observations`, the next observation is that of the next row, except at an end:
 * a timeout, and the last row of the file: it is unknown; the row is dropped and the row before it ends the episode,
@@ -37,13 +37,14 @@ class Transitions(NamedTuple):
     values: NDArray[Any] | None  # (N,)
 
 
-def transitions(arrays: dict[str, NDArray[Any]], name: str) -> Transitions:
+def transitions(arrays: dict[str, NDArray[Any]], name: str, *, scattered: bool = False) -> Transitions:
     """Transitions of a flat file.
 
     Args:
         arrays: `observations`, `actions`, `rewards`, `terminals`, and `timeouts` or `next_observations` or both;
             perhaps `contexts` and `values`.
         name: of the file, for messages.
+        scattered: the file says that its rows form no episodes.
 
     Raises:
         ValueError: lengths that differ, shapes or flags of another kind, no row, or nothing left once boundary rows
@@ -66,12 +67,16 @@ def transitions(arrays: dict[str, NDArray[Any]], name: str) -> Transitions:
         terminated = np.zeros_like(terminated)
     truncated = truncated & ~terminated
     if "next_observations" in arrays:
-        return _with_next_observations(arrays, terminated, truncated, name)
+        return _with_next_observations(arrays, terminated, truncated, name, scattered)
     return _without_next_observations(arrays, terminated, truncated, name)
 
 
 def _with_next_observations(
-    arrays: dict[str, NDArray[Any]], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_], name: str
+    arrays: dict[str, NDArray[Any]],
+    terminated: NDArray[np.bool_],
+    truncated: NDArray[np.bool_],
+    name: str,
+    scattered: bool,
 ) -> Transitions:
     observations, next_observations = arrays["observations"], arrays["next_observations"]
     if observations.shape != next_observations.shape:
@@ -80,7 +85,7 @@ def _with_next_observations(
             f"next_observations {next_observations.shape[1]}"
         )
     unmarked = gaps(observations, next_observations, terminated | truncated)
-    whole = int(unmarked.sum()) <= len(unmarked) // 2
+    whole = not scattered and int(unmarked.sum()) <= len(unmarked) // 2
     if whole:
         truncated = truncated | unmarked
     return Transitions(

@@ -2,8 +2,8 @@
 
 Arrays, one row per transition: `observations (N, O)`, `actions (N, A)` in the environment's unit, `rewards (N,)` with
 NaN where unlabelled, `terminals (N,)`, `timeouts (N,)`, and perhaps `next_observations (N, O)`, `contexts (N, d)` and
-`values (N,)`. Files that we write hold `action_low` and `action_high` (A,) too. Without bounds in the file and without
-an environment they are -1 and 1.
+`values (N,)`. Files that we write hold `action_low` and `action_high` (A,) too, and `scattered`, a true flag, where the
+rows form no episodes. Without bounds in the file and without an environment they are -1 and 1.
 
 The rules for boundaries are in `orl.datasets.boundaries`.
 """
@@ -32,7 +32,7 @@ Arrays = dict[str, NDArray[Any]]
 Environment = gymnasium.Env[Any, Any] | str | None
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
-OPTIONAL = ("timeouts", "next_observations", "contexts", "values", "action_low", "action_high")
+OPTIONAL = ("timeouts", "next_observations", "contexts", "values", "action_low", "action_high", "scattered")
 SUFFIXES = (".hdf5", ".h5", ".npz")
 SHOWN = 12  # at most this many names in a message
 
@@ -124,7 +124,8 @@ def _to_dataset(
             f"{name}: lacks {', '.join(missing)}; it holds {listed or 'nothing'} "
             "(rewards may be NaN where unlabelled, timeouts all 0)"
         )
-    flat = transitions({key: arrays[key] for key in arrays if not key.startswith("action_")}, name)
+    scattered = bool(np.any(arrays.pop("scattered", False)))
+    flat = transitions({k: arrays[k] for k in arrays if not k.startswith("action_")}, name, scattered=scattered)
     sizes = flat.observations.shape[1], flat.actions.shape[1]
     bounds = action_bounds(environment, *sizes, name)
     unit = np.ones(sizes[1], np.float32)
@@ -151,7 +152,8 @@ def _to_dataset(
 
 
 def _to_arrays(data: Dataset) -> Arrays:
-    optional = {"contexts": data.contexts, "values": data.values}
+    scattered = None if data.whole_episodes else np.array(True)
+    optional = {"contexts": data.contexts, "values": data.values, "scattered": scattered}
     return {key: array for key, array in optional.items() if array is not None} | {
         "observations": data.observations,
         "actions": actions_in_unit(data),

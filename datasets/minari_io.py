@@ -138,7 +138,11 @@ def open_dataset(dataset_id: str, *, download: bool = False) -> minari.MinariDat
     """Minari's own object for a set, or a ValueError that says how to get it."""
     require_id(dataset_id)
     if not exists(dataset_id) and not download:
-        way = f"orl dataset make {dataset_id}" if dataset_id.startswith("orl/") else "download=True fetches it"
+        way = (
+            f"orl dataset make {dataset_id}"
+            if dataset_id.startswith("orl/")
+            else "datasets.load(..., download=True) fetches it"
+        )
         raise ValueError(f"{dataset_id} is not in {minari_root()}; {remedy(dataset_id, local_ids(), way, alike=0.9)}")
     try:
         return minari.load_dataset(dataset_id, download=download)

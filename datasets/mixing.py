@@ -14,8 +14,10 @@ def shares(total: int, ratios: Sequence[float]) -> list[int]:
     """Split `total` in the given ratios, by largest remainder: the counts sum to `total`.
 
     Raises:
-        ValueError: no ratio, a negative one, or a sum of zero.
+        ValueError: a negative total, no ratio, a negative one, or a sum of zero.
     """
+    if total < 0:
+        raise ValueError(f"total={total}: give a number >= 0")
     weights = np.asarray(ratios, np.float64)
     if len(weights) == 0 or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
         raise ValueError(f"ratios={list(ratios)}: give numbers >= 0 with a positive sum")

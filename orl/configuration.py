@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Mapping
 from types import UnionType
@@ -18,7 +19,7 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
 
     Raises:
         ValueError: an override that is no field, a configuration of another kind, or a value that is none of a field's
-            choices, or no number where there is to be one.
+            choices, or no number where there is to be one, or infinite.
     """
     if config is None:
         config = kind()
@@ -28,19 +29,19 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
     for name in overrides:
         if name not in names:
             raise ValueError(f"{name!r} is not a field of {kind.__name__}; {remedy(name, names)}")
-    overrides = {name: _frozen(value) for name, value in overrides.items()}
-    hints = get_type_hints(type(config))
-    for name, value in overrides.items():
-        hint = hints[name]
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | dict(overrides)
+    values = {name: _plain(value) for name, value in given.items()}
+    for name, hint in get_type_hints(type(config)).items():
+        value, field = values[name], f"{type(config).__name__}.{name}={values[name]!r}"
         if not _suits(value, hint):
-            expected = hint.__name__ if isinstance(hint, type) else hint
-            raise ValueError(f"{type(config).__name__}.{name}={value!r}: give {expected}")
-    config = dataclasses.replace(config, **overrides)
-    for name, hint in hints.items():
-        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
-            choices = ", ".join(map(repr, get_args(hint)))
-            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)!r}: choose one of {choices}")
-    return config
+            raise ValueError(f"{field}: give {hint.__name__ if isinstance(hint, type) else hint}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field}: give a finite number")
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ValueError(f"{field}: choose one of {', '.join(map(repr, get_args(hint)))}")
+        if get_origin(hint) is tuple and get_args(hint)[0] is int and not all(size > 0 for size in value):
+            raise ValueError(f"{field}: a layer has at least one unit")
+    return dataclasses.replace(config, **values)
 
 
 def _suits(value: Any, hint: Any) -> bool:
@@ -51,14 +52,17 @@ def _suits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is tuple and choices[0] in (int, float):
         return isinstance(value, tuple) and all(_suits(each, choices[0]) for each in value)
     if hint is bool:
-        return isinstance(value, bool | np.bool_)
+        return isinstance(value, bool)
     if hint in (int, float):
         return isinstance(value, numbers.Integral if hint is int else numbers.Real) and not isinstance(value, bool)
     return value is None if hint is type(None) else True
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _plain(value: Any) -> Any:
+    """Numbers of Python in place of NumPy's, tuples in place of lists: what a checkpoint's manifest can hold."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def positive(config: Any, *names: str) -> None:

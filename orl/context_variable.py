@@ -58,7 +58,7 @@ class ContextVariable:
         if outside.any() and not allow_extrapolation:
             raise ValueError(
                 f"context {self.name}={values[outside][0]:g} is outside [{self.low:g}, {self.high:g}] {self.unit}; "
-                "allow_extrapolation lets it pass"
+                "environments with allow_extrapolation=True take it"
             )
         return np.where(outside, values, inside)
 

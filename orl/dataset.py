@@ -187,8 +187,8 @@ class Dataset:
             if not known.any():
                 raise ValueError(f"{self.name}: no labelled reward to take the mean of")
             value = float(self.rewards[known].mean(dtype=np.float64))
-        if not np.isfinite(value):
-            raise ValueError(f"fill({value}): give a finite number or 'mean'")
+        if isinstance(value, str) or not abs(value) <= float(np.finfo(np.float32).max):
+            raise ValueError(f"fill({value!r}): give a finite number or 'mean'")
         return replace(self, rewards=np.where(known, self.rewards, np.float32(value)))
 
     def pick(self, rows: ArrayLike) -> Dataset:
@@ -196,6 +196,8 @@ class Dataset:
         rows = np.asarray(rows)
         arrays = {name: getattr(self, name) for name in ROWS}
         picked = {name: array[rows] for name, array in arrays.items() if array is not None}
+        if not len(picked["rewards"]):
+            raise ValueError(f"{self.name}: no transition is picked")
         return replace(self, **picked, whole_episodes=False)
 
     def best_episodes(self, fraction: float) -> Dataset:

@@ -25,7 +25,9 @@ def pick_device(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device={device!r}: give 'auto', 'cpu', 'cuda' or 'cuda:1'") from None
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r}: give 'auto', 'cpu', 'cuda' or 'cuda:1'")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}: this machine has no CUDA device; use 'auto' or 'cpu'")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():

@@ -67,10 +67,13 @@ class Spaces:
     @classmethod
     def _of_spaces(cls, observations: Any, actions: Any, spec: Any) -> Spaces:
         name = spec.id if spec is not None else None
-        if not isinstance(actions, Box) or len(actions.shape) != 1:
-            raise ValueError(f"{name}: actions are {actions}; agents here act in a one-dimensional Box")
+        if not isinstance(actions, Box) or len(actions.shape) != 1 or actions.dtype.kind != "f":
+            raise ValueError(f"{name}: actions are {actions}; agents here act in a one-dimensional Box of floats")
         if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
-            raise ValueError(f"{name}: actions are unbounded; wrap it in gymnasium.wrappers.RescaleAction first")
+            raise ValueError(
+                f"{name}: actions are unbounded; give them bounds, as "
+                "gymnasium.wrappers.TransformAction(environment, lambda action: action, Box(-1, 1, shape)) does"
+            )
         if not isinstance(observations, Box) or len(observations.shape) != 1:
             raise ValueError(f"{name}: observations are {observations}; wrap it in FlattenObservation first")
         low, high = actions.low.astype(np.float32), actions.high.astype(np.float32)

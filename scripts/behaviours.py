@@ -98,7 +98,7 @@ class Archive:
         seed: of the samples.
 
     Raises:
-        ValueError: another file, another algorithm, a network of other parts, or other sizes.
+        ValueError: another file, another algorithm, a network of other parts, or other sizes or bounds of actions.
     """
 
     def __init__(self, path: Path, spaces: Spaces, *, deterministic: bool = False, seed: int = 0) -> None:
@@ -112,6 +112,12 @@ class Archive:
                 f"{path}: (observation, action) sizes are {sizes}, "
                 f"{spaces.environment_id} has {(spaces.observation_size, spaces.action_size)}"
             )
+        for key, bound in (("low", spaces.action_low), ("high", spaces.action_high)):
+            stated = _numbers(about["action_space"].get(key))
+            if stated is not None and not np.allclose(stated, bound):
+                raise ValueError(
+                    f"{path}: its actions have {key} = {stated.tolist()}, {spaces.environment_id}'s {bound.tolist()}"
+                )
         if about.get("use_sde") and not deterministic:
             raise ValueError(f"{path}: samples of state-dependent exploration are not supported; give --deterministic")
         observations = Box(-np.inf, np.inf, (spaces.observation_size,), np.float32)
@@ -177,6 +183,14 @@ def _size(about: dict[str, Any], key: str, path: Path) -> int:
     if not (isinstance(shape, list) and len(shape) == 1 and isinstance(shape[0], int)):
         raise ValueError(f"{path}: its {key.replace('_', ' ')} is no flat vector of numbers")
     return shape[0]
+
+
+def _numbers(text: Any) -> NDArray[np.float64] | None:
+    """A vector that the archive's JSON has as NumPy prints it; None where it has none."""
+    try:
+        return np.array(text.strip("[]").split(), np.float64)
+    except (AttributeError, ValueError):
+        return None
 
 
 def _network(about: dict[str, Any], path: Path) -> dict[str, Any]:

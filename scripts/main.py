@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 import tyro
@@ -87,7 +87,7 @@ def parse(words: Sequence[str]) -> Any:
     kind = getattr(importlib.import_module(f"orl.scripts.{module}"), name)
     messages = io.StringIO()
     try:
-        with contextlib.redirect_stderr(messages):
+        with contextlib.redirect_stderr(messages), _unbroken_lines(words):
             return tyro.cli(kind, prog=f"orl {words[0]}", args=words[1:])
     except SystemExit as stop:
         if stop.code:
@@ -101,10 +101,26 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+@contextlib.contextmanager
+def _unbroken_lines(words: Sequence[str]) -> Iterator[None]:
+    """Let tyro write a message without breaking its lines at the terminal's width; help is left as it is."""
+    if {"-h", "--help"} & set(words):
+        yield
+        return
+    width = os.environ.pop("COLUMNS", None)
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if width is not None:
+            os.environ["COLUMNS"] = width
+
+
 def _one_line(boxed: str) -> str:
     """The sentences of tyro's framed message."""
-    lines = (re.sub(r"[│─╭╮╰╯]", "", line).strip() for line in boxed.splitlines()[1:])
-    return "; ".join(line for line in lines if line)
+    lines = (re.sub(r"[│─╭╮╰╯]|-{4,}|^[+|]|[+|]$", "", line.strip()).strip() for line in boxed.splitlines()[1:])
+    return "; ".join(re.sub(r"^Error parsing __tyro\S*: ", "", line) for line in lines if line)
 
 
 def _help() -> None:

@@ -112,6 +112,8 @@ class Train(Training, Generic[C]):
         return dataclasses.replace(super().part(first_seed, seeds), dataset=dataset)
 
     def _kind(self, data: Dataset) -> Rewards:
+        if self.agent == "bc" and (self.rewards is not None or self.labels is not None):
+            raise ValueError("bc clones actions, whatever their rewards; leave --rewards and --labels out")
         hidden = self.labels is not None or not data.is_labelled.all()
         kind = self.rewards or ("imputed" if hidden else "true")
         if not hidden and kind in ("imputed", "zero", "mean"):
@@ -128,7 +130,9 @@ class Train(Training, Generic[C]):
         return Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
 
     def _variants(self, folder: RunFolder, data: Dataset, kind: str) -> list[Dataset]:
-        if kind in ("true", "none"):
+        if kind == "none":  # which read none
+            return [data.fill(0.0)] * self.seeds
+        if kind == "true":
             return [data] * self.seeds
         sparse = [data if self.labels is None else self._hide(data, seed) for seed in self.seed_numbers]
         model = None

@@ -17,6 +17,7 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.checkpoint import learner_names
+from orl.configuration import make_config
 from orl.device import Precision, pick_device, set_precision
 from orl.evaluation import Evaluation
 from orl.launcher import Job
@@ -33,6 +34,7 @@ class Training(ABC):
     """Base of the dataclasses that are the options of `orl train AGENT`."""
 
     agent: str
+    config: Any
     seeds: int
     first_seed: int
     device: str
@@ -51,7 +53,8 @@ class Training(ABC):
         """Check everything, then train and evaluate; what `results.json` holds."""
 
     def check(self, *natural: str) -> None:
-        """Refuse numbers below 1, of those that are named below 0, and ways of launching that cannot be."""
+        """Refuse hyperparameters, numbers below 1, of those named below 0, and ways of launching that cannot be."""
+        make_config(type(self.config), self.config, {})
         check_least(self, 1, *POSITIVE, "threads")
         check_least(self, 0, *natural)
         self.launching.check()

@@ -166,3 +166,18 @@ def test_a_loaded_agent_has_the_learning_rate_of_its_step(steps: int, tmp_path: 
         each.learn(1)
     assert agent.phase_updates == loaded.phase_updates == (20 if steps == 50 else 0)
     assert_same(tensors(loaded), tensors(agent), rtol=0.0, atol=0.0)
+
+
+def test_recorded_rewards_are_scaled_as_observed_ones_are(make_data: Any) -> None:
+    """The statistics of a pass over the data, row by row, for each learner's own."""
+    fields = {"action_size": 1, "action_low": -2, "action_high": 2}
+    datasets = [make_data(seed=seed, **fields) for seed in (0, 1)]
+    agent = FlashSAC(datasets, seed=[0, 0], **SMALL)
+    for learner, data in enumerate(datasets):
+        expected = RewardScale(1, agent.config.discount, agent.config.return_bound, torch.device("cpu"))
+        for reward, end in zip(data.rewards, data.terminated | data.truncated, strict=True):
+            expected.observe(np.array([[reward]], np.float64), np.array([[end]]))
+        for name, values in expected.statistics.items():
+            torch.testing.assert_close(agent.soft.reward_scale.statistics[name][learner : learner + 1], values)
+        torch.testing.assert_close(agent.soft.reward_scale.value[learner : learner + 1], expected.value)
+    assert agent.fit(3).updates == 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 
 from orl.configuration import make_config, positive, share
@@ -45,7 +47,7 @@ def test_a_configuration_of_another_kind_is_refused() -> None:
         make_config(Settings, {"learning_rate": 1}, {})
 
 
-@pytest.mark.parametrize(("field", "value"), [("learning_rate", 0), ("learning_rate", float("nan")), ("horizon", -1)])
+@pytest.mark.parametrize(("field", "value"), [("learning_rate", 0), ("learning_rate", -0.1), ("horizon", -1)])
 def test_fields_that_must_be_positive(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"Settings\.{field}=.*: must be above 0"):
         make_config(Settings, None, {field: value})
@@ -78,3 +80,30 @@ def test_a_value_that_is_none_of_the_choices_names_them() -> None:
 def test_values_of_another_type_are_refused(name: str, value: Any, expected: str) -> None:
     with pytest.raises(ValueError, match=rf"Settings\.{name}=.*: give {expected}"):
         make_config(Settings, None, {name: value})
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    given = {"learning_rate": np.float32(0.5), "hidden_sizes": np.array([4, 8]), "horizon": np.int64(3)}
+    for config in (make_config(Settings, None, given), make_config(Settings, Settings(**given), {})):
+        assert json.loads(json.dumps(dataclasses.asdict(config))) == {
+            "learning_rate": 0.5,
+            "hidden_sizes": [4, 8],
+            "horizon": 3,
+            "execution": "eager",
+        }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("learning_rate", float("inf"), "learning_rate=inf: give a finite number"),
+        ("learning_rate", float("nan"), "learning_rate=nan: "),
+        ("hidden_sizes", (8, 0), r"hidden_sizes=\(8, 0\): a layer has at least one unit"),
+        ("horizon", 2.5, r"horizon=2\.5: give int | None"),
+    ],
+)
+def test_values_that_no_training_can_have(field: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_config(Settings, None, {field: value})
+    with pytest.raises(ValueError, match=message):
+        make_config(Settings, Settings(**{field: value}), {})

@@ -90,7 +90,7 @@ def test_the_command_line_is_read(low: float, factor: float, masses: int, tracks
         ("mass=0.5:2:1", "a grid of 1; give at least 2"),
         ("mass=0.5:2:-3", "a grid of -3; give at least 2"),
         ("mass=2:0.5:20", "range [2, 0.5] is empty; give low < high"),
-        ("mass=0.05:2:20", "mass=0.05 is outside [0.1, 10] kg; allow_extrapolation lets it pass"),
+        ("mass=0.05:2:20", "mass=0.05 is outside [0.1, 10] kg; environments with allow_extrapolation=True take it"),
         ("mass=nan:2:20", "mass=nan is not finite"),
         ("weight=1:2:3", "unknown context 'weight'; choose from mass, speed, track"),
         ("track=0:9:11", "no whole number twice"),
@@ -114,7 +114,7 @@ def test_a_command_line_that_makes_no_sense_is_refused(text: str, message: str) 
         ([[1.0, 1.0, 1.0]], "shape (1, 3)"),
         ([np.nan, 1.0, 1.0], "mass=nan is not finite"),
         ([1.0, np.inf, 1.0], "speed=inf is not finite"),
-        ([1.0, 3.01, 1.0], "speed=3.01 is outside [-1, 3] m/s; allow_extrapolation lets it pass"),
+        ([1.0, 3.01, 1.0], "speed=3.01 is outside [-1, 3] m/s; environments with allow_extrapolation=True take it"),
         ([1.0, 1.0, 1.5], "track=1.5 must be a whole number"),
     ],
 )

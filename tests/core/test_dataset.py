@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,11 @@ def test_fill_gives_hidden_rewards_a_number_or_the_mean_of_the_known(data: Datas
     assert sparse.fill("mean").rewards.tolist() == [5.0, 2.0, 5.0, 4.0, 9.0]
     with pytest.raises(ValueError, match=r"fill\(inf\): give a finite number or 'mean'"):
         sparse.fill(np.inf)
+    for value in (1e300, float("nan"), "zero"):
+        with pytest.raises(ValueError, match=re.escape(f"fill({value!r}): give a finite number or 'mean'")):
+            sparse.fill(value)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no transition is picked"):
+        sparse.pick(np.zeros(5, bool))
 
 
 def test_data_without_any_label_names_what_cannot_be_done(data: Dataset) -> None:

@@ -62,7 +62,8 @@ FLAT, UNIT = Box(-np.inf, np.inf, (3,)), Box(-1, 1, (2,))
     [
         (FLAT, Discrete(2), r"actions are Discrete\(2\)"),
         (FLAT, Box(-1, 1, (2, 2)), "one-dimensional Box"),
-        (FLAT, Box(-np.inf, np.inf, (2,)), "unbounded; wrap it in gymnasium.wrappers.RescaleAction"),
+        (FLAT, Box(0, 3, (2,), np.int32), "one-dimensional Box of floats"),
+        (FLAT, Box(-np.inf, np.inf, (2,)), "unbounded; give them bounds, as gymnasium.wrappers.TransformAction"),
         (Box(0, 1, (4, 4)), UNIT, "FlattenObservation"),
         (Discrete(5), UNIT, "observations are"),
     ],

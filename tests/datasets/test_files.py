@@ -289,3 +289,14 @@ def test_no_next_observation_crosses_a_boundary(episodes: list[tuple[int, bool]]
 
 def ends(data: Dataset) -> Any:
     return data.terminated | data.truncated
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".hdf5"])
+def test_scattered_rows_stay_scattered(suffix: str, tmp_path: Path) -> None:
+    data = to_dataset(make_episodes([20, 20]), action_low=-1, action_high=1)
+    data = data.pick(np.arange(40) % 10 != 3)  # most rows still lead to the next one
+    (write_npz if suffix == ".npz" else write_hdf5)(data, tmp_path / f"rows{suffix}")
+    again = load(tmp_path / f"rows{suffix}")
+    assert not again.whole_episodes
+    for name in FIELDS:
+        assert np.array_equal(getattr(again, name), getattr(data, name)), name

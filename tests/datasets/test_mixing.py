@@ -26,6 +26,8 @@ def test_shares_by_hand() -> None:
     for ratios in ([], [0.0], [-1.0, 2.0], [np.nan]):
         with pytest.raises(ValueError, match="ratios"):
             shares(10, ratios)
+    with pytest.raises(ValueError, match="total=-1: give a number >= 0"):
+        shares(-1, [1.0])
 
 
 def test_mix_draws_without_replacement_in_the_ratios() -> None:

@@ -219,7 +219,10 @@ PENDULUM = {"contexts": ("mass", "length")}
         (PENDULUM | {"context": {"mass": 1.0}}, "lacks length"),
         (PENDULUM | {"context": {"mass": 1.0, "length": 1.0, "gravity": 9.0}}, "unknown context 'gravity'"),
         (PENDULUM | {"context": [1.0, np.nan]}, "length=nan is not finite"),
-        (PENDULUM | {"context": [1.0, 20.0]}, r"length=20 is outside \[0.1, 10\] m; allow_extrapolation lets it pass"),
+        (
+            PENDULUM | {"context": [1.0, 20.0]},
+            r"length=20 is outside \[0.1, 10\] m; environments with allow_extrapolation=True take it",
+        ),
         (PENDULUM | {"context": [[1.0, 1.0]]}, r"shape \(1, 2\)"),
         (PENDULUM | {"context": "random"}, "'random': give a mapping, an array, 'sample', or None"),
         (PENDULUM | {"context_mode": "both"}, "unknown context_mode 'both': choose one of hidden, concat, dict"),

@@ -112,6 +112,7 @@ def test_an_old_archive_names_its_shapes_otherwise(tmp_path: Path) -> None:
         (lambda about: about["policy_class"].update(__module__="sb3_contrib.tqc.policies"), "", "sb3_contrib.tqc"),
         (lambda about: about["policy_class"].clear(), "", "an unknown class"),
         (lambda about: about["action_space"].pop("_shape"), "", "action space is no flat vector"),
+        (lambda about: about["action_space"].update(high="[3.]"), "", r"high = \[3.0\], Pendulum-v1's \[2.0\]"),
         (lambda about: about.update(use_sde=True), "", "give --deterministic"),
         (lambda about: about["policy_kwargs"].update(features_extractor_class="Mine"), "", "extractor_class = Mine"),
         (lambda about: about["policy_kwargs"].update(activation_fn="<class 'me.Own'>"), "", "none of torch's"),

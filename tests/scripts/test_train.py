@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import random
@@ -16,6 +17,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+
+from orl import datasets
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2)
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -65,6 +68,19 @@ def test_one_seed_has_no_interval_and_bc_no_rewards(orl: Any, hopper_file: Path,
     (row,) = results(tmp_path / "bc")["rows"]
     assert row["interval"] is None
     assert row["rewards"] == "none"
+
+
+def test_cloning_needs_no_rewards(orl: Any, refused: Any, hopper_file: Path, tmp_path: Path) -> None:
+    data = datasets.load(hopper_file, "Hopper-v5")
+    datasets.write_npz(dataclasses.replace(data, rewards=np.full_like(data.rewards, np.nan)), tmp_path / "blind.npz")
+    rows = []
+    for name, path in (("blind", tmp_path / "blind.npz"), ("seeing", hopper_file)):
+        words = ("train", "bc", "--dataset", path, "--env", "Hopper-v5")
+        orl(*words, "--steps", 20, *SMALL, "--out", tmp_path / name)
+        rows.append(results(tmp_path / name)["rows"][0]["return"])
+        assert "leave --rewards and --labels out" in refused(*words, "--rewards", "zero")
+        assert "leave --rewards and --labels out" in refused(*words, "--labels", 0.1)
+    assert rows[0] == rows[1]
 
 
 def broken(arrays: dict[str, np.ndarray], how: str) -> dict[str, np.ndarray]:
@@ -121,9 +137,12 @@ def test_broken_files_are_refused_in_one_line(
         (["--labels", 0], "(0, 1]"),
         (["--rewards", "imputed"], "--labels"),
         (["--steps", 0], "--steps 0"),
-        (["--expectile", 2], "expectile"),
         (["--bath-size", 3], "--bath-size"),
         (["--device", "cuda:99"], "CUDA"),
+        (["--device", "mps"], "device='mps': give 'auto'"),
+        (["--expectile", 2], "orl: error: IQLConfig.expectile=2.0: must lie in [0, 1]"),
+        (["--maximum-weight", "inf"], "IQLConfig.maximum_weight=inf: give a finite number"),
+        (["--hidden-sizes", 0], "hidden_sizes=(0,): a layer has at least one unit"),
         (["--env", "Nowhere-v0"], "Nowhere-v0"),
         (["--env", "CartPole-v1"], "CartPole-v1"),
     ],
@@ -137,7 +156,8 @@ def test_a_dataset_of_ours_that_is_not_there_names_the_command(refused: Any) -> 
 
 
 def test_unknown_verbs_and_help(orl: Any, refused: Any) -> None:
-    assert "choose one of demo" in refused("trian")
+    assert "did you mean train?" in refused("trian")
+    assert "choose one of demo" in refused("juggle")
     assert "train" in orl().stdout
     assert "--expectile" in orl("train", "iql", "--help").stdout
 

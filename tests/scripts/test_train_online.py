@@ -310,7 +310,7 @@ def odd() -> Iterator[None]:
     ("words", "said"),
     [
         (["--env", "CartPole-v1"], "CartPole-v1: actions are Discrete(2); agents here act in a one-dimensional Box"),
-        (["--env", "orl-tests/unbounded-v0"], "actions are unbounded; wrap it in gymnasium.wrappers.RescaleAction"),
+        (["--env", "orl-tests/unbounded-v0"], "actions are unbounded; give them bounds"),
         (["--env", "orl-tests/dict-v0"], "wrap it in FlattenObservation first"),
         (["--env", "Hoper-v5"], "Hoper-v5: no such environment; did you mean Hopper-v5?"),
         (["--env", "orl/Rcing-v0"], "orl/Rcing-v0: no such environment"),
