@@ -133,7 +133,7 @@ class ContextualAgent(Agent):
             "value_mean": torch.zeros(shape, device=self.device),
             "value_std": torch.ones(shape, device=self.device),
         }
-        self.acting: tuple[int, Tensor, list[Layer]] | None = None  # updates done, contexts, their policies
+        self.acting: tuple[tuple[int, int], Tensor, list[Layer]] | None = None  # of which weights, contexts, policies
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data with contexts, and with values where there is a value network."""
@@ -229,8 +229,9 @@ class ContextualAgent(Agent):
         contexts = observations[..., self.plain_size :]
         if (contexts == contexts[:, :1]).all():
             contexts = contexts[:, :1]
-        if self.acting is None or self.acting[0] != self.updates or not torch.equal(self.acting[1], contexts):
-            self.acting = self.updates, contexts.clone(), self.model["policy"](self.embed(contexts))
+        weights = self.updates, sum(parameter._version for parameter in self.model.parameters())  # written so often
+        if self.acting is None or self.acting[0] != weights or not torch.equal(self.acting[1], contexts):
+            self.acting = weights, contexts.clone(), self.model["policy"](self.embed(contexts))
         return self.policy_actions(self.acting[2], observations)
 
     @torch.no_grad()

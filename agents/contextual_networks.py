@@ -116,6 +116,7 @@ class PlainPolicy(nn.Module):
         action_high: (A,).
     """
 
+    mean: Tensor
     low: Tensor
     high: Tensor
 
@@ -124,19 +125,22 @@ class PlainPolicy(nn.Module):
     ) -> None:
         super().__init__()
         (weight, bias), *others = layers
-        scaled = weight / std.unsqueeze(1)  # W (x - mean) / std + b = (W / std) x + (b - (W / std) mean)
         modules: list[nn.Module] = []
-        for matrix, offset in [(scaled, bias - mean @ scaled), *others]:
+        for matrix, offset in [
+            (weight / std.unsqueeze(1), bias),
+            *others,
+        ]:  # W ((x - mean) / std) = (W / std) (x - mean)
             inputs, outputs = matrix.shape
             linear = nn.Linear(inputs, outputs, device="meta")  # takes no random number
             linear.weight, linear.bias = nn.Parameter(matrix.T.contiguous()), nn.Parameter(offset.clone())
             modules += [linear, nn.ReLU()]
         self.network = nn.Sequential(*modules[:-1], nn.Tanh())
+        self.register_buffer("mean", mean.clone())  # subtracted first: digits would cancel where std is small
         self.register_buffer("low", torch.as_tensor(action_low).to(mean))
         self.register_buffer("high", torch.as_tensor(action_high).to(mean))
         self.eval()
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions, never beyond their bounds."""
-        shares: Tensor = (self.network(observations) + 1.0) / 2.0
+        shares: Tensor = (self.network(observations - self.mean) + 1.0) / 2.0
         return (self.low + (self.high - self.low) * shares).clamp(self.low, self.high)

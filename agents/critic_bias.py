@@ -52,7 +52,7 @@ def critic_bias(
     running = np.ones(population * episodes, bool)
     truncated_at_end = np.zeros(population * episodes, bool)
     values, log_probs, rewards, alive = [], [], [], []
-    coefficient = soft.entropy_coefficient().detach()
+    coefficient = soft.entropy_weight()
     while running.any():
         inputs = torch.as_tensor(observations, dtype=torch.get_default_dtype(), device=agent.device)
         inputs = agent.normalizer(inputs.view(population, episodes, -1))

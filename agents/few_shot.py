@@ -9,6 +9,7 @@ Shape key: K contexts, d context variables.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from orl.agents.bc import BC
 from orl.agents.contextual import ContextualAgent
 from orl.dataset import Dataset
 from orl.networks import StackedLinear
+from orl.spaces import Spaces
 
 
 @torch.no_grad()
@@ -44,7 +46,13 @@ def few_shot(
     Raises:
         ValueError: the agent is a population, contexts that the space refuses, or data that do not match them.
     """
-    layers = agent.policies(agent.space.rows(contexts))
+    rows = agent.space.rows(contexts)
+    if isinstance(data, Dataset) or len(data) != len(rows):
+        given = 1 if isinstance(data, Dataset) else len(data)
+        raise ValueError(f"{len(rows)} contexts and {given} datasets; give a list with one dataset per context")
+    for each in data:
+        replace(agent.spaces, observation_size=agent.plain_size).check(Spaces.of(each), each.name)
+    layers = agent.policies(rows)
     sizes = [weight.shape[-1] for weight, _ in layers[:-1]]
     cloner = BC(data, seed=seed, device=str(agent.device), hidden_sizes=tuple(sizes), **overrides)
     for own, (weight, bias) in zip(cast("list[StackedLinear]", cloner.actor.network.layers), layers, strict=True):

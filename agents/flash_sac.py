@@ -31,7 +31,7 @@ from orl.agents.phases import Phases, PhasesConfig
 from orl.agents.reward_scale import RewardScale
 from orl.agents.sac import mode_or_sample, one_adam_each
 from orl.batch import Batch, Metrics
-from orl.collector import Step
+from orl.collector import Environment, Step
 from orl.configuration import positive, share
 from orl.critic import Target
 from orl.dataset import Dataset
@@ -207,6 +207,11 @@ class CategoricalSoftActorCritic:
         values = (batch.rewards / self.reward_scale.value).unsqueeze(-1) + self.config.discount * carried
         return losses.categorical_target(probabilities, values, support)
 
+    def entropy_weight(self) -> Tensor:
+        """alpha (P, 1) in units of rewards."""
+        weight: Tensor = self.entropy_coefficient().detach() * self.reward_scale.value
+        return weight
+
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) in units of rewards, with running statistics."""
         return self.critic.values(self.critic(observations, actions, False)) * self.reward_scale.value.unsqueeze(1)
@@ -234,8 +239,24 @@ class FlashSAC(Agent):
         """Those of critics and actor."""
         return self.soft.draws()
 
+    def connect(self, environment: Environment | None = None) -> None:
+        """As for every agent; the rewards' scale follows the episodes that run there."""
+        super().connect(environment)
+        assert self.collector is not None
+        self.soft.reward_scale.go_on(self.collector.lengths)
+
     def prepare(self, datasets: Sequence[Dataset]) -> None:
-        """Begin with the scale of the recorded rewards."""
+        """Begin with the scale of the recorded rewards.
+
+        Raises:
+            ValueError: rows that form no episodes.
+        """
+        for data in datasets:
+            if not data.whole_episodes:
+                raise ValueError(
+                    f"{data.name}: rewards are scaled by the returns of episodes, and these rows form none; "
+                    "fill hidden rewards in, with fill(0.0), fill('mean') or RewardModel.impute"
+                )
         self.soft.reward_scale.fit(datasets)
 
     def observe(self, step: Step) -> None:

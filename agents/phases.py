@@ -72,7 +72,12 @@ class Phases:
         self.checked_at = 0  # the last multiple of the period where a phase could begin
 
     def run(self, agent: SPEQ | FlashSAC) -> Iterator[Metrics]:
-        """The phase that is due, a piece of `check_every` updates at a time."""
+        """The phase that is due, a piece of `check_every` updates at a time.
+
+        A phase that was left ends where it is if transitions were replaced or the actor was trained meanwhile.
+        """
+        if self.running is not None and self.running.basis != (agent.buffer, agent.updates):
+            self._end(agent, self.running)
         if self.running is None:
             place = agent.present_schedule().phase_place(agent.steps)
             if place is None or place <= self.checked_at:
@@ -86,10 +91,13 @@ class Phases:
         while self.running is not None:
             metrics = self.running.advance(agent)
             if self.running.is_over:
-                agent.constants["stabilization_updates"] += self.running.counts
-                self.running.finish(agent)
-                self.running = None
+                self._end(agent, self.running)
             yield metrics
+
+    def _end(self, agent: SPEQ | FlashSAC, phase: Phase) -> None:
+        agent.constants["stabilization_updates"] += phase.counts
+        phase.finish(agent)
+        self.running = None
 
     def were_last(self, agent: SPEQ | FlashSAC) -> bool:
         """Whether the last thing that the agent did was a piece of a phase, also one that ended with it."""

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from orl.dataset import Dataset
 
+Bounds = tuple[tuple[float, ...], tuple[float, ...]]  # lower and upper, A each, in the environment's unit
+
 
 @dataclass(frozen=True)
 class RewardInputs:
@@ -22,6 +24,7 @@ class RewardInputs:
     """
 
     sizes: tuple[int, int, int]  # O, A, d
+    bounds: Bounds  # of actions, which are seen in [-1, 1]
     use_next_observations: bool  # without it there is no s' - s, and the logarithm is of s
     log_offset: float | None  # None: without the logarithm
 
@@ -41,10 +44,11 @@ class RewardInputs:
         return torch.cat(parts, dim=-1)
 
     def check(self, data: Dataset) -> None:
-        """Refuse data of other sizes.
+        """Refuse data of other sizes or action bounds.
 
         Raises:
-            ValueError: another number of observation features, actions or context variables, or none where there were.
+            ValueError: another number of observation features, actions or context variables, or none where there were;
+                other bounds of actions.
         """
         theirs = sizes_of(data)
         if theirs != self.sizes:
@@ -52,11 +56,22 @@ class RewardInputs:
                 f"{data.name}: (observation, action, context) sizes are {theirs}, the model has {self.sizes}; "
                 "give data like those that it was made with, with contexts if they had some and without if not"
             )
+        if not np.allclose(bounds_of(data), self.bounds):
+            low, high = bounds_of(data)
+            raise ValueError(
+                f"{data.name}: actions lie in [{list(low)}, {list(high)}], "
+                f"the model's in [{list(self.bounds[0])}, {list(self.bounds[1])}]"
+            )
 
 
 def sizes_of(data: Dataset) -> tuple[int, int, int]:
     """O, A, d; no contexts are d = 0."""
     return data.observation_size, data.action_size, 0 if data.contexts is None else data.contexts.shape[1]
+
+
+def bounds_of(data: Dataset) -> Bounds:
+    """Lower and upper bounds of actions."""
+    return tuple(data.action_low.tolist()), tuple(data.action_high.tolist())
 
 
 def with_contexts(data: Dataset) -> Dataset:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import checkpoint, losses, seeding
-from orl.agents.reward_inputs import RewardInputs, columns, sizes_of, with_contexts
+from orl.agents.reward_inputs import Bounds, RewardInputs, bounds_of, columns, sizes_of, with_contexts
 from orl.agents.reward_labels import TINY, Report, Split
 from orl.batch import Batch
 from orl.buffer import ReplayBuffer
@@ -110,7 +110,12 @@ class RewardModel:
             raise ValueError(
                 f"datasets of one population differ in (observation, action, context) size: {sorted(sizes)}"
             )
-        self._create(sizes.pop(), make_config(RewardModelConfig, config, overrides), seeds, pick_device(device))
+        bounds = {bounds_of(each) for each in datasets}
+        if len(bounds) > 1:
+            raise ValueError(f"datasets of one population differ in (lower, upper) action bounds: {sorted(bounds)}")
+        self._create(
+            sizes.pop(), bounds.pop(), make_config(RewardModelConfig, config, overrides), seeds, pick_device(device)
+        )
         for learner, each in enumerate(datasets):
             self._prepare(learner, each)
         self.training = ReplayBuffer.from_datasets(
@@ -119,10 +124,15 @@ class RewardModel:
         self.datasets = datasets
 
     def _create(
-        self, sizes: tuple[int, int, int], config: RewardModelConfig, seeds: list[int], device: torch.device
+        self,
+        sizes: tuple[int, int, int],
+        bounds: Bounds,
+        config: RewardModelConfig,
+        seeds: list[int],
+        device: torch.device,
     ) -> None:
         self.config, self.seeds, self.device = config, seeds, device
-        self.inputs = RewardInputs(sizes, config.use_next_observations, config.log_offset)
+        self.inputs = RewardInputs(sizes, bounds, config.use_next_observations, config.log_offset)
         population, features = len(seeds), self.inputs.size
         generators = [seeding.torch_generator(s, "initialisation") for s in seeds]
         network = StackedMLP(generators, (features, *config.hidden_sizes, 1), members=(config.num_members,))
@@ -188,6 +198,10 @@ class RewardModel:
         self._calibrate()
         self.fitted = True
         return self
+
+    def _require_fit(self) -> None:
+        if not self.fitted:
+            raise ValueError("this reward model is not fitted; call fit() first")
 
     def _require_data(self) -> None:
         if not self.datasets:
@@ -266,8 +280,7 @@ class RewardModel:
         known = data.is_labelled
         if known.all():
             return data
-        if not self.fitted:
-            raise ValueError("this reward model is not fitted; call fit() first")
+        self._require_fit()
         members = self.members(learner, data)
         imputed = members.mean(axis=0) - self.config.pessimism * members.std(axis=0)
         if self.config.clip_to_labels:
@@ -289,9 +302,19 @@ class RewardModel:
         return Report.of(data, rows, *self.predict(learner, data.pick(rows)), pair)
 
     def save(self, path: str | Path) -> None:
-        """Write networks, statistics and calibration to a folder; the data are not saved."""
-        sizes = self.inputs.sizes
-        manifest = {"agent": "RewardModel", "config": asdict(self.config), "seeds": self.seeds, "sizes": sizes}
+        """Write networks, statistics and calibration to a folder; the data are not saved.
+
+        Raises:
+            ValueError: the model is not fitted, or the folder holds something else.
+        """
+        self._require_fit()
+        manifest = {
+            "agent": "RewardModel",
+            "config": asdict(self.config),
+            "seeds": self.seeds,
+            "sizes": self.inputs.sizes,
+            "bounds": self.inputs.bounds,
+        }
         checkpoint.refuse_others(Path(path), "RewardModel", [""])
         checkpoint.save(Path(path), 0, flatten_state({"network": self.network}, {}, self.constants), manifest)
 
@@ -307,7 +330,8 @@ class RewardModel:
             raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, not of a RewardModel")
         model = cls.__new__(cls)
         config = make_config(RewardModelConfig, None, manifest["config"])
-        model._create(tuple(manifest["sizes"]), config, manifest["seeds"], pick_device(device))
+        low, high = map(tuple, manifest["bounds"])
+        model._create(tuple(manifest["sizes"]), (low, high), config, manifest["seeds"], pick_device(device))
         restore_state({"network": model.network}, {}, model.constants, tensors)
         model.fitted = True
         return model

@@ -55,9 +55,8 @@ class RewardScale:
 
     def observe(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> None:
         """Add the rewards (P, n) of one step; where an episode ended (P, n), the next one begins at 0."""
-        if self.returns is None:
-            self.returns = np.zeros_like(rewards)
-        self.returns = self.discount * self.returns + rewards
+        returns = np.zeros_like(rewards) if self.returns is None else self.returns
+        self.returns = self.discount * returns + rewards
         count, mean, squares, largest = self.statistics.values()
         for values in torch.from_numpy(self.returns).to(count.device).unbind(1):  # Welford's update, copy by copy
             count += 1.0
@@ -66,6 +65,11 @@ class RewardScale:
             squares += difference * (values - mean)
             largest.copy_(torch.maximum(largest, values.abs()))
         self.returns[ended] = 0.0
+
+    def go_on(self, lengths: NDArray[np.int64]) -> None:
+        """Keep the returns of episodes that go on, in environments (P, n) where each has lasted so many steps."""
+        kept = self.returns if self.returns is not None and self.returns.shape == lengths.shape else 0.0
+        self.returns = np.where(lengths > 0, kept, 0.0)
 
     def running_state(self) -> dict[str, Tensor]:
         """The discounted returns of the running episodes."""

@@ -219,6 +219,11 @@ class SoftActorCritic:
             metrics,
         )
 
+    def entropy_weight(self) -> Tensor:
+        """alpha (P, 1)."""
+        weight: Tensor = self.entropy_coefficient().detach()
+        return weight
+
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) with no unit dropped."""
         values: Tensor = self.critic(observations, actions)

@@ -48,6 +48,7 @@ class Phase:
         self.random = RandomBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase", (steps,))
         self.is_over = False
         self.is_automatic = agent.config.is_automatic
+        self.basis = agent.buffer, agent.updates  # what stands still in a phase: transitions and actor
         self.size = len(agent.buffer)
         self.policies = self._policies(agent)  # (P, size, 2A): of every next observation, since the actor stands still
         self.held_out = HeldOut(agent, steps) if agent.config.length != "fixed" else None

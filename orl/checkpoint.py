@@ -88,7 +88,8 @@ def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Map
     described = {"format": FORMAT, "versions": versions(), **manifest}
     (temporary / "manifest.json").write_text(json.dumps(described, indent=1, allow_nan=False))
     if target.exists():  # the same state again, from a repeated stretch of a resumed run
-        shutil.rmtree(target)
+        shutil.rmtree(_aside(target), ignore_errors=True)
+        target.rename(_aside(target))
     temporary.rename(target)
     kept = sorted((path for path in folder.glob("checkpoint-*") if _number(path) <= number), key=_number)[-KEPT:]
     for other in set(folder.glob("checkpoint-*")) - set(kept):  # later ones were left behind by another run
@@ -98,20 +99,35 @@ def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Map
     return target
 
 
+def _aside(path: Path) -> Path:
+    """Where a checkpoint is until another one of its number has taken its place."""
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _place(folder: Path, number: int) -> Path:
+    """The folder of checkpoint `number`, also if its replacement was interrupted."""
+    path = folder / f"checkpoint-{number}"
+    return path if path.exists() or not _aside(path).exists() else _aside(path)
+
+
 def _number(path: Path) -> int:
-    suffix = path.name.removeprefix("checkpoint-")
+    suffix = path.name.removesuffix(".replaced").lstrip(".").removeprefix("checkpoint-")
     return int(suffix) if suffix.isdigit() else -1
 
 
 def is_written(folder: Path) -> bool:
     """Whether a folder holds checkpoints, readable or not."""
-    return any(folder.glob("checkpoint-*"))
+    return any(_number(path) >= 0 for path in _written(folder))
+
+
+def _written(folder: Path) -> list[Path]:
+    return [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*.replaced")]
 
 
 def numbers(folder: Path) -> list[int]:
     """Numbers of the checkpoints in a folder that can be read, newest first."""
-    found = sorted((n for path in folder.glob("checkpoint-*") if (n := _number(path)) >= 0), reverse=True)
-    return [number for number in found if _readable(folder / f"checkpoint-{number}")]
+    found = sorted({n for path in _written(folder) if (n := _number(path)) >= 0}, reverse=True)
+    return [number for number in found if _readable(_place(folder, number))]
 
 
 def _readable(path: Path) -> bool:
@@ -119,13 +135,16 @@ def _readable(path: Path) -> bool:
         with safe_open(str(path / "state.safetensors"), "pt"):  # its header says how long the file must be
             pass
         _manifest(path)
-    except (OSError, SafetensorError, json.JSONDecodeError):
+    except (OSError, SafetensorError, ValueError):
         return False
     return True
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    return json.loads((path / "manifest.json").read_text())  # type: ignore[no-any-return]
+    manifest = json.loads((path / "manifest.json").read_text())
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path}: its manifest is no JSON object")
+    return manifest
 
 
 def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -144,7 +163,7 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
             such = f", such as {below[0]}" if below else ""
             raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to{such}")
         number = readable[0]
-    path = folder / f"checkpoint-{number}"
+    path = _place(folder, number)
     manifest = _manifest(path)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {manifest.get('format')}, this version of orl reads format {FORMAT}")
@@ -178,9 +197,7 @@ def refuse_others(folder: Path, agent: str, names: Sequence[str]) -> None:
     """Raise where a folder holds what would be deleted, or would be read in place of what is to be written."""
     present = {path.name if path != folder else "" for path in (folder, *folder.glob("seed-*")) if is_written(path)}
     theirs = {
-        _manifest(folder / name / f"checkpoint-{number}")["agent"]
-        for name in present
-        for number in numbers(folder / name)
+        _manifest(_place(folder / name, number))["agent"] for name in present for number in numbers(folder / name)
     }
     if not present <= set(names) or not theirs <= {agent}:
         held = " and ".join(sorted(theirs)) or "an agent"

@@ -102,6 +102,8 @@ def bound(side: str, values: ArrayLike, size: int, name: str) -> Floats:
 
 def rescale_actions(actions: Floats, low: Floats, high: Floats, clip: bool, name: str) -> Floats:
     """From [low, high] to [-1, 1]; what lies beyond by more than rounding is refused unless `clip`."""
+    if actions.shape[1] == 0:
+        raise ValueError(f"{name}: actions have no dimension")
     if not (low < high).all():
         raise ValueError(f"{name}: action bounds low {low.tolist()} and high {high.tolist()} leave no room")
     scaled = to_unit(actions, low, high)

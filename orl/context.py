@@ -57,7 +57,8 @@ class ContextSpace:
         """Some of the variables, in the order given, over their whole range or over another one.
 
         Args:
-            chosen: names, or a mapping from names to (low, high) in the variable's unit.
+            chosen: names, or a mapping from names to (low, high) in the variable's unit; a default outside them
+                becomes the end that is nearest.
             allow_extrapolation: whether such a range may be wider than this space's.
 
         Raises:
@@ -72,7 +73,7 @@ class ContextSpace:
                 if ends.shape != (2,):
                     raise ValueError(f"context {variable.name}: range {chosen[variable.name]}; give (low, high)")
                 low, high = variable.check(ends, allow_extrapolation=allow_extrapolation).tolist()
-                selected[i] = replace(variable, low=low, high=high)
+                selected[i] = replace(variable, low=low, high=high, default=float(np.clip(variable.default, low, high)))
         return ContextSpace(tuple(selected))
 
     def array(self, context: Mapping[str, float] | ArrayLike, *, allow_extrapolation: bool = False) -> Floats:

@@ -36,6 +36,8 @@ class ContextVariable:
     scale: Literal["linear", "log", "integer"] = "linear"
 
     def __post_init__(self) -> None:
+        for name in ("low", "high", "default"):  # plain numbers, which go into JSON
+            object.__setattr__(self, name, np.asarray(getattr(self, name)).item())
         self.check(np.array([self.low, self.high, self.default]), allow_extrapolation=True)
         if self.low >= self.high:
             raise ValueError(f"context {self.name}: range [{self.low:g}, {self.high:g}] is empty; give low < high")

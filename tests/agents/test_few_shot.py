@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,3 +53,18 @@ def test_a_population_is_refused() -> None:
     agent = HyperZero([recorded(1.0)] * 2, seed=[0, 1], contexts=SPACE, hidden_sizes=(4,), embedding_sizes=(4,))
     with pytest.raises(ValueError, match="population of 2"):
         few_shot(agent, MASSES, [recorded(1.0)] * 3, seed=[0, 1, 2])
+
+
+def test_data_that_do_not_match_the_contexts_are_refused() -> None:
+    settings: dict[str, Any] = {"embedding_sizes": (4,), "embedding_blocks": 1, "hidden_sizes": (8,), "device": "cpu"}
+    agent = HyperZero(recorded(1.0), contexts=SPACE, **settings).fit(1)
+    plain = replace(recorded(1.0), contexts=None, values=None)
+    for contexts, data, words in (
+        (MASSES, [plain], "3 contexts and 1 datasets"),
+        (MASSES[:1], [plain] * 3, "1 contexts and 3 datasets"),
+        (MASSES[:1], plain, "give a list with one dataset per context"),
+        (MASSES[:1], [replace(plain, action_low=-plain.action_high * 2)], "actions lie in"),
+        (MASSES[:1], [replace(plain, observations=plain.observations.repeat(2, 1))], "sizes are"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            few_shot(agent, contexts, data, seed=list(range(len(contexts))))  # type: ignore[arg-type]

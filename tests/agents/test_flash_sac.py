@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from orl import loop
@@ -181,3 +183,36 @@ def test_recorded_rewards_are_scaled_as_observed_ones_are(make_data: Any) -> Non
             torch.testing.assert_close(agent.soft.reward_scale.statistics[name][learner : learner + 1], values)
         torch.testing.assert_close(agent.soft.reward_scale.value[learner : learner + 1], expected.value)
     assert agent.fit(3).updates == 3
+
+
+def test_returns_end_with_their_episodes_also_where_environments_change(tmp_path: Path) -> None:
+    def copies(number: int) -> Any:
+        keywords = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        return gymnasium.make_vec(ENV, number, "sync", vector_kwargs=keywords)
+
+    agent = FlashSAC(copies(2), **SMALL).learn(40)
+    agent.save(tmp_path)
+    for number in (2, 3, 1, 1):
+        agent.learn(2 * number, copies(number))
+        expected = np.zeros((1, number))
+        for k in range(2):
+            rewards = agent.buffer.gather(torch.arange(number)[None] + agent.steps - (2 - k) * number).rewards  # type: ignore[union-attr]
+            expected = agent.config.discount * expected + rewards.numpy()
+        np.testing.assert_allclose(agent.soft.reward_scale.returns, expected, rtol=1e-6)
+    with pytest.warns(UserWarning, match="new episodes begin"):
+        other = FlashSAC.load(tmp_path, copies(3)).learn(3)
+    assert other.collector is not None
+    np.testing.assert_allclose(other.soft.reward_scale.returns, other.collector.returns)
+
+
+def test_the_entropy_counts_in_units_of_rewards(make_data: Any) -> None:
+    agent = FlashSAC(make_data(action_size=1, action_low=-2, action_high=2), **SMALL)
+    scale = agent.soft.reward_scale.value
+    torch.testing.assert_close(agent.soft.entropy_weight(), 0.01 * scale)
+    assert (scale != 1.0).all()
+
+
+def test_rows_without_episodes_are_refused_with_what_helps(make_data: Any) -> None:
+    rows = make_data(action_size=1, action_low=-2, action_high=2).with_labels(0.5).labelled()
+    with pytest.raises(ValueError, match=r"scaled by the returns of episodes.*fill\(0.0\), fill\('mean'\) or Reward"):
+        FlashSAC(rows, **SMALL)

@@ -97,6 +97,28 @@ def test_a_policy_by_itself_does_what_the_agent_does(
 
 
 @both
+def test_a_policy_by_itself_is_exact_where_a_feature_hardly_varies(
+    kind: type[ContextualAgent], preset: Any, make_tasks: MakeData
+) -> None:
+    data = make_tasks()
+    data.observations[:, 0] = data.next_observations[:, 0] = 10_000.0
+    agent = kind(data, preset, **SMALL).fit(20)
+    observations = data.observations[:6]
+    actions = agent.policy([0.7, 2.0])(torch.from_numpy(observations)).detach().numpy()
+    np.testing.assert_allclose(actions, agent.predict(with_context(observations, [0.7, 2.0]))[0], atol=1e-5)
+
+
+@both
+def test_weights_that_are_changed_in_place_act(kind: type[ContextualAgent], preset: Any, make_tasks: MakeData) -> None:
+    agent, other = (kind(make_tasks(), preset, seed=seed, **SMALL).fit(3) for seed in (0, 1))
+    shown = with_context(np.zeros((1, 3)), [0.7, 2.0])
+    before = agent.predict(shown)[0]
+    agent.model.load_state_dict(other.model.state_dict())
+    assert not np.array_equal(agent.predict(shown)[0], before)
+    np.testing.assert_array_equal(agent.predict(shown)[0], other.predict(shown)[0])
+
+
+@both
 def test_policies_follow_training(kind: type[ContextualAgent], preset: Any, make_tasks: MakeData) -> None:
     agent = kind(make_tasks(), preset, **SMALL)
     observations = with_context(np.ones((2, 3)), [1.0, 1.0])

@@ -423,3 +423,25 @@ def test_an_agent_that_acted_and_then_learned_from_data_can_be_saved(
     loaded.learn(5)
     assert loaded.collector is not None
     assert loaded.collector.episodes[0] > 0
+
+
+@pytest.mark.parametrize("how", ["data", "updates"])
+def test_a_phase_that_was_left_ends_where_its_transitions_or_its_actor_change(
+    how: str, stroll: str, make_data: MakeData
+) -> None:
+    agent = make("speq", stroll)
+    assert isinstance(agent, SPEQ)
+    agent.connect()
+    for moment in loop.online(agent, 40):
+        if moment.in_phase:
+            break
+    assert agent.phases.running is not None
+    done = agent.phase_updates
+    if how == "data":
+        with pytest.warns(UserWarning, match="give way to the data"):
+            agent.attach(make_data(rows=20, action_size=1, action_low=-2, action_high=2))
+    else:
+        agent.step()
+    agent.learn(2)
+    assert agent.phases.running is None
+    assert agent.phase_updates == done == agent.constants["stabilization_updates"][0]

@@ -325,3 +325,21 @@ def test_a_loaded_model_has_no_data_to_fit_or_report_on(sparse: Dataset, tmp_pat
     for call in (loaded.fit, loaded.report):
         with pytest.raises(ValueError, match="a loaded reward model has no data"):
             call()
+
+
+def test_other_action_bounds_are_refused(make_data: MakeData, truth: Dataset, tmp_path: Path) -> None:
+    """The same numbers would be other actions."""
+    wide = make_data(rows=600, action_low=-2, action_high=2)
+    with pytest.raises(ValueError, match="differ in \\(lower, upper\\) action bounds"):
+        RewardModel([truth.with_labels(0.2), wide], seed=[0, 1], **SMALL)
+    model = RewardModel(truth.with_labels(0.2), **SMALL).fit()
+    model.save(tmp_path)
+    for each in (model, RewardModel.load(tmp_path)):
+        with pytest.raises(ValueError, match=r"actions lie in \[\[-2.0, -2.0\], \[2.0, 2.0\]\], the model's in \[\[-1"):
+            each.impute(wide.with_labels(0.2))
+
+
+def test_a_model_that_was_not_fitted_is_not_saved(sparse: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
+        RewardModel(sparse, **SMALL).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -189,3 +189,39 @@ def test_a_folder_with_other_learners_is_refused_and_left_as_it_is(tmp_path: Pat
     assert checkpoint.load_population(tmp_path / "three")[1]["seeds"] == [0, 1, 2]
     write("three", "A", 0, 1, 2, 3)  # more of the same
     assert checkpoint.load_population(tmp_path / "three")[1]["seeds"] == [0, 1, 2, 3]
+
+
+def test_a_replacement_that_is_interrupted_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same number: at any of the steps from the old one to the new one, one of them can be read."""
+    rename = Path.rename
+    for calls in (0, 1, 2):
+        save(tmp_path, 3, 1.0)
+        left = calls
+
+        def interrupted(self: Path, target: Path) -> Path:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return rename(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", interrupted)
+            if calls < 2:
+                with pytest.raises(KeyboardInterrupt):
+                    save(tmp_path, 3, 2.0)
+            else:
+                save(tmp_path, 3, 2.0)
+        assert checkpoint.is_written(tmp_path)
+        assert checkpoint.numbers(tmp_path) == [3]
+        assert checkpoint.load(tmp_path)[0]["x"][0, 0] == (1.0 if calls < 2 else 2.0)
+    save(tmp_path, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x80", b"[]", b"{", b""])
+def test_a_damaged_manifest_gives_way_to_an_older_checkpoint(tmp_path: Path, content: bytes) -> None:
+    save(tmp_path, 1)
+    (save(tmp_path, 2) / "manifest.json").write_bytes(content)
+    assert checkpoint.numbers(tmp_path) == [1]
+    assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -190,3 +192,15 @@ def test_the_nearest_context_is_so_in_the_scales() -> None:
     assert space.nearest(contexts, np.array([1.1, 4.9])) == 2
     assert space.nearest(contexts, np.array([0.9, 5.1])) == 1
     assert space.nearest(contexts, np.array([1.0, 5.0])) == 0
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    legs = np.arange(1, 5)
+    variable = ContextVariable("legs", "", legs[0], legs[-1], legs[0], "integer")
+    assert json.loads(json.dumps(asdict(variable)))["high"] == 4
+
+
+def test_a_range_that_leaves_the_default_out_has_its_nearest_end_as_default() -> None:
+    space = SPACE.select({"mass": (2.0, 5.0)})
+    assert space.default.tolist() == [2.0]
+    assert space.array(space.default).tolist() == [2.0]
