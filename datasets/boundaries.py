@@ -66,6 +66,8 @@ def transitions(arrays: dict[str, NDArray[Any]], name: str, *, scattered: bool =
     if (terminated == truncated).all():
         terminated = np.zeros_like(terminated)
     truncated = truncated & ~terminated
+    if scattered and "next_observations" not in arrays:
+        raise ValueError(f"{name}: the next observations of scattered rows are unknown; add next_observations to it")
     if "next_observations" in arrays:
         return _with_next_observations(arrays, terminated, truncated, name, scattered)
     return _without_next_observations(arrays, terminated, truncated, name)

@@ -31,6 +31,7 @@ def read_cached(dataset_id: str, *, download: bool = False, clip_actions: bool =
     data = minari_io.read(dataset_id, download=download, clip_actions=clip_actions)
     if not clip_actions:  # clipped data would answer later calls that ask for a refusal
         _write(data, dataset_id)
+        data = _read(dataset_id, clip_actions) or data  # rounded as it will be at every later call
     return data
 
 

@@ -34,6 +34,9 @@ Environment = gymnasium.Env[Any, Any] | str | None
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations", "contexts", "values", "action_low", "action_high", "scattered")
 SUFFIXES = (".hdf5", ".h5", ".npz")
+UNREADABLE = (  # what h5py, NumPy and zipfile raise
+    OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile,
+)  # fmt: skip
 SHOWN = 12  # at most this many names in a message
 
 
@@ -173,7 +176,7 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path}: no such file")
     try:
         yield
-    except (OSError, EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: cannot be read, cut short or of another format ({reason}); copy or write it again"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from orl.dataset import Dataset
 from orl.datasets.cache import read_cached
 from orl.datasets.files import SUFFIXES, Environment, action_bounds, read_hdf5, read_npz
+from orl.datasets.minari_io import keywords_of
 
 
 def load(
@@ -39,5 +41,11 @@ def load(
         reader = read_npz if name.endswith(".npz") else read_hdf5
         return reader(source, environment, clip_actions=clip_actions)
     data = read_cached(name, download=download, clip_actions=clip_actions)
+    keywords = keywords_of(name)
+    if keywords and environment is None:
+        warnings.warn(
+            f"{name} was recorded in {data.environment_id} with {keywords}, which the environment of that id has not",
+            stacklevel=2,
+        )
     bounds = action_bounds(environment, data.observation_size, data.action_size, name)
     return data if bounds is None else replace(data, environment_id=bounds[2])

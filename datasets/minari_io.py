@@ -24,6 +24,7 @@ from orl.datasets.episodes import Episode, of_all, to_dataset
 from orl.datasets.minari_episodes import read_episodes, to_buffer
 from orl.datasets.recording import require_boxes
 from orl.datasets.store import exists, local_ids, minari_root, require_id, require_place, staged
+from orl.spaces import make
 from orl.spelling import remedy
 
 AUTHOR = "the orl contributors"
@@ -157,6 +158,18 @@ def metadata(dataset_id: str) -> dict[str, Any]:
     return dict(open_dataset(dataset_id).storage.metadata)
 
 
+def keywords_of(dataset_id: str) -> dict[str, Any]:
+    """In what a local set's environment differed from the one that its id makes, contexts apart."""
+    spec = open_dataset(dataset_id).env_spec
+    if spec is None or spec.id not in gymnasium.registry:
+        return {}
+    usual, ours = gymnasium.registry[spec.id], {"contexts", "context", "context_mode"}
+    given = {key: value for key, value in spec.kwargs.items() if key not in ours and usual.kwargs.get(key) != value}
+    if spec.max_episode_steps != usual.max_episode_steps:
+        given["max_episode_steps"] = spec.max_episode_steps
+    return given
+
+
 def context_space(dataset_id: str) -> ContextSpace | None:
     """The variables of a local set's contexts, with their units and ranges; None where it does not state them."""
     variables = metadata(dataset_id).get("contexts")
@@ -183,7 +196,7 @@ def _spaces(
 ) -> tuple[Box, Box, EnvSpec | None]:
     if environment_id is not None:
         keywords: dict[str, Any] = {} if contexts is None else {"contexts": contexts.ranges}
-        environment: gymnasium.Env[Any, Any] = gymnasium.make(environment_id, **keywords)
+        environment = make(environment_id, **keywords)
         box = require_boxes(environment.observation_space, environment.action_space, environment_id)
         observation_space: Space[Any] = environment.observation_space
         environment.close()

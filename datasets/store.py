@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import minari
 from minari.dataset.minari_dataset import parse_dataset_id
+from minari.dataset.minari_storage import MinariStorage
 from minari.namespace import create_namespace, list_local_namespaces
 
 
@@ -32,9 +31,17 @@ def exists(dataset_id: str) -> bool:
 
 def local_ids() -> dict[str, dict[str, Any]]:
     """Metadata of each readable set in the local store, by id."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Misconfigured dataset named", category=UserWarning)
-        return dict(minari.list_local_datasets())
+    found = {}
+    for data in sorted(path.parent for path in minari_root().rglob("data/metadata.json")):
+        identifier = data.parent.relative_to(minari_root()).as_posix()
+        try:
+            parse_dataset_id(identifier)  # also refuses hidden folders
+            about = MinariStorage.read_raw_metadata(data)
+        except Exception:  # JSON, HDF5 and Minari's errors have no common class
+            continue
+        if about.get("dataset_id") == identifier:
+            found[identifier] = dict(about)
+    return found
 
 
 def require_id(dataset_id: str) -> None:

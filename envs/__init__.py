@@ -18,7 +18,7 @@
 | `orl/ContextHalfCheetah-v0`     | `HalfCheetah-v5`           |
 | `orl/ContextWalker2d-v0`        | `Walker2d-v5`              |
 | `orl/ContextAnt-v0`             | `Ant-v5`                   |
-| `orl/ContextRacing-v0`          | `orl/RacingProcedural-v0`  |
+| `orl/ContextRacing-v0`          | `orl/RacingProcedural-v0`, `track_seed=0` |
 """
 
 from gymnasium.envs.registration import register, registry

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.context import ContextSpace
 from orl.envs.contextual import Contextual
-from orl.envs.contextual_exposure import Context, is_rows, rows_of
+from orl.envs.contextual_exposure import Context, is_rows, reset_options
 
 
 class ContextSyncVectorEnv(SyncVectorEnv):
@@ -46,12 +46,12 @@ class ContextSyncVectorEnv(SyncVectorEnv):
         Raises:
             ValueError: another option, or contexts that are refused.
         """
-        rows = rows_of(options)
+        rows, mask = reset_options(options, self.num_envs)
         if rows is not None:
             rows = self.envs[0].get_wrapper_attr("exposure").rows(rows, self.num_envs)
             for environment, row in zip(self.envs, rows, strict=True):
                 environment.get_wrapper_attr("set_context")(row)
-        return super().reset(seed=seed)  # type: ignore[arg-type]
+        return super().reset(seed=seed, options=None if mask.all() else {"reset_mask": mask})  # type: ignore[arg-type]
 
 
 def make_copies(

@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
 from orl.context import ContextSpace, Floats
+from orl.envs.reset_mask import checked_mask
 
 Contexts = Sequence[str] | Mapping[str, tuple[float, float]] | None
 Context = Mapping[str, float] | ArrayLike | None  # or "sample"
@@ -118,18 +119,18 @@ def is_rows(context: Context) -> bool:
     return not isinstance(context, str | Mapping) and np.ndim(context) == 2  # type: ignore[arg-type]
 
 
-def rows_of(options: Mapping[str, Any] | None) -> Any:
-    """The rows of a vector environment's reset option `contexts`, or None.
+def reset_options(options: Mapping[str, Any] | None, num_copies: int) -> tuple[Any, NDArray[np.bool_]]:
+    """Of a vector environment: the rows of `contexts`, or None, and which copies (E,) `reset_mask` has.
 
     Raises:
-        ValueError: one context for all copies, or an option that there is not.
+        ValueError: one context for all copies, another mask, or an option that there is not.
     """
     given = dict(options or {})
-    rows = given.pop("contexts", None)
+    rows, mask = given.pop("contexts", None), checked_mask(given.pop("reset_mask", None), num_copies)
     if "context" in given:
         raise ValueError(
             f"one context {given['context']!r} for all copies, which may differ; give 'contexts', one row for each copy"
         )
     if given:
-        raise ValueError(f"unknown reset option {', '.join(map(repr, given))}; there is only 'contexts'")
-    return rows
+        raise ValueError(f"unknown reset option {', '.join(map(repr, given))}; there are 'contexts' and 'reset_mask'")
+    return rows, mask

@@ -23,7 +23,7 @@ VARIABLES = ContextSpace(
 
 
 class ContextRacing(Contextual, RacingEnv):
-    """`orl/RacingProcedural-v0` with a context; on another `track`, there is no `track_seed`.
+    """`orl/RacingProcedural-v0`, on one circuit, with a context; on another `track`, there is no `track_seed`.
 
     Args:
         track: As of `RacingEnv`.

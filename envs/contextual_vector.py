@@ -18,7 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
-from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names, is_rows, rows_of
+from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names, is_rows, reset_options
 
 Flags = NDArray[np.bool_]
 
@@ -95,16 +95,16 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode of every copy.
+        """Begin an episode of every copy, or of those in `options["reset_mask"]` (E,) bool.
 
         Args:
             seed: Copy i is seeded with seed + i; a sequence gives every copy its own.
-            options: `contexts` (E, d): row i is copy i's context in this episode and all that follow.
+            options: `contexts` (E, d): row i is copy i's context in its next episode and all that follow.
 
         Raises:
             ValueError: another option, contexts that are refused, or seeds that are not one per copy.
         """
-        rows = rows_of(options)
+        rows, mask = reset_options(options, self.num_envs)
         if rows is not None:
             self._next_contexts, self._is_sampled = self.exposure.rows(rows, self.num_envs), False
         seeds = [] if seed is None else seed
@@ -113,12 +113,11 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
         if len(seeds) not in (0, self.num_envs):
             raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} copies: give one, or one per copy")
         for i, each in enumerate(seeds):
-            if each is not None:
+            if each is not None and mask[i]:
                 self._generators[i] = seeding.np_random(each)[0]
-        everyone = np.ones(self.num_envs, np.bool_)
-        self._restart(everyone)
-        self._is_started = True
-        return self.exposure.observe(self.observe(), self._contexts), self._infos(everyone)
+        self._restart(mask)
+        self._is_started = self._is_started or bool(mask.all())
+        return self.exposure.observe(self.observe(), self._contexts), self._infos(mask)
 
     def step(self, actions: NDArray[Any]) -> tuple[Any, Floats, Flags, Flags, dict[str, Any]]:
         """Act in all copies; those whose episode ends begin the next one.

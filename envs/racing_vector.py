@@ -18,6 +18,7 @@ from orl.envs.racing_observations import observation_space, observe
 from orl.envs.racing_settings import make_settings
 from orl.envs.racing_simulation import RacingSimulation
 from orl.envs.racing_track import Track
+from orl.envs.reset_mask import checked_mask
 
 Flags = NDArray[np.bool_]
 
@@ -82,7 +83,7 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             ValueError: an unknown option, a value out of range, or a mask that is not (E,) bool with a True in it.
         """
         options = dict(options or {})
-        mask = self._checked_mask(options.pop("reset_mask", None))
+        mask = checked_mask(options.pop("reset_mask", None), self.num_envs)
         seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if _is_single(seed) else list(seed)  # type: ignore[arg-type, operator]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} cars: give one, or one per car")
@@ -190,15 +191,6 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             "final_info": self._infos(self._ended),
             "_final_info": self._ended.copy(),
         }
-
-    def _checked_mask(self, mask: Any) -> Flags:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), got {mask!r}")
-        if not mask.any():
-            raise ValueError(f"reset_mask must hold at least one True, got {mask!r}")
-        return mask
 
 
 def _is_single(seed: Any) -> bool:

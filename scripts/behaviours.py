@@ -21,6 +21,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from orl import seeding
+from orl.checkpoint import learner_names
 from orl.datasets.recording import Policy
 from orl.scripts.policies import SavedPolicy
 from orl.scripts.registry import load_agent
@@ -62,9 +63,8 @@ def load_behaviour(source: str, spaces: Spaces, *, deterministic: bool = False, 
         agent = load_agent(path, "cpu")
         agent.spaces.check(spaces, str(spaces.environment_id))
         if agent.population > 1:
-            raise ValueError(
-                f"{path}: holds {agent.population} learners; give the folder of one, such as {path}/seed-0"
-            )
+            first = path / learner_names(agent.seeds)[0]
+            raise ValueError(f"{path}: holds {agent.population} learners; give the folder of one, such as {first}")
         agent.action_generators = [seeding.torch_generator(seed, "actions")]
         name = f"{type(agent).__name__} of orl after {agent.steps:,} steps and {agent.updates:,} updates, {how}"
         return Behaviour(name, lambda observations: agent.predict(observations, deterministic=deterministic)[0])

@@ -67,6 +67,7 @@ class Make:
     def run(self) -> None:
         """Check everything, then make what is not there yet."""
         check_least(self, 1, "steps", "episodes")
+        check_least(self, 0, "seed")
         racing_datasets.register_environments()
         if self.env is not None:
             self._make_own()

@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from orl import checkpoint
 from orl.agent import Agent
 from orl.evaluation import Evaluation, evaluate
 from orl.scripts import tables
@@ -55,10 +56,11 @@ class Evaluate:
         """Load, play and print."""
         register_environments()
         check_least(self, 1, "episodes", "video_steps")
+        check_least(self, 0, "seed")
         if self.video is not None and self.video.suffix != ".gif":
             raise ValueError(f"--video {self.video}: give a file that ends in .gif")
         agent = load_agent(self.run_folder, self.device)
-        env = self.env or agent.spaces.environment_id
+        env = self.env or self._trained_in() or agent.spaces.environment_id
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
         task = in_context(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
@@ -76,6 +78,11 @@ class Evaluate:
         if task.remark:
             print(task.remark)
         tables.show(rows)
+
+    def _trained_in(self) -> str | None:
+        """What the run was given as --env, perhaps with the module that registers it; its agent knows the id alone."""
+        file = self.run_folder / "config.json"
+        return checkpoint.read_json(file).get("env") if file.exists() else None
 
     def _check_spaces(self, task: InContext, env: str) -> None:
         environment = make(env, **task.one())
@@ -115,8 +122,10 @@ def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: 
     while not ended and len(frames) < steps:
         try:
             image = environment.render()
-        except gymnasium.error.DependencyNotInstalled as error:
+        except (gymnasium.error.DependencyNotInstalled, NotImplementedError) as error:
             raise ValueError(f"--video: {env} cannot be filmed: {error}") from error
+        if image is None:
+            raise ValueError(f"--video: {env} cannot be filmed: it renders no images")
         frames.append(Image.fromarray(np.asarray(image)).quantize(64))
         action, _ = agent.predict(observation, deterministic=True)
         observation, _, terminated, truncated, _ = environment.step(action)

@@ -72,7 +72,7 @@ def in_context(
         space = offered_contexts(env).select(agent.space.ranges, allow_extrapolation=allow_extrapolation)
         context = space.array(space.default if given is None else given, allow_extrapolation=allow_extrapolation)
         return InContext.of(agent, space, context[None], context_mode="concat", **options)
-    grid = _grid(run_folder, env, agent.population)
+    grid = _grid(run_folder, env, agent.seeds)
     if grid is not None:
         space, contexts = grid
         if given is None:
@@ -88,15 +88,18 @@ def in_context(
     return InContext.of(agent, space, context[None], **options)
 
 
-def _grid(run_folder: Path, env: str, learners: int) -> tuple[ContextSpace, Floats] | None:
-    """What specialists were trained in, (P, d); None for a run of another kind."""
-    file = run_folder / "config.json"
-    config: dict[str, Any] = checkpoint.read_json(file) if file.exists() else {}
-    if not isinstance(config.get("contexts"), str):
-        return None
-    space, contexts = offered_contexts(env).parse(config["contexts"])
-    if len(contexts) != learners:
-        raise ValueError(
-            f"{run_folder}: {learners} learners for {len(contexts)} contexts; give the folder of the whole run"
-        )
-    return space, contexts
+def _grid(run_folder: Path, env: str, seeds: list[int]) -> tuple[ContextSpace, Floats] | None:
+    """What specialists were trained in, (P, d), of a whole run or of one in its own folder; None for other runs."""
+    for folder in (run_folder, run_folder.parent):
+        file = folder / "config.json"
+        config: dict[str, Any] = checkpoint.read_json(file) if file.exists() else {}
+        if isinstance(config.get("contexts"), str):
+            space, contexts = offered_contexts(env).parse(config["contexts"])
+            if folder != run_folder:
+                contexts = contexts[[seed - config.get("first_seed", 0) for seed in seeds]]
+            if len(contexts) != len(seeds):
+                raise ValueError(
+                    f"{run_folder}: {len(seeds)} learners, {len(contexts)} contexts; give the folder of the whole run"
+                )
+            return space, contexts
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,11 +31,12 @@ class Plot:
         if not self.runs:
             raise ValueError("name at least one run folder")
         histories, environments, rows = {}, {}, []
-        for run in self.runs:
+        names = _names(self.runs)
+        for run, name in zip(self.runs, names, strict=True):
             if not (run / "history.json").exists():
                 raise ValueError(f"{run}: no history.json; give a folder that `orl train` wrote")
-            histories[run.name] = checkpoint.read_json(run / "history.json")
-            environments[run.name] = checkpoint.read_json(run / "config.json")["env"]
+            histories[name] = checkpoint.read_json(run / "history.json")
+            environments[name] = checkpoint.read_json(run / "config.json")["env"]
             if (run / "results.json").exists():
                 rows += checkpoint.read_json(run / "results.json")["rows"]
         if len(set(environments.values())) > 1:
@@ -52,3 +54,13 @@ class Plot:
         if rows:
             tables.show(rows)
         print(f"wrote {', '.join(str(self.out / name) for name in written)}")
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, with as much of their paths as tells them apart."""
+    whole = [run.resolve().parts for run in runs]
+    for count in range(1, max(map(len, whole)) + 1):
+        names = ["/".join(parts[-count:]) for parts in whole]
+        if len(set(names)) == len(set(whole)):
+            break
+    return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, Union
@@ -122,7 +123,11 @@ class Train(Training, Generic[C]):
 
     def _described(self, env: str, kind: str) -> dict[str, Any]:
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_KEPT}
-        return {"agent": self.agent, **kept, "dataset": self._dataset_name, "env": env, "rewards": kind}
+        described = {"agent": self.agent, **kept, "dataset": self._dataset_name, "env": env, "rewards": kind}
+        if Path(self.dataset).is_file():  # another file may have the same name
+            with Path(self.dataset).open("rb") as file:
+                described["dataset_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        return described
 
     @property
     def _dataset_name(self) -> str:

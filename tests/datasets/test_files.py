@@ -300,3 +300,16 @@ def test_scattered_rows_stay_scattered(suffix: str, tmp_path: Path) -> None:
     assert not again.whole_episodes
     for name in FIELDS:
         assert np.array_equal(getattr(again, name), getattr(data, name)), name
+
+
+def test_scattered_rows_need_their_next_observations(tmp_path: Path) -> None:
+    path = write_flat(tmp_path / "rows.npz", scattered=np.array(True))
+    with pytest.raises(ValueError, match=r"rows.npz: the next observations of scattered rows are unknown; add"):
+        load(path)
+
+
+def test_a_single_array_is_no_file_of_ours(tmp_path: Path) -> None:
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(tmp_path / "array.npz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from minari.data_collector import EpisodeBuffer
 
 from orl.datasets import Episode, load, read, record, to_dataset, to_episodes, write
 from orl.datasets.cache import cache_path
+from orl.datasets.store import local_ids
 
 from .conftest import make_episodes
 
@@ -220,3 +222,43 @@ def test_metadata_is_json_without_nan(episodes: list[Episode], store: Path) -> N
     write(episodes, "orl/dice/random-v0", **ABOUT)
     text = (store / "orl/dice/random-v0/data/metadata.json").read_text()
     json.loads(text, parse_constant=lambda value: pytest.fail(value))
+
+
+def test_every_load_gives_the_same_numbers() -> None:
+    """The first one, which makes the cache, too."""
+    generator = np.random.default_rng(0)
+    episode = Episode(
+        generator.normal(size=(201, 3)).astype(np.float32), generator.uniform(-0.4, 0.4, (200, 1)).astype(np.float32),
+        generator.normal(size=200).astype(np.float32), np.zeros(200, bool), np.arange(200) == 199,
+    )  # fmt: skip
+    write([episode], "orl/dice/odd-v0", **{**ABOUT, "action_space": Box(-0.4, 0.4, (1,))})
+    loads = [load("orl/dice/odd-v0") for _ in range(3)]
+    for name in ("observations", "actions", "rewards"):
+        assert np.array_equal(getattr(loads[0], name), getattr(loads[1], name)), name
+        assert np.array_equal(getattr(loads[1], name), getattr(loads[2], name)), name
+
+
+def test_an_environment_with_other_arguments_is_told_of() -> None:
+    environment = gymnasium.make("Pendulum-v1", g=1.0, max_episode_steps=5)
+    buffer = EpisodeBuffer(
+        observations=environment.reset(seed=0)[0][None].repeat(3, 0), actions=np.zeros((2, 1), np.float32),
+        rewards=[0.0, 0.0], terminations=[False, False], truncations=[False, True],
+    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):  # of facts that it would like to have
+        minari.create_dataset_from_buffers("other/moon-v0", buffer=[buffer], env=environment)
+    for _ in range(2):  # from the cache, too
+        with pytest.warns(UserWarning, match=r"recorded in Pendulum-v1 with \{'g': 1.0, 'max_episode_steps': 5\}"):
+            load("other/moon-v0")
+
+
+def test_stray_folders_hide_no_set(episodes: list[Episode], store: Path) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    for stray in ("foo/backup/data", "f/a-v0/data", ".hidden/a-v0/data"):
+        (store / stray).mkdir(parents=True)
+    (store / "f/a-v0/data/metadata.json").write_text("[]")
+    assert list(local_ids()) == ["orl/dice/random-v0"]
+
+
+def test_an_unknown_environment_is_one_line(episodes: list[Episode]) -> None:
+    with pytest.raises(ValueError, match="Nope-v0: no such environment"):
+        write(episodes, "orl/dice/random-v0", **{**ABOUT, "environment_id": "Nope-v0"})

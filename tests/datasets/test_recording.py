@@ -158,3 +158,13 @@ def test_what_cannot_be_recorded_is_refused() -> None:
     discrete.action_space = Discrete(3)
     with pytest.raises(ValueError, match="continuous"):
         record(push, discrete, episodes=1, seed=0)
+
+
+@pytest.mark.parametrize("name", ["orl/ContextCartPole-v0", "orl/ContextHopper-v0"])
+def test_copies_with_contexts_give_the_episodes_of_a_single_one(name: str) -> None:
+    """They end at different times; those that end are reset with the seeds of their next episodes."""
+    single, vector = gymnasium.make(name), gymnasium.make_vec(name, 3)
+    found = [record(RandomPolicy(each, 0), each, episodes=5, seed=1) for each in (single, vector)]
+    assert len({len(episode.rewards) for episode in found[0]}) > 1
+    starts = [[episode.observations[0].tolist() for episode in episodes] for episodes in found]
+    assert starts[0] == starts[1]

@@ -87,6 +87,10 @@ def test_specialists_play_in_their_own_contexts(specialists: Run, here: Run) -> 
     for mine, theirs in zip(rows("own"), trained, strict=True):
         assert mine["seeds"] == theirs["seeds"]
         assert mine["return"] == pytest.approx(theirs["return"], rel=1e-5)
+    here("evaluate", "run/seed-2", *FEW, "--seed", 0, "--out", "one")
+    (alone,) = rows("one")
+    assert alone["context"] == "mass=2"
+    assert alone["return"] == pytest.approx(trained[2]["return"], rel=1e-5)
 
 
 def test_other_learners_all_play_in_it_unseeing(here: Run) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from orl import datasets
+from orl.scripts.plot import _names
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2)
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -205,3 +206,22 @@ def newest(folder: Path) -> int:
     """Updates of the newest checkpoint of the first seed."""
     numbers = [int(path.name.split("-")[-1]) for path in (folder / "seed-0").glob("checkpoint-*")]
     return max(numbers, default=0)
+
+
+def test_another_file_of_the_same_name_is_another_run(
+    orl: Any, refused: Any, hopper_file: Path, tmp_path: Path
+) -> None:
+    data = datasets.load(hopper_file, "Hopper-v5")
+    words = ["--env", "Hopper-v5", "--steps", 10, *SMALL, "--out", tmp_path / "run"]
+    for name, rewards in (("a", data.rewards), ("b", data.rewards + 1)):
+        datasets.write_npz(dataclasses.replace(data, rewards=rewards), tmp_path / name / "replay.npz")
+    orl("train", "bc", "--dataset", tmp_path / "a" / "replay.npz", *words)
+    assert "dataset_sha256" in refused("train", "bc", "--dataset", tmp_path / "b" / "replay.npz", *words)
+    moved = (tmp_path / "a" / "replay.npz").rename(tmp_path / "replay.npz")
+    assert "is finished" in orl("train", "bc", "--dataset", moved, *words).stdout
+
+
+def test_runs_with_the_same_name_are_told_apart() -> None:
+    assert _names([Path("a/run"), Path("b/run")]) == ["a/run", "b/run"]
+    assert _names([Path("a/run"), Path("a/other")]) == ["run", "other"]
+    assert _names([Path()]) == [Path.cwd().name]
