@@ -228,7 +228,7 @@ PENDULUM = {"contexts": ("mass", "length")}
         (PENDULUM | {"context_mode": "both"}, "unknown context_mode 'both': choose one of hidden, concat, dict"),
         ({"contexts": ("weight",)}, "unknown context 'weight'; choose from gravity, mass, length"),
         ({"contexts": ()}, "name at least one"),
-        ({"contexts": {"mass": (2.0, 4.0)}}, r"mass=1 is outside \[2, 4\]"),
+        ({"contexts": {"mass": (2.0, 4.0)}, "context": [1.0]}, r"mass=1 is outside \[2, 4\]"),
         ({"mass": 2.0}, r"mass=2.0: this is a context; give context=\{'mass'"),
         ({"g": 9.81}, r"g=9.81: this is a context; give context=\{'gravity'"),
     ],

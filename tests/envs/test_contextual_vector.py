@@ -140,7 +140,8 @@ def test_contexts_that_do_not_fit_the_copies_are_refused(environment_id: str) ->
         ({"contexts": [1.0, 2.0, 1.0]}, "shape (3,); give rows"),
         ({"contexts": [[1.0], [2.0], [99.0]]}, "mass=99 is outside"),
         ({"contexts": [[1.0], [2.0], [np.nan]]}, "mass=nan is not finite"),
-        ({"start": 1.0}, "unknown reset option 'start'; there is only 'contexts'"),
+        ({"start": 1.0}, "unknown reset option 'start'; there are 'contexts' and 'reset_mask'"),
+        ({"reset_mask": [True, False, True]}, "reset_mask must be a bool array of shape (3,)"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             vector.reset(options=options)
