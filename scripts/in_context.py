@@ -16,6 +16,7 @@ from orl.agent import Agent
 from orl.agents.contextual import ContextualAgent
 from orl.context import ContextSpace, Floats, read_context
 from orl.envs.contextual_copies import offered_contexts
+from orl.scripts.sources import FACTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def in_context(
     Args:
         agent: what the run trained.
         env: Gymnasium id.
-        run_folder: what `orl specialists` wrote has the contexts in its config.json.
+        run_folder: what `orl specialists` wrote has the contexts in its config.json, a source policy in source.json.
         text: such as mass=1.4,length=0.7; None: no context is asked for.
         allow_extrapolation: let it lie outside its ranges.
 
@@ -95,6 +96,9 @@ def _grid(run_folder: Path, env: str, seeds: list[int]) -> tuple[ContextSpace, F
         config: dict[str, Any] = checkpoint.read_json(file) if file.exists() else {}
         if isinstance(config.get("contexts"), str):
             space, contexts = offered_contexts(env).parse(config["contexts"])
+            if (run_folder / FACTS).exists():
+                contexts = np.array(checkpoint.read_json(run_folder / FACTS)["contexts"])
+                return (space, contexts) if len(contexts) == len(seeds) else None  # None: one policy of all contexts
             if folder != run_folder:
                 contexts = contexts[[seed - config.get("first_seed", 0) for seed in seeds]]
             if len(contexts) != len(seeds):

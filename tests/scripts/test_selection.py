@@ -77,6 +77,18 @@ def test_a_run_keeps_its_policies_its_matrix_and_what_they_cover(
     assert "run is finished" in capsys.readouterr().out
 
 
+def test_a_source_plays_in_its_own_context(select: Run, here: Run) -> None:
+    """One policy of all contexts has none of its own."""
+    select("--budget", 1, "--seed", 1, "--baselines", "multi-task", "--out", "run")
+    [source], matrix = results("run")["sources"], np.load("run/transfer.npy")
+    for name in (f"source-{source}", "multi-task"):
+        here("evaluate", f"run/{name}", "--seed", 1, "--episodes", 2, "--out", name)
+    [row], (space, contexts) = results(f"source-{source}")["rows"], offered_contexts(ENV).parse(GRID)
+    assert row["return"] == pytest.approx(matrix[source, source], rel=1e-5)
+    assert row["context"] == space.text(contexts[source])
+    assert "context" not in results("multi-task")["rows"][0]
+
+
 def test_a_source_has_the_same_row_however_it_was_reached(select: Run) -> None:
     select("--budget", 2, "--batch", 1, "--baselines", "--out", "alone")
     select("--budget", 2, "--full-matrix", "--baselines", "--out", "all")
