@@ -116,7 +116,7 @@ class RecordedGraph(TorchDispatchMode):
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs on a machine that has none."""
     monkeypatch.setattr(execution, "CudaGraph", RecordedGraph)
-    monkeypatch.setattr("orl.agent.available", lambda config, device: config)
+    monkeypatch.setattr("orl.learners.available", lambda config, device: config)
     monkeypatch.setattr(RecordedGraph, "replays", 0)
 
 
