@@ -73,6 +73,8 @@ def make_settings(
     Raises:
         ValueError: a value that is unknown or out of range; the message names it and the values that would do.
     """
+    if not _is_number(difficulty) or not 0.0 <= difficulty <= 1.0:
+        raise ValueError(f"difficulty must be a number in [0, 1], got {difficulty!r}")
     names = tuple(_per_car("track", track, num_cars))
     seeds = tuple(_per_car("track_seed", track_seed, num_cars))
     for name, seed in zip(names, seeds, strict=True):
