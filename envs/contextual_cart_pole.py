@@ -103,7 +103,13 @@ class ContextCartPoleDiscreteVectorEnv(ContextCartPoleVectorEnv):
     single_action_space = Discrete(2)  # type: ignore[assignment]
 
     def shares(self, actions: NDArray[Any]) -> Floats:
-        """All of the force, to the left or to the right, (E,)."""
+        """All of the force, to the left or to the right, (E,).
+
+        Raises:
+            ValueError: an action that is neither 0 nor 1.
+        """
+        if not np.isin(actions, (0, 1)).all():
+            raise ValueError(f"actions must be 0 (left) or 1 (right), got {actions.tolist()[:8]}")
         return np.where(actions == 1, 1.0, -1.0)
 
 

@@ -56,3 +56,17 @@ class ContextRacing(Contextual, RacingEnv):
             if name in (options or {}):
                 raise ValueError(f"reset option {name!r}: the circuit is the context's; give {{'context': ...}}")
         return super().reset(seed=seed, options=options)
+
+    def get_state(self) -> dict[str, Any]:
+        """Copy the whole state, generator and context included, for an exact return with `set_state`."""
+        return super().get_state() | {"context": self.context_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Return to a state of `get_state`; one of a `RacingEnv` leaves the context as it is.
+
+        Raises:
+            ValueError: not such a state, or one of an environment that exposes other variables.
+        """
+        if "context" in state:
+            self.restore_context(state["context"])
+        super().set_state(state)

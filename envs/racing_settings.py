@@ -73,6 +73,8 @@ def make_settings(
     Raises:
         ValueError: a value that is unknown or out of range; the message names it and the values that would do.
     """
+    if not _is_number(difficulty) or not 0.0 <= difficulty <= 1.0:
+        raise ValueError(f"difficulty must be a number in [0, 1], got {difficulty!r}")
     names = tuple(_per_car("track", track, num_cars))
     seeds = tuple(_per_car("track_seed", track_seed, num_cars))
     for name, seed in zip(names, seeds, strict=True):
@@ -104,7 +106,7 @@ def make_settings(
     )
 
 
-def check_track_choice(name: Any, seed: Any, difficulty: float = 0.5) -> None:
+def check_track_choice(name: Any, seed: Any, difficulty: float) -> None:
     """Raise a ValueError unless `name` is a track and `seed` is None or fits it."""
     _check_choice("track", name, TRACKS)
     if name == "procedural":
@@ -114,7 +116,7 @@ def check_track_choice(name: Any, seed: Any, difficulty: float = 0.5) -> None:
 
 
 def check_reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Check the options of `reset` and return them as a new dict without those that are None.
+    """Check the options of `reset`, the choice of a track aside; return them as a new dict without those that are None.
 
     Raises:
         ValueError: an unknown key, or a value that is not a finite number or out of range.
@@ -127,8 +129,6 @@ def check_reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
             raise ValueError(f"reset option {key!r} must be a finite number, got {value!r}")
     if not 0.0 <= given.get("speed", 0.0) <= MAX_START_SPEED:
         raise ValueError(f"reset option 'speed' must be in [0, {MAX_START_SPEED}] m/s, got {given['speed']!r}")
-    if "track" in given:
-        check_track_choice(given["track"], given.get("track_seed"))
     return given
 
 

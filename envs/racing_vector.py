@@ -84,12 +84,14 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         options = dict(options or {})
         mask = checked_mask(options.pop("reset_mask", None), self.num_envs)
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if _is_single(seed) else list(seed)  # type: ignore[arg-type, operator]
+        seeds = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int | np.integer):
+            seeds = range(int(seeds), int(seeds) + self.num_envs)
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} cars: give one, or one per car")
-        for car in np.flatnonzero(mask):
-            if seeds[car] is not None:
-                self._generators[car] = seeding.np_random(seeds[car])[0]
+        for car, each in enumerate(seeds):
+            if each is not None and mask[car]:
+                self._generators[car] = seeding.np_random(each)[0]
         self._restart(np.flatnonzero(mask), options)
         self._ended[mask] = False
         self._is_started = self._is_started or bool(mask.all())
@@ -191,10 +193,6 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             "final_info": self._infos(self._ended),
             "_final_info": self._ended.copy(),
         }
-
-
-def _is_single(seed: Any) -> bool:
-    return seed is None or isinstance(seed, int | np.integer)
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

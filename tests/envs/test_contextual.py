@@ -188,6 +188,21 @@ def test_racing_on_another_track_has_no_track_seed() -> None:
     assert play(environment, actions) == play(same, actions)
 
 
+def test_the_state_of_racing_has_its_context() -> None:
+    environment, other = (gymnasium.make("orl/ContextRacing-v0", context="sample").unwrapped for _ in range(2))
+    drawn = environment.reset(seed=3)[1]["context"].tolist()
+    saved = environment.get_state()  # type: ignore[attr-defined]
+    actions = [np.array([0.1, 0.6], np.float32)] * 20
+    first = [environment.step(action)[0].tolist() for action in actions]
+    after = environment.reset()[1]["context"].tolist()
+    other.reset(seed=4)
+    for again in (environment, other):
+        again.set_state(saved)  # type: ignore[attr-defined]
+        assert [again.step(action)[0].tolist() for action in actions] == first
+        assert again.step(actions[0])[4]["context"].tolist() == drawn
+        assert again.reset()[1]["context"].tolist() == after
+
+
 def test_a_copy_of_a_body_has_its_context() -> None:
     environment = gymnasium.make("orl/ContextHopper-v0", contexts=("mass",), context=[2.0])
     again = copy.deepcopy(environment.unwrapped)

@@ -193,6 +193,11 @@ def test_bad_input_of_the_vector_form() -> None:
         vector.reset(seed=[1, 2, 3])
     with pytest.raises(ValueError, match="a state of 3 copies; the environment has 2"):
         vector.set_state(make(num_envs=3).get_state())  # type: ignore[attr-defined]
+    pushed = gymnasium.make_vec("orl/ContextCartPoleDiscrete-v0", num_envs=2)
+    pushed.reset(seed=0)
+    for actions in ([1, 2], [0.4, 1.0]):  # such as those of the environment with any force
+        with pytest.raises(ValueError, match=r"actions must be 0 \(left\) or 1 \(right\), got \["):
+            pushed.step(np.array(actions))
     other = gymnasium.make_vec("orl/ContextPendulum-v0", num_envs=2, contexts=("length",))
     with pytest.raises(ValueError, match=r"a state with contexts \['mass'\]; the environment exposes \['length'\]"):
         other.set_state(vector.get_state())  # type: ignore[attr-defined]

@@ -103,6 +103,11 @@ def test_state_returns_exactly_across_resets(mode, driving_actions):
                 assert np.array_equal(one, other)
 
 
+def test_a_seed_may_be_a_number_of_numpy():
+    environment = RacingVectorEnv(2)
+    assert np.array_equal(environment.reset(seed=np.int64(3))[0], environment.reset(seed=3)[0])
+
+
 def test_returned_arrays_are_new_every_time():
     environment = gymnasium.make_vec("orl/Racing-v0", num_envs=2)
     seen = [environment.reset(seed=0)] + [environment.step(np.zeros((2, 2), np.float32)) for _ in range(2)]
