@@ -39,7 +39,7 @@ class Report:
             found.append(f"{1.0 - self.labelled:.1%} of the rewards are hidden (NaN)")
         if self.constant_features:
             listed = ", ".join(map(str, self.constant_features))
-            found.append(f"observation features that never change: {listed}")
+            found.append(f"observation features that never change, by number from 0: {listed}")
         if self.duplicates > 0.01:
             found.append(f"{self.duplicates:.1%} of the rows repeat an earlier row")
         if self.saturated > 0.5:

@@ -62,12 +62,14 @@ def make_copies(
     Args:
         environment_id: of an environment with contexts.
         num_envs: E, >= 1.
-        context: As of `Contextual`, for all copies; or (E, d), one row for each.
+        context: As of `Contextual`, for all copies; or (E, d), or E mappings, one for each.
         keywords: for the environment.
 
     Raises:
-        ValueError: contexts that are refused.
+        ValueError: no copies, or contexts that are refused.
     """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be >= 1, got {num_envs!r}")
     each: Any = context if is_rows(context) else [context] * num_envs
     if len(each) != num_envs:
         raise ValueError(f"contexts have {len(each)} rows for {num_envs} copies; give one row for each")

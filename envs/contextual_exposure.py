@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
-from orl.context import ContextSpace, Floats
+from orl.context import ContextSpace, Floats, are_mappings
 from orl.envs.reset_mask import checked_mask
 
 Contexts = Sequence[str] | Mapping[str, tuple[float, float]] | None
@@ -115,8 +115,8 @@ def check_names(names: Sequence[str], space: ContextSpace) -> None:
 
 
 def is_rows(context: Context) -> bool:
-    """Whether the constructor of a vector environment got (E, d), not one context for all copies."""
-    return not isinstance(context, str | Mapping) and np.ndim(context) == 2  # type: ignore[arg-type]
+    """Whether the constructor of a vector environment got (E, d) or E mappings, not one context for all copies."""
+    return are_mappings(context) or (not isinstance(context, str | Mapping) and np.ndim(context) == 2)  # type: ignore[arg-type]
 
 
 def reset_options(options: Mapping[str, Any] | None, num_copies: int) -> tuple[Any, NDArray[np.bool_]]:

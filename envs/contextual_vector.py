@@ -32,7 +32,7 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
     Args:
         num_envs: E, >= 1.
         max_episode_steps: Steps after which an episode is truncated; None never truncates.
-        context: As of `Contextual`; also (E, d), one row for each copy.
+        context: As of `Contextual`; also (E, d) or E mappings, one for each copy.
         contexts, context_mode, allow_extrapolation: As of `Contextual`.
 
     Raises:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -88,18 +89,20 @@ class ContextSpace:
             if missing:
                 raise ValueError(f"context {dict(context)} lacks {', '.join(missing)}; name every one of {self.names}")
             context = [context[name] for name in self.names]
-        values = np.array(context, np.float64)
+        values = self._numbers(context)
         if values.shape != (len(self.names),):
             raise ValueError(f"context has shape {values.shape}; give one number for each of {self.names}")
         return self.rows(values[None], allow_extrapolation=allow_extrapolation).reshape(-1)
 
-    def rows(self, contexts: ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
-        """Contexts (N, d), checked.
+    def rows(self, contexts: Sequence[Mapping[str, float]] | ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
+        """Contexts (N, d) from an array, or from mappings that name every variable; checked.
 
         Raises:
-            ValueError: another shape, not finite, or out of range.
+            ValueError: what `array` refuses.
         """
-        values = np.array(contexts, np.float64)
+        if are_mappings(contexts):
+            contexts = [self.array(each, allow_extrapolation=allow_extrapolation) for each in contexts]
+        values = self._numbers(contexts)
         if values.ndim != 2 or values.shape[1] != len(self.names):
             raise ValueError(f"contexts have shape {values.shape}; give rows of one number for each of {self.names}")
         columns = zip(self.variables, values.T, strict=True)
@@ -164,10 +167,21 @@ class ContextSpace:
         """Which of contexts (N, d) is nearest to one (d,), each variable in its scale; the first of equals."""
         return int(np.square(self.normalize(contexts) - self.normalize(context)).sum(axis=1).argmin())
 
+    def _numbers(self, contexts: Any) -> Floats:
+        try:
+            return np.array(contexts, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"context {contexts!r}: give one number for each of {self.names}") from None
+
     def _check_names(self, names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in self.names]
         if unknown:
             raise ValueError(f"unknown context {', '.join(map(repr, unknown))}; choose from {', '.join(self.names)}")
+
+
+def are_mappings(contexts: Any) -> TypeGuard[Sequence[Mapping[str, float]]]:
+    """Whether this is a list of contexts by name."""
+    return isinstance(contexts, Sequence) and any(isinstance(each, Mapping) for each in contexts)
 
 
 def read_context(text: str) -> dict[str, float]:

@@ -118,6 +118,7 @@ def test_a_command_line_that_makes_no_sense_is_refused(text: str, message: str) 
         ([1.0, np.inf, 1.0], "speed=inf is not finite"),
         ([1.0, 3.01, 1.0], "speed=3.01 is outside [-1, 3] m/s; environments with allow_extrapolation=True take it"),
         ([1.0, 1.0, 1.5], "track=1.5 must be a whole number"),
+        ({"mass": "heavy", "speed": 1.0, "track": 1}, "context ['heavy', 1.0, 1]: give one number for each of"),
     ],
 )
 def test_a_context_that_does_not_fit_is_refused(context: Any, message: str) -> None:
@@ -126,7 +127,11 @@ def test_a_context_that_does_not_fit_is_refused(context: Any, message: str) -> N
 
 
 def test_a_mapping_is_brought_into_order() -> None:
-    assert SPACE.array({"track": 2, "mass": 0.5, "speed": -1}).tolist() == [0.5, -1.0, 2.0]
+    context = {"track": 2, "mass": 0.5, "speed": -1}
+    assert SPACE.array(context).tolist() == [0.5, -1.0, 2.0]
+    assert SPACE.rows([context, context]).tolist() == [[0.5, -1.0, 2.0]] * 2
+    with pytest.raises(ValueError, match="lacks speed, track"):
+        SPACE.rows([context, {"mass": 0.5}])
 
 
 def test_rounding_to_single_precision_is_forgiven_and_undone() -> None:

@@ -164,6 +164,8 @@ def test_copies_must_have_contexts_and_the_same_ones() -> None:
         ContextSyncVectorEnv([partial(make, contexts=("mass",)), partial(make, contexts=("length",))])
     with pytest.raises(ValueError, match="2 rows for 3 copies; give one row for each"):
         gymnasium.make_vec("orl/ContextHopper-v0", 3, context=[[1.0] * 5] * 2)
+    with pytest.raises(ValueError, match="num_envs must be >= 1, got 0"):
+        gymnasium.make_vec("orl/ContextHopper-v0", 0)
 
 
 @pytest.mark.parametrize("environment_id", CONTEXT_IDS)
@@ -173,6 +175,8 @@ def test_one_context_for_all_copies_is_the_constructors(environment_id: str) -> 
         vector: Any = gymnasium.make_vec(environment_id, 2, contexts=space.names, context=context)
         assert np.array_equal(vector.reset(seed=0)[1]["context"], [space.default] * 2)
         assert vector.context_space == space
+    each: Any = gymnasium.make_vec(environment_id, 2, contexts=space.names, context=[context, context])
+    assert np.array_equal(each.reset(seed=0)[1]["context"], [space.default] * 2)
 
 
 def test_bad_input_of_the_vector_form() -> None:
