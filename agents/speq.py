@@ -40,9 +40,9 @@ class SPEQConfig(PhasesConfig, SACConfig):
     """Hyperparameters of SPEQ: those of the learner, as DroQ's at a ratio of 1, and of its phases."""
 
     # Learner (table 1 of section 4 and the released scripts)
-    layer_norm: bool = True
+    layer_norm: bool = True  # in the critics' hidden layers
     dropout_rate: float | None = None  # of the critics' hidden units; None: `families`
-    actor_q: Literal["min", "mean"] = "mean"
+    actor_q: Literal["min", "mean"] = "mean"  # over all critics, in the actor's loss
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import tyro
 from PIL import Image
@@ -113,7 +112,7 @@ def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: 
     """Write one episode, at most `steps` decisions, as an animated GIF.
 
     Raises:
-        ValueError: the environment renders no images, or needs what is not installed.
+        ValueError: the environment renders no images, or needs what is not there.
     """
     environment: Any = make(env, render_mode="rgb_array", **keywords)
     observation, _ = environment.reset(seed=seed)
@@ -122,8 +121,9 @@ def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: 
     while not ended and len(frames) < steps:
         try:
             image = environment.render()
-        except (gymnasium.error.DependencyNotInstalled, NotImplementedError) as error:
-            raise ValueError(f"--video: {env} cannot be filmed: {error}") from error
+        except Exception as error:  # graphics libraries raise what they like, MuJoCo a FatalError of its own
+            remedy = "; without a display, MUJOCO_GL=egl can help" if "OpenGL" in str(error) else ""
+            raise ValueError(f"--video: {env} cannot be filmed: {error}{remedy}") from error
         if image is None:
             raise ValueError(f"--video: {env} cannot be filmed: it renders no images")
         frames.append(Image.fromarray(np.asarray(image)).quantize(64))

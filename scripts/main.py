@@ -118,9 +118,11 @@ def _unbroken_lines(words: Sequence[str]) -> Iterator[None]:
 
 
 def _one_line(boxed: str) -> str:
-    """The sentences of tyro's framed message."""
+    """The sentences of tyro's framed message, without the list of agents that have an option like a mistyped one."""
     lines = (re.sub(r"[│─╭╮╰╯]|-{4,}|^[+|]|[+|]$", "", line.strip()).strip() for line in boxed.splitlines()[1:])
-    return "; ".join(re.sub(r"^Error parsing __tyro\S*: ", "", line) for line in lines if line)
+    said = dict.fromkeys(re.sub(r"^Error parsing __tyro\S*: ", "", line) for line in lines if line)
+    kept = [line for line in said if line != "[...]" and not re.fullmatch(r"in orl .*--help", line)]
+    return "; ".join(line.removesuffix(".") for line in kept).replace(":; ", ": ")
 
 
 def _help() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 
@@ -148,12 +149,19 @@ def test_a_context_is_filmed(here: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert Path("one.gif").exists()
 
 
-def test_what_filming_needs_is_named(here: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (gymnasium.error.DependencyNotInstalled("pygame is not installed"), "pygame is not installed"),
+        (mujoco.FatalError("no OpenGL library"), "no OpenGL library; without a display, MUJOCO_GL=egl can help"),
+    ],
+)
+def test_what_filming_needs_is_named(
+    here: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     def render(pendulum: Any) -> Any:
-        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+        raise error
 
     monkeypatch.setattr("orl.envs.contextual_pendulum.ContextPendulum.render", render)
     save_contextual(HyperZero)
-    assert f"--video: {ENV} cannot be filmed: pygame is not installed" in refused(
-        "evaluate", "agent", *FEW, "--video", "one.gif"
-    )
+    assert f"--video: {ENV} cannot be filmed: {said}" in refused("evaluate", "agent", *FEW, "--video", "one.gif")

@@ -159,6 +159,10 @@ def test_a_dataset_of_ours_that_is_not_there_names_the_command(refused: Any) -> 
 def test_unknown_verbs_and_help(orl: Any, refused: Any) -> None:
     assert "did you mean train?" in refused("trian")
     assert "choose one of demo" in refused("juggle")
+    assert "Missing from orl train iql: --dataset STR; " in refused("train", "iql")
+    misspelt = refused("train", "iql", "--dataset", "x", "--stepz", 5)
+    assert "Perhaps you meant: --steps INT; " in misspelt
+    assert "orl sac" not in misspelt
     assert "train" in orl().stdout
     assert "--expectile" in orl("train", "iql", "--help").stdout
 
