@@ -78,7 +78,7 @@ class Report:
 
 
 def _return_correlation(imputed: Dataset, truth: Dataset) -> float | None:
-    if len(truth.episode_slices) < 2:
+    if not truth.whole_episodes or len(truth.episode_slices) < 2:
         return None
     pair = imputed.episode_returns(), truth.episode_returns()
-    return float(np.corrcoef(*pair)[0, 1]) if min(np.ptp(returns) for returns in pair) > 0 else None
+    return float(np.corrcoef(*pair)[0, 1]) if all(np.ptp(returns) > 0 for returns in pair) else None
