@@ -136,6 +136,7 @@ def test_broken_files_are_refused_in_one_line(
     [
         (["--labels", 1.5], "(0, 1]"),
         (["--labels", 0], "(0, 1]"),
+        (["--labels", 0.5, "--label-seed", -5], "--label-seed -5: give 0 or more"),
         (["--rewards", "imputed"], "--labels"),
         (["--steps", 0], "--steps 0"),
         (["--bath-size", 3], "--bath-size"),
