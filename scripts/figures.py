@@ -88,7 +88,9 @@ def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> Non
 
 
 def imputed_against_true(imputed: NDArray[Any], true: NDArray[Any], title: str, path: Path) -> None:
-    """Density of imputed against true rewards of the hidden transitions, (N,) each."""
+    """Density of imputed against true rewards of the hidden transitions, (N,) each; nothing is drawn of none."""
+    if len(true) == 0:
+        return
     figure, axes = plt.subplots(figsize=(5.2, 4.4))
     low, high = np.quantile(np.concatenate([imputed, true]), [0.0005, 0.9995])
     margin = 0.05 * (high - low) + 1e-6
