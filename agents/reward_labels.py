@@ -39,7 +39,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Report:
-    """How well a reward model fits labels that it did not see; None where a number is undefined."""
+    """How well a reward model fits labels that it did not see; None where a number is undefined.
+
+    Held-out labels are drawn one by one: where whole episodes are labelled, neighbours of each are trained on, and the
+    hidden rewards, of other episodes, are fitted worse than the report says.
+    """
 
     labels: int  # known rewards in the data
     r2: float | None  # share of the held-out labels' variance that is explained
