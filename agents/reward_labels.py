@@ -39,7 +39,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Report:
-    """How well a reward model fits labels that it did not see; None where a number is undefined."""
+    """How well a reward model fits labels that it did not see; None where a number is undefined.
+
+    Held-out labels are drawn one by one: where whole episodes are labelled, neighbours of each are trained on, and the
+    hidden rewards, of other episodes, are fitted worse than the report says.
+    """
 
     labels: int  # known rewards in the data
     r2: float | None  # share of the held-out labels' variance that is explained
@@ -78,7 +82,7 @@ class Report:
 
 
 def _return_correlation(imputed: Dataset, truth: Dataset) -> float | None:
-    if len(truth.episode_slices) < 2:
+    if not truth.whole_episodes or len(truth.episode_slices) < 2:
         return None
     pair = imputed.episode_returns(), truth.episode_returns()
-    return float(np.corrcoef(*pair)[0, 1]) if min(np.ptp(returns) for returns in pair) > 0 else None
+    return float(np.corrcoef(*pair)[0, 1]) if all(np.ptp(returns) > 0 for returns in pair) else None

@@ -47,6 +47,7 @@ def write(
     author: str = AUTHOR,
     code_permalink: str | None = None,
     packages: Sequence[str] = (),
+    made_with: Sequence[str] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write episodes as a Minari data set, which appears only once it is whole.
@@ -64,6 +65,7 @@ def write(
         author: who made it.
         code_permalink: address of the code that made it.
         packages: more of those whose versions the data depend on.
+        made_with: these versions, as pip writes them, of data that were not made here and now; none if not known.
         overwrite: replace a set of this id.
 
     Raises:
@@ -98,7 +100,7 @@ def write(
             ref_min_score=ref_min_score,
             ref_max_score=ref_max_score,
             description=description,
-            requirements=requirements(environment_id, packages),
+            requirements=requirements(environment_id, packages) if made_with is None else list(made_with),
             jpeg_encoding=False,
         )
         mean_return = float(np.mean(finished))

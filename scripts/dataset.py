@@ -245,6 +245,7 @@ class Convert:
             ref_min_score=facts.get("ref_min_score"),
             ref_max_score=facts.get("ref_max_score"),
             author=", ".join(sorted(facts.get("author", {"not stated"}))),
+            made_with=facts.get("requirements", ()),
             overwrite=self.overwrite,
         )
 

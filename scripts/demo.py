@@ -85,6 +85,9 @@ class Demo:
         """Do it all, or what is missing."""
         check_least(self, 1, "seeds", "updates", "second_updates", "episodes", "workers")
         check_labels(self.labels)
+        if Path(self.dataset).name == Path(self.second_dataset).name:  # of which each has a folder
+            pair = f"--dataset {self.dataset}, --second-dataset {self.second_dataset}"
+            raise ValueError(f"{pair}: give two whose names differ after the last /")
         settings = dataclasses.asdict(self)
         del settings["out"]
         folder = RunFolder.open(self.out, settings)
@@ -155,7 +158,7 @@ class Comparison:
 
     def __init__(self, demo: Demo, dataset: str) -> None:
         self.demo, self.dataset = demo, dataset
-        self.path = demo.out / dataset.split("/")[-1]
+        self.path = demo.out / Path(dataset).name
         self.truth = datasets.load(dataset, ENVIRONMENT)
         self.seeds = list(range(demo.seeds))
         self.sparse = [self.truth.with_labels(demo.labels, seed=seed) for seed in self.seeds]

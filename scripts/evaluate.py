@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,8 @@ class Evaluate:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
         task = in_context(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
         self._check_spaces(task, env)
-        settings = {"run": self.run_folder.name, "env": env, "episodes": self.episodes, "seed": self.seed}
+        run = os.path.relpath(self.run_folder, self.out or ".")  # its name alone may be another run's, as seed-0 is
+        settings = {"run": run, "env": env, "episodes": self.episodes, "seed": self.seed}
         settings |= {"sample": self.sample, "context": self.context}
         folder = RunFolder.open(self.out, settings) if self.out is not None else None
         if self.video is not None:

@@ -69,13 +69,13 @@ def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> Non
         gap = 1.4 if row["dataset"] != before["dataset"] else 0.6 if row["agent"] != before["agent"] else 0.0
         positions.append(positions[-1] + 1.0 + gap if positions else 0.0)
     scores = np.array([row["normalized_score"] for row in rows])
-    intervals = np.array([row["interval"] or [score, score] for row, score in zip(rows, scores, strict=True)])
+    intervals = np.array([row["interval"] or [np.nan, np.nan] for row in rows])  # one seed has none, and no whiskers
     spread = np.abs(intervals.T - scores)
     axes.barh(positions, scores, color=[COLOURS[row["rewards"]] for row in rows], height=0.8)
     axes.errorbar(scores, positions, xerr=spread, fmt="none", ecolor="black", elinewidth=1, capsize=2)
     labels = [f"{row['agent']}  {row['rewards'] if row['rewards'] != 'none' else ''}".strip() for row in rows]
     axes.set_yticks(positions, labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(positions[-1] + 0.9, -1.4)  # the first row on top, a dataset's name above it
     for name in dict.fromkeys(row["dataset"] for row in rows):
         first = next(p for p, row in zip(positions, rows, strict=True) if row["dataset"] == name)
         style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": 8, "style": "italic"}
@@ -88,7 +88,9 @@ def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> Non
 
 
 def imputed_against_true(imputed: NDArray[Any], true: NDArray[Any], title: str, path: Path) -> None:
-    """Density of imputed against true rewards of the hidden transitions, (N,) each."""
+    """Density of imputed against true rewards of the hidden transitions, (N,) each; nothing is drawn of none."""
+    if len(true) == 0:
+        return
     figure, axes = plt.subplots(figsize=(5.2, 4.4))
     low, high = np.quantile(np.concatenate([imputed, true]), [0.0005, 0.9995])
     margin = 0.05 * (high - low) + 1e-6

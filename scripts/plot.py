@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -38,7 +39,7 @@ class Plot:
             histories[name] = checkpoint.read_json(run / "history.json")
             environments[name] = checkpoint.read_json(run / "config.json")["env"]
             if (run / "results.json").exists():
-                rows += checkpoint.read_json(run / "results.json")["rows"]
+                rows += [row | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
         if len(set(environments.values())) > 1:
             raise ValueError(f"runs of different environments cannot share axes: {environments}")
         env = next(iter(environments.values()))
@@ -48,12 +49,18 @@ class Plot:
         else:
             figures.learning_curves(histories, env, self.out / "learning_curves.png")
             written = ["learning_curves.png"]
+        if len({_cell(row) for row in rows}) < len(rows):  # some differ in other settings: their folders' names do
+            rows = [row | {"agent": f"{row['agent']} ({row['run']})"} for row in rows]
         if rows and all(row.get("normalized_score") is not None for row in rows):
             figures.score_bars(rows, env, self.out / "scores.png")
             written.append("scores.png")
         if rows:
             tables.show(rows)
         print(f"wrote {', '.join(str(self.out / name) for name in written)}")
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["dataset"], row["agent"], row["rewards"]
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -92,7 +92,7 @@ class Train(Training, Generic[C]):
 
     def results(self) -> dict[str, Any]:
         """Check everything, then train and evaluate; what `results.json` holds."""
-        self.check("first_seed")
+        self.check("first_seed", "label_seed")
         check_labels(self.labels)  # before a folder remembers it
         register_environments()
         data = datasets.load(self.dataset, self.env, clip_actions=self.clip_actions)

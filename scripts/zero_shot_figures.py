@@ -148,7 +148,7 @@ def weight_figure(trial: Trial, path: Path) -> None:
     is_trained = np.isin(np.arange(len(contexts)), split.train)
     for i, axes in enumerate(panels[0]):
         values = space.normalize(contexts)[:, i]
-        for chosen, marker, name in ((is_trained, "o", "trained on"), (~is_trained, "^", "never seen")):
+        for chosen, marker, name in ((is_trained, "o", "trained on"), (~is_trained, "^", "not trained on")):
             dots = axes.scatter(*points[chosen].T, c=values[chosen], vmin=-1, vmax=1, marker=marker, s=36, label=name)
         bar = figure.colorbar(dots, ax=axes, ticks=[-1, 0, 1])
         ends = space.denormalize(np.repeat([[-1.0], [0.0], [1.0]], len(space.names), axis=1))[:, i]

@@ -53,6 +53,13 @@ def test_it_explains_a_smooth_reward_that_it_has_not_seen(make_data: MakeData) -
     assert report.return_correlation > 0.9
 
 
+def test_returns_that_are_undefined_have_no_correlation(truth: Dataset, sparse: Dataset) -> None:
+    rows = np.arange(0, len(truth), 2)
+    scattered = RewardModel(sparse.pick(rows), **SMALL).fit().report(truth.pick(rows))[0]
+    assert (scattered.labels, scattered.return_correlation) == (sparse.is_labelled[rows].sum(), None)
+    assert RewardModel(sparse, **SMALL).fit().report(truth.with_labels(0.5))[0].return_correlation is None
+
+
 def test_true_labels_are_kept_bit_for_bit_and_nothing_else_changes(sparse: Dataset) -> None:
     imputed = RewardModel(sparse, **SMALL).fit().impute(sparse)
     known = sparse.is_labelled

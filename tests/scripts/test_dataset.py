@@ -141,6 +141,16 @@ def test_convert_goes_round(tmp_path: Path) -> None:
     orl("convert", RANDOM, packed, "--overwrite")
 
 
+def test_convert_does_not_say_that_data_were_made_with_what_is_installed(tmp_path: Path) -> None:
+    make_random()
+    orl("convert", RANDOM, str(tmp_path / "old.hdf5"))
+    orl("convert", str(tmp_path / "old.hdf5"), "mine/pendulum/old-v0", "--env", "Pendulum-v1")
+    assert not minari.load_dataset("mine/pendulum/old-v0").storage.metadata["requirements"]
+    minari.load_dataset(RANDOM).storage.update_metadata({"requirements": ["gymnasium==1.0.0"]})
+    orl("convert", RANDOM, "mine/pendulum/copy-v0")
+    assert minari.load_dataset("mine/pendulum/copy-v0").storage.metadata["requirements"] == ["gymnasium==1.0.0"]
+
+
 def test_recipes_have_the_sizes_and_ratios_of_the_original() -> None:
     sizes = {identifier.split("/")[-1]: recipe.transitions for identifier, recipe in RECIPES.items()}
     assert sizes == {

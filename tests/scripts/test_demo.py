@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
+
+from orl.scripts.figures import imputed_against_true
 
 TINY = ("--seeds", 2, "--updates", 20, "--second-updates", 10, "--episodes", 1, "--reward-model.max-updates", 20)
 SMALL_SETS = ("--dataset", "orl/racing/mix-small-v0", "--second-dataset", "orl/racing/basic-small-v0", "--labels", 0.1)
@@ -38,6 +41,17 @@ def test_demo(orl: Any, tmp_path: Path) -> None:
     assert "wrote" in video.stdout
     with Image.open(tmp_path / "drive.gif") as film:
         assert film.n_frames == 12
+
+
+def test_without_hidden_rewards_there_is_no_figure_of_them(tmp_path: Path) -> None:
+    imputed_against_true(np.zeros(0), np.zeros(0), "all known", tmp_path / "imputed.png")
+    assert not (tmp_path / "imputed.png").exists()
+
+
+def test_two_datasets_have_folders_of_their_own(refused: Any, tmp_path: Path) -> None:
+    words = ("demo", "--dataset", "mine/racing/expert-v0", "--out", tmp_path / "demo")
+    assert "--second-dataset orl/racing/expert-v0" in refused(*words)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_wrong_numbers_are_refused(refused: Any) -> None:

@@ -61,6 +61,15 @@ def test_a_policy_is_written_for_the_context(kind: Any, here: Run) -> None:
     assert rows("there")[0]["return"] != rows("default")[0]["return"]
 
 
+def test_results_are_not_replaced_by_those_of_another_run_of_the_same_name(here: Run, refused: Refused) -> None:
+    agent = save_contextual(HyperZero)
+    for folder in ("one", "other"):
+        agent.learner(0).save(Path(folder) / "seed-0")
+    for _ in range(2):
+        here("evaluate", "one/seed-0", *FEW, "--out", "there")
+    assert "run = '../one/seed-0', not '../other/seed-0'" in refused("evaluate", "other/seed-0", *FEW, "--out", "there")
+
+
 def test_outside_the_range_only_when_asked(here: Run, refused: Refused) -> None:
     save_contextual(HyperZero)
     assert "mass=3 is outside [0.5, 2] kg" in refused("evaluate", "agent", *FEW, "--context", "mass=3,length=1")

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from orl import datasets
-from orl.scripts.plot import _names
+from orl.scripts.plot import Plot, _names
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2)
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -136,6 +136,7 @@ def test_broken_files_are_refused_in_one_line(
     [
         (["--labels", 1.5], "(0, 1]"),
         (["--labels", 0], "(0, 1]"),
+        (["--labels", 0.5, "--label-seed", -5], "--label-seed -5: give 0 or more"),
         (["--rewards", "imputed"], "--labels"),
         (["--steps", 0], "--steps 0"),
         (["--bath-size", 3], "--bath-size"),
@@ -229,3 +230,21 @@ def test_runs_with_the_same_name_are_told_apart() -> None:
     assert _names([Path("a/run"), Path("b/run")]) == ["a/run", "b/run"]
     assert _names([Path("a/run"), Path("a/other")]) == ["run", "other"]
     assert _names([Path()]) == [Path.cwd().name]
+
+
+def test_runs_of_one_kind_are_told_apart_by_their_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"dataset": "hop.npz", "env": "Hopper-v5", "agent": "iql", "rewards": "imputed", "normalized_score": 3.0}
+    for name, seeds, interval in (("few", [0], None), ("many", [0, 1], [2.0, 4.0])):
+        (tmp_path / name).mkdir()
+        history = [{"updates": 20, "returns": [[100.0]] * len(seeds)}]
+        rows = [row | {"seeds": seeds, "interval": interval, "return": 100.0}]
+        for file, content in (("history", history), ("config", {"env": "Hopper-v5"}), ("results", {"rows": rows})):
+            (tmp_path / name / f"{file}.json").write_text(json.dumps(content))
+    runs = tmp_path / "few", tmp_path / "many"
+    Plot(runs, out=tmp_path).run()
+    shown = capsys.readouterr().out
+    assert "iql (few)" in shown
+    assert "iql (many)" in shown
+    assert (tmp_path / "scores.png").exists()
+    Plot(runs[1:], out=tmp_path).run()
+    assert "(many)" not in capsys.readouterr().out
