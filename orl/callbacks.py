@@ -46,6 +46,10 @@ class Model:
     def get_vec_normalize_env(self) -> None:
         """There is none: observations are normalised within the agent."""
 
+    def dump_logs(self) -> None:
+        """Write what was recorded to the logger, to the outputs that a callback gave it."""
+        self.logger.dump(self.num_timesteps)
+
     def save(self, path: str | Path) -> None:
         """Write a checkpoint folder, named without the .zip that Stable-Baselines3's callbacks add."""
         self.agent.save(str(path).removesuffix(".zip"))

@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import (
     CheckpointCallback,
     EvalCallback,
     EveryNTimesteps,
+    LogEveryNTimesteps,
     ProgressBarCallback,
     StopTrainingOnMaxEpisodes,
     StopTrainingOnRewardThreshold,
@@ -116,7 +117,7 @@ def test_a_progress_bar_and_events(stroll: str) -> None:
     bar = ProgressBarCallback()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm calls its own bar experimental
-        SAC(stroll, **SMALL).learn(12, callback=[bar, EveryNTimesteps(5, recorder)])
+        SAC(stroll, **SMALL).learn(12, callback=[bar, EveryNTimesteps(5, recorder), LogEveryNTimesteps(5)])
     assert bar.pbar.n == 12
     assert len(recorder.seen) == 2
 
