@@ -51,8 +51,9 @@ class Collector:
 
     def __init__(self, environment: Environment, seeds: Sequence[int], spaces: Spaces) -> None:
         self.vector = vector_environment(environment, len(seeds))
-        if isinstance(self.vector, SyncVectorEnv):
-            self.vector.envs = [_Own.of(each) for each in self.vector.envs]
+        inner = self.vector.unwrapped
+        if isinstance(inner, SyncVectorEnv):
+            inner.envs = [_Own.of(each) for each in inner.envs]
         self.spaces = spaces
         theirs = Spaces.of(self.vector)
         self.spaces.check(theirs, str(theirs.environment_id))
