@@ -11,7 +11,6 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 
-from orl.collector import RECENT
 from orl.loop import Moment
 
 if TYPE_CHECKING:
@@ -46,6 +45,10 @@ class Model:
 
     def get_vec_normalize_env(self) -> None:
         """There is none: observations are normalised within the agent."""
+
+    def dump_logs(self) -> None:
+        """Write what was recorded to the logger, to the outputs that a callback gave it."""
+        self.logger.dump(self.num_timesteps)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint folder, named without the .zip that Stable-Baselines3's callbacks add."""
@@ -99,7 +102,7 @@ def _of_the_step(agent: Agent) -> dict[str, Any]:
     assert collector.latest is not None
     infos: list[dict[str, Any]] = [{} for _ in range(collector.copies)]
     ended = collector.lengths[0] == 0
-    for place, copy in enumerate(np.flatnonzero(ended), start=collector.episodes[0] - ended.sum()):
-        finished = collector.recent_returns[0, place % RECENT], collector.recent_lengths[0, place % RECENT]
-        infos[copy]["episode"] = {"r": float(finished[0]), "l": int(finished[1])}
+    returns, lengths = collector.reached
+    for copy in np.flatnonzero(ended):
+        infos[copy]["episode"] = {"r": float(returns[0, copy]), "l": int(lengths[0, copy])}
     return {"rewards": collector.latest.rewards[0], "dones": ended, "infos": infos}

@@ -53,6 +53,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: as for any other file, where the disk is full or cannot be written.
+    """
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata) if metadata else None)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 
@@ -82,8 +94,8 @@ def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Map
     temporary = folder / f".checkpoint-{number}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    save_file(
-        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary / "state.safetensors"
+    write_tensors(
+        temporary / "state.safetensors", {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     )
     described = {"format": FORMAT, "versions": versions(), **manifest}
     (temporary / "manifest.json").write_text(json.dumps(described, indent=1, allow_nan=False))

@@ -51,8 +51,9 @@ class Collector:
 
     def __init__(self, environment: Environment, seeds: Sequence[int], spaces: Spaces) -> None:
         self.vector = vector_environment(environment, len(seeds))
-        if isinstance(self.vector, SyncVectorEnv):
-            self.vector.envs = [_Own.of(each) for each in self.vector.envs]
+        inner = self.vector.unwrapped
+        if isinstance(inner, SyncVectorEnv):
+            inner.envs = [_Own.of(each) for each in inner.envs]
         self.spaces = spaces
         theirs = Spaces.of(self.vector)
         self.spaces.check(theirs, str(theirs.environment_id))
@@ -61,6 +62,7 @@ class Collector:
         observations, _ = self.vector.reset(seed=np.concatenate(streams).tolist())
         self.observations = self._split(observations)
         self.returns, self.lengths = np.zeros(self.shape), np.zeros(self.shape, np.int64)  # of the running episodes
+        self.reached = self.returns, self.lengths  # by the latest step, also where it ended an episode
         self.recent_returns = np.full((len(seeds), RECENT), np.nan)
         self.recent_lengths = np.full((len(seeds), RECENT), np.nan)
         self.episodes = np.zeros(len(seeds), np.int64)  # that have ended
@@ -99,14 +101,13 @@ class Collector:
         return values.reshape(*self.shape, -1).copy()
 
     def _account(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> None:
-        self.returns += rewards
-        self.lengths += 1
+        returns, lengths = self.reached = self.returns + rewards, self.lengths + 1
         for learner, copy in np.argwhere(ended):
             place = self.episodes[learner] % RECENT
-            self.recent_returns[learner, place] = self.returns[learner, copy]
-            self.recent_lengths[learner, place] = self.lengths[learner, copy]
+            self.recent_returns[learner, place] = returns[learner, copy]
+            self.recent_lengths[learner, place] = lengths[learner, copy]
             self.episodes[learner] += 1
-        self.returns[ended], self.lengths[ended] = 0.0, 0
+        self.returns, self.lengths = np.where(ended, 0.0, returns), np.where(ended, 0, lengths)
 
     def metrics(self) -> dict[str, Tensor]:
         """Mean return and length of the recent episodes, (P,), once every learner has finished one."""

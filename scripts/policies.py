@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from orl import seeding
+from orl import checkpoint, seeding
 from orl.actor import SquashedGaussianActor
 from orl.agents import SAC, SPEQ, FlashSAC
 from orl.spaces import Spaces
@@ -31,7 +30,7 @@ def write_policy(agent: SAC | SPEQ | FlashSAC, learner: int, path: Path, **facts
     path.parent.mkdir(parents=True, exist_ok=True)
     actor = {name: tensor[learner].detach().cpu().clone() for name, tensor in agent.soft.actor.state_dict().items()}
     about = {"spaces": agent.spaces.to_json(), "agent": type(agent).__name__, "seed": agent.seeds[learner], **facts}
-    save_file(actor, path, metadata={"orl": json.dumps(about)})
+    checkpoint.write_tensors(path, actor, {"orl": json.dumps(about)})
 
 
 class SavedPolicy:

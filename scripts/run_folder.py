@@ -36,16 +36,17 @@ class RunFolder:
         """
         config = json.loads(json.dumps(config))
         known = path / "config.json"
+        others = [each for each in path.glob("*") if not each.name.lstrip(".").startswith(known.name)]
         if known.exists():
             before = checkpoint.read_json(known)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
-            if differing and any(each != known for each in path.iterdir()):  # alone it is a run that never began
+            if differing and others:  # else it is a run that never began
                 key, was, now = _difference(differing[0], before, config)
                 raise ValueError(
                     f"{path}: holds a run with {key} = {was!r}, not {now!r}; "
                     "give the same command to resume it, or another --out"
                 )
-        elif path.exists() and any(path.iterdir()):
+        elif others:
             raise ValueError(f"{path}: holds files of something else; give a new folder as --out")
         path.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(known, config)

@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import (
     CheckpointCallback,
     EvalCallback,
     EveryNTimesteps,
+    LogEveryNTimesteps,
     ProgressBarCallback,
     StopTrainingOnMaxEpisodes,
     StopTrainingOnRewardThreshold,
@@ -116,7 +117,7 @@ def test_a_progress_bar_and_events(stroll: str) -> None:
     bar = ProgressBarCallback()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tqdm calls its own bar experimental
-        SAC(stroll, **SMALL).learn(12, callback=[bar, EveryNTimesteps(5, recorder)])
+        SAC(stroll, **SMALL).learn(12, callback=[bar, EveryNTimesteps(5, recorder), LogEveryNTimesteps(5)])
     assert bar.pbar.n == 12
     assert len(recorder.seen) == 2
 
@@ -159,9 +160,9 @@ def test_a_number_of_episodes_ends_training(stroll: str) -> None:
 class Sums(BaseCallback):
     """Adds up rewards, and compares with what the infos say of finished episodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: int) -> None:
         super().__init__()
-        self.running, self.lengths = np.zeros(3), np.zeros(3, int)
+        self.running, self.lengths = np.zeros(copies), np.zeros(copies, int)
         self.finished = 0
 
     def _on_step(self) -> bool:
@@ -178,7 +179,14 @@ class Sums(BaseCallback):
 
 def test_rewards_and_finished_episodes_are_told(stroll: str) -> None:
     environment = gymnasium.make_vec(stroll, 3, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
-    sums = Sums()
+    sums = Sums(3)
     agent = SAC(environment, **SMALL).learn(600, callback=sums)
     assert agent.collector is not None
     assert sums.finished == agent.collector.episodes[0] > RECENT
+
+
+def test_every_episode_is_told_where_more_end_at_once_than_the_mean_is_taken_over(stroll: str) -> None:
+    copies, options = RECENT + 20, {"vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}, "length": 4}
+    sums = Sums(copies)
+    SAC(gymnasium.make_vec(stroll, copies, "sync", **options), utd_ratio=0.01, **SMALL).learn(9 * copies, callback=sums)
+    assert sums.finished == 2 * copies

@@ -30,6 +30,12 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert {"orl", "torch", "numpy", "gymnasium"} <= set(manifest["versions"])
 
 
+def test_what_cannot_be_written_is_an_error_of_the_system_that_names_the_file(tmp_path: Path) -> None:
+    """safetensors has an exception of its own for that."""
+    with pytest.raises(OSError, match=r"nowhere/state\.safetensors: .*No such file"):
+        checkpoint.write_tensors(tmp_path / "nowhere" / "state.safetensors", {"x": torch.zeros(1)})
+
+
 def test_the_newest_are_kept_by_number_and_nothing_else_is_left(tmp_path: Path) -> None:
     for number in (5, 9, 10, 100):
         save(tmp_path, number)
@@ -67,7 +73,7 @@ def test_an_interrupted_write_leaves_the_older_checkpoint_and_is_cleared_away(
 ) -> None:
     save(tmp_path, 1)
 
-    def interrupted(tensors: object, path: Path) -> None:
+    def interrupted(tensors: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 

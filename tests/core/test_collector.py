@@ -296,10 +296,12 @@ class Reuses(gymnasium.Env[Any, Any]):
         return self.array, 0.0, False, bool(self.array[0] == 3), {}
 
 
-@pytest.mark.parametrize("kind", ["alone", "vector"])
+@pytest.mark.parametrize("kind", ["alone", "vector", "wrapped vector"])
 def test_last_observations_are_right_where_an_array_is_used_again(kind: str) -> None:
     one = Reuses()
     environment: Any = one if kind == "alone" else SyncVectorEnv([Reuses], autoreset_mode=SAME_STEP)
+    if kind == "wrapped vector":
+        environment = RecordEpisodeStatistics(environment)
     for _ in range(2):  # the same environment may be given twice
         collector = Collector(environment, [0], Spaces.of(one))
         steps = [collector.step(np.zeros((1, 1, 1), np.float32)) for _ in range(6)]

@@ -353,6 +353,20 @@ def test_a_folder_of_something_else_is_refused(refused: Any, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
 
 
+def test_a_run_killed_while_it_writes_its_first_file_begins_anew(
+    train: Run, stroll: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sac", "--env", stroll, "--steps", 12, *SMALL, "--out", tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit, match="killed"):
+            train(*words)
+    (left,) = (tmp_path / "run").iterdir()
+    assert left.name.startswith(".config.json.")
+    train(*words)
+    assert results(tmp_path / "run")["rows"]
+
+
 def test_names_of_learners_follow_the_first_seed() -> None:
     assert learner_names([7, 8]) == ["seed-7", "seed-8"]
 
