@@ -76,7 +76,7 @@ def _write(data: Dataset, dataset_id: str) -> None:
     try:
         save_file(arrays, temporary, metadata=about)
         os.replace(temporary, path)
-    except OSError:
+    except (OSError, SafetensorError):
         return  # a store that cannot be written to is read without a cache
     finally:
         temporary.unlink(missing_ok=True)

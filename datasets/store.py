@@ -21,7 +21,7 @@ from minari.namespace import create_namespace, list_local_namespaces
 def minari_root() -> Path:
     """Folder of the local store; not created."""
     root = os.environ.get("MINARI_DATASETS_PATH")
-    return Path(root) if root is not None else Path.home() / ".minari" / "datasets"
+    return Path(root).absolute() if root is not None else Path.home() / ".minari" / "datasets"
 
 
 def exists(dataset_id: str) -> bool:

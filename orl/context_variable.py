@@ -60,7 +60,7 @@ class ContextVariable:
         if outside.any() and not allow_extrapolation:
             raise ValueError(
                 f"context {self.name}={values[outside][0]:g} is outside [{self.low:g}, {self.high:g}] {self.unit}; "
-                "environments with allow_extrapolation=True take it"
+                "it is taken with allow_extrapolation"
             )
         return np.where(outside, values, inside)
 

@@ -60,7 +60,8 @@ class Evaluate:
         if self.video is not None and self.video.suffix != ".gif":
             raise ValueError(f"--video {self.video}: give a file that ends in .gif")
         agent = load_agent(self.run_folder, self.device)
-        env = self.env or self._trained_in() or agent.spaces.environment_id
+        config = self._config()
+        env = self.env or config.get("env") or agent.spaces.environment_id
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
         task = in_context(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
@@ -73,17 +74,18 @@ class Evaluate:
             film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
             print(f"wrote {self.video}")
         play = functools.partial(evaluate, task.agent, env, episodes=self.episodes, seed=self.seed)
-        rows = _rows(task, env, play(deterministic=not self.sample, **task.copies(self.episodes)))
+        name = config.get("agent", type(agent).__name__.lower())
+        rows = _rows(task, env, name, play(deterministic=not self.sample, **task.copies(self.episodes)))
         if folder is not None:
             folder.finish(rows)
         if task.remark:
             print(task.remark)
         tables.show(rows)
 
-    def _trained_in(self) -> str | None:
-        """What the run was given as --env, perhaps with the module that registers it; its agent knows the id alone."""
-        file = self.run_folder / "config.json"
-        return checkpoint.read_json(file).get("env") if file.exists() else None
+    def _config(self) -> dict[str, Any]:
+        """Of the run, also for one of its seeds: it names the preset, and the module that registers an environment."""
+        files = [folder / "config.json" for folder in (self.run_folder, self.run_folder.parent)]
+        return next((checkpoint.read_json(file) for file in files if file.exists()), {})
 
     def _check_spaces(self, task: InContext, env: str) -> None:
         environment = make(env, **task.one())
@@ -93,7 +95,7 @@ class Evaluate:
             environment.close()
 
 
-def _rows(task: InContext, env: str, played: Evaluation) -> list[dict[str, Any]]:
+def _rows(task: InContext, env: str, name: str, played: Evaluation) -> list[dict[str, Any]]:
     """One of all learners; one of each where their contexts differ."""
     agent, groups = task.agent, [list(range(task.agent.population))]
     if task.contexts is not None and (task.contexts != task.contexts[0]).any():
@@ -105,7 +107,7 @@ def _rows(task: InContext, env: str, played: Evaluation) -> list[dict[str, Any]]
             more["laps"] = float(played.infos["lap"][learners].mean())
         if task.texts:
             more["context"] = task.texts[learners[0]]
-        labels: dict[str, Any] = {"dataset": None, "env": env, "agent": type(agent).__name__.lower(), "rewards": ""}
+        labels: dict[str, Any] = {"dataset": None, "env": env, "agent": name, "rewards": ""}
         rows.append(score_row(played.returns[learners], [agent.seeds[k] for k in learners], **labels, **more))
     return rows
 

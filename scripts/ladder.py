@@ -20,7 +20,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from orl import checkpoint, datasets
 from orl.datasets import minari_io
@@ -126,7 +125,7 @@ class Build:
         file = folder / f"{name}.safetensors"
         with safe_open(str(path), "pt") as whole:
             metadata, tensors = whole.metadata(), {key: whole.get_tensor(key).half() for key in whole.keys()}  # noqa: SIM118
-        save_file(tensors, file, metadata=metadata)
+        checkpoint.write_tensors(file, tensors, metadata)
         file.chmod(0o644)
         facts = json.loads(metadata["orl"])
         return {

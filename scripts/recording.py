@@ -134,9 +134,11 @@ def environment_named(name: str) -> str:
 
 
 def default_id(environment_id: str, source: str) -> str:
-    """`local/halfcheetah/sac-v0` for `sac.zip` in HalfCheetah-v5."""
+    """`local/halfcheetah/sac-v0` for `sac.zip` in HalfCheetah-v5; a `seed-K` has its run's name before it."""
     body = re.sub(r"-v\d+$", "", environment_id).rpartition("/")[2].lower()
-    policy = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).stem).strip("-") or "policy"
+    named = Path(source).resolve()
+    stem = f"{named.parent.name}-{named.name}" if re.fullmatch(r"seed-\d+", named.name) else named.stem
+    policy = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "policy"
     return f"local/{body}/{policy}-v0"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -46,11 +47,13 @@ def matrix_figure(
     drawn = axes.imshow(matrix, origin="lower", interpolation="nearest", aspect="equal")
     axes.plot(sources, sources, "*", color="white", markeredgecolor="black", markersize=11, linestyle="none")
     for number, source in enumerate(sources[:NUMBERED].tolist(), start=1):
-        axes.annotate(str(number), (source, source), xytext=(6, 5), textcoords="offset points", fontsize=7)
+        place = ((-13, 5), (7, -11))[int((sources < source).sum()) % 2]  # neighbours have theirs on both sides
+        text = axes.annotate(str(number), (source, source), xytext=place, textcoords="offset points", fontsize=8)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     figure.colorbar(drawn, label="return")
     _label(axes, "x", space, contexts, "target")
     _label(axes, "y", space, contexts, "source")
-    axes.set_title(f"{title}: stars are chosen sources", fontsize=9)
+    axes.set_title(f"{title}: stars are chosen sources", fontsize=9, pad=12)
     save(figure, path)
 
 

@@ -353,7 +353,7 @@ def test_data_that_lack_something_are_refused(make_tasks: MakeData) -> None:
         ({"mass": 1.0, "speed": 1.0, "grip": 1.0}, "unknown context 'grip'"),
         (
             {"mass": 2.5, "speed": 1.0},
-            r"mass=2.5 is outside \[0.5, 2\] kg; environments with allow_extrapolation=True take it",
+            r"mass=2.5 is outside \[0.5, 2\] kg; it is taken with allow_extrapolation",
         ),
         ([1.0, float("nan")], "speed=nan is not finite"),
         ([1.0], r"shape \(1,\)"),

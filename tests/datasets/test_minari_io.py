@@ -125,6 +125,12 @@ def test_the_cache_is_used_and_follows_the_data(episodes: list[Episode], monkeyp
     assert cache_path("orl/dice/random-v0").stat().st_size > 100  # made anew
 
 
+def test_a_store_that_cannot_be_written_to_is_read(episodes: list[Episode], monkeypatch: pytest.MonkeyPatch) -> None:
+    write(episodes, "orl/dice/random-v0", **ABOUT)
+    monkeypatch.setattr("orl.datasets.cache.cache_path", lambda _: Path("/nowhere/.flat.safetensors"))
+    assert len(load("orl/dice/random-v0")) == 12
+
+
 def test_the_cache_is_made_anew_for_data_that_were_changed_in_place(episodes: list[Episode], store: Path) -> None:
     write(episodes, "orl/dice/random-v0", **ABOUT)
     load("orl/dice/random-v0")

@@ -236,7 +236,7 @@ PENDULUM = {"contexts": ("mass", "length")}
         (PENDULUM | {"context": [1.0, np.nan]}, "length=nan is not finite"),
         (
             PENDULUM | {"context": [1.0, 20.0]},
-            r"length=20 is outside \[0.1, 10\] m; environments with allow_extrapolation=True take it",
+            r"length=20 is outside \[0.1, 10\] m; it is taken with allow_extrapolation",
         ),
         (PENDULUM | {"context": [[1.0, 1.0]]}, r"shape \(1, 2\)"),
         (PENDULUM | {"context": "random"}, "'random': give a mapping, an array, 'sample', or None"),

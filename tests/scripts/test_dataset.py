@@ -50,6 +50,13 @@ def test_make_a_random_set_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert minari.load_dataset(RANDOM).storage.metadata["algorithm_name"] == "uniform random actions"
 
 
+def test_a_store_named_by_a_relative_path(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "store")
+    make_random()
+    assert (store / RANDOM / "data").is_dir()
+    assert len(datasets.load(RANDOM)) == 400
+
+
 def test_a_damaged_set_is_named_before_it_is_left_as_it_is(store: Path) -> None:
     make_random()
     (store / RANDOM / "data" / "metadata.json").unlink()
@@ -72,6 +79,10 @@ def test_make_a_set_of_a_policy_by_steps() -> None:
     assert about["description"].endswith("seed 3.")
     expected = agent.predict(modes.observations, deterministic=True)[0]
     np.testing.assert_allclose(modes.actions * 2.0, expected, atol=1e-5)
+    for run in ("one", "other"):  # of which both have a seed-0
+        agent.save(f"{run}/seed-0")
+        orl("make", "--env", "Pendulum-v1", "--policy", f"{run}/seed-0", "--episodes", "1")
+        assert datasets.load(f"local/pendulum/{run}-seed-0-v0").observations.shape == (200, 3)
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,15 @@ def test_a_run_of_speq(train: Run, stroll: str, tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("preset", ["sac", "redq", "droq", "speq-auto"])
-def test_every_preset_trains(train: Run, stroll: str, tmp_path: Path, preset: str) -> None:
+def test_every_preset_trains(train: Run, here: Run, stroll: str, tmp_path: Path, preset: str) -> None:
     phases = PHASES if preset.startswith("speq") else ()
     train(preset, "--env", stroll, "--steps", 22, *SMALL, *phases, "--first-seed", 7, "--out", tmp_path / "run")
     (row,) = results(tmp_path / "run")["rows"]
     assert (row["agent"], row["seeds"], row["interval"]) == (preset, [7], None)
     assert row["critic_updates"] >= 12 * (20 if preset in ("redq", "droq") else 1)
     assert (tmp_path / "run" / "seed-7" / "policies" / "step-22.safetensors").exists()
+    here("evaluate", tmp_path / "run" / "seed-7", "--episodes", 1, "--out", tmp_path / "played")
+    assert results(tmp_path / "played")["rows"][0]["agent"] == preset
 
 
 def test_an_evaluation_after_a_phase_that_was_due_anyway_is_an_ordinary_one(
