@@ -24,7 +24,7 @@ from orl.agent import Agent
 from orl.agents.context_groups import ContextGroups, concatenated
 from orl.agents.contextual_networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
 from orl.batch import Batch, Metrics
-from orl.buffer import ReplayBuffer
+from orl.buffer import ReplayBuffer, per_learner
 from orl.collector import Environment
 from orl.configuration import positive, share
 from orl.context import ContextSpace, ContextVariable, Floats
@@ -137,7 +137,7 @@ class ContextualAgent(Agent):
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data with contexts, and with values where there is a value network."""
-        datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
+        datasets = per_learner(data, self.population)
         for each in datasets:
             if self.config.learns_values and each.values is None:
                 raise ValueError(

@@ -31,7 +31,7 @@ from orl.agents.reward_ensemble import RewardEnsemble
 from orl.agents.reward_inputs import RewardInputs, with_contexts
 from orl.agents.reward_labels import TINY, Report, Split
 from orl.batch import Batch
-from orl.buffer import ReplayBuffer
+from orl.buffer import ReplayBuffer, per_learner
 from orl.configuration import make_config, positive
 from orl.dataset import Dataset
 from orl.device import pick_device
@@ -95,11 +95,8 @@ class RewardModel:
         device: str = "auto",
         **overrides: Any,
     ) -> None:
-        datasets = [data] if isinstance(data, Dataset) else list(data)
         seeds = seeding.check_seeds(seed)
-        datasets = datasets * len(seeds) if len(datasets) == 1 else datasets
-        if len(datasets) != len(seeds):
-            raise ValueError(f"{len(datasets)} datasets for {len(seeds)} seeds; give one dataset, or one per seed")
+        datasets = per_learner(data, len(seeds))
         config = make_config(RewardModelConfig, config, overrides)
         inputs = RewardInputs.of(datasets, config.use_next_observations, config.log_offset)
         self._create(inputs, config, seeds, pick_device(device))
@@ -203,10 +200,7 @@ class RewardModel:
         """
         if isinstance(data, Dataset) and len(self.seeds) == 1:
             return self._impute(0, data)
-        datasets = [data] * len(self.seeds) if isinstance(data, Dataset) else list(data)
-        if len(datasets) != len(self.seeds):
-            raise ValueError(f"{len(datasets)} datasets for {len(self.seeds)} learners; give one, or one per learner")
-        return [self._impute(learner, each) for learner, each in enumerate(datasets)]
+        return [self._impute(learner, each) for learner, each in enumerate(per_learner(data, len(self.seeds)))]
 
     def _impute(self, learner: int, data: Dataset) -> Dataset:
         self.ensemble.inputs.check(data)

@@ -304,7 +304,7 @@ def test_wrong_sizes_and_counts_are_refused(make_data: MakeData, truth: Dataset)
     model = RewardModel(truth, **SMALL)
     with pytest.raises(ValueError, match=r"wide: .* sizes are \(4, 2, 0\), the model has \(3, 2, 0\)"):
         model.impute(make_data(observation_size=4, name="wide").with_labels(0.5))
-    with pytest.raises(ValueError, match="2 datasets for 1 learners; give one, or one per learner"):
+    with pytest.raises(ValueError, match="2 datasets for 1 seeds; give one dataset, or one per seed"):
         model.impute([truth, truth])
 
 
