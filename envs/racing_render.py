@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -98,15 +97,6 @@ def _draw_gate(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
             corner = track.right[0] + column * size * across + row * size * along
             square = np.stack([corner, corner + size * across, corner + size * (across + along), corner + size * along])
             draw.polygon(view.pixels(square), fill=_WHITE if (row + column) % 2 else (24, 24, 26))
-
-
-def draw_path(
-    draw: ImageDraw.ImageDraw, view: View, points: Floats, colours: Sequence[tuple[int, int, int]], width: int = 2
-) -> None:
-    """Draw a driven path (n, 2) in m, piece i in colours[i] (n - 1 or more of them), `width` pixels wide."""
-    pixels = view.pixels(points)
-    for first, second, colour in zip(pixels[:-1], pixels[1:], colours, strict=False):
-        draw.line([first, second], fill=colour, width=width)
 
 
 def render_car(simulation: RacingSimulation, car: int, show_rays: bool = True) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 
-from orl.checks import Floats, from_unit, to_unit
+from orl.checks import Floats, from_unit
 from orl.dataset import Dataset
 from orl.spelling import remedy
 
@@ -93,10 +93,6 @@ class Spaces:
     def to_environment(self, actions: Floats) -> Floats:
         """Actions from [-1, 1] to the environment's unit."""
         return from_unit(actions, self.action_low, self.action_high)
-
-    def from_environment(self, actions: Floats) -> Floats:
-        """Actions from the environment's unit to [-1, 1]."""
-        return to_unit(actions, self.action_low, self.action_high)
 
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint's manifest."""
