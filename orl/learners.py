@@ -167,7 +167,7 @@ class Learners(Policy):
         """
         tensors, manifest = checkpoint.load_population(Path(path))
         agent = cls._restore(tensors, manifest, pick_device(device))
-        agent.load_online_state(tensors, manifest.get("online", {}))
+        agent.load_online_state(tensors, manifest["online"])
         if environment is not None:
             agent.experience.environment = environment
         return agent
