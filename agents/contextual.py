@@ -72,8 +72,6 @@ class ContextualConfig:
         positive(self, "embedding_scale", "embedding_blocks")
         share(self, "discount")
         kind = type(self).__name__
-        if not self.contexts:
-            return  # the defaults, before the contexts are known
         if len(self.embedding_sizes) == 0 or len(self.hidden_sizes) == 0:
             raise ValueError(f"{kind}: embedding_sizes and hidden_sizes have at least one number each")
         if self.value_weight < 0 or self.td_weight < 0:
