@@ -25,10 +25,10 @@ from orl.agents.context_groups import ContextGroups, concatenated
 from orl.agents.contextual_networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer, per_learner
-from orl.collector import Environment
 from orl.configuration import positive, share
 from orl.context import ContextSpace, ContextVariable, Floats
 from orl.dataset import Dataset
+from orl.environment import Environment
 from orl.execution import Execution, compilable
 from orl.normalize import moments
 from orl.seeding import Draw

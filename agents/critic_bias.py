@@ -18,7 +18,7 @@ from orl import seeding
 from orl.agents.flash_sac import FlashSAC
 from orl.agents.sac import SAC
 from orl.agents.speq import SPEQ
-from orl.evaluation import make_vector
+from orl.environment import make_vector
 
 HORIZON = 350  # decisions before a truncation whose return is not used: 0.99^350 = 0.03 of it is missing
 

@@ -18,10 +18,11 @@ from orl import loop, seeding
 from orl.batch import Batch, Metrics
 from orl.buffer import ReplayBuffer, per_learner
 from orl.checks import Floats
-from orl.collector import Collector, Environment, Step, check_copies
+from orl.collector import Collector, Step
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
+from orl.environment import Environment, check_copies
 from orl.learners import Learners
 from orl.schedule import Schedule
 from orl.spaces import Source, Spaces, is_recorded

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from orl import checkpoint, seeding
-from orl.collector import Environment
 from orl.configuration import make_config
 from orl.device import pick_device, refuse_memory
+from orl.environment import Environment
 from orl.execution import Runner, available
 from orl.experience import Experience
 from orl.normalize import Normalizer

@@ -12,8 +12,8 @@ from gymnasium.spaces import Box, Discrete
 
 from orl.checks import to_unit
 from orl.dataset import Dataset
-from orl.evaluation import make_vector
-from orl.spaces import Spaces, make
+from orl.environment import make, make_vector
+from orl.spaces import Spaces
 
 
 def test_an_id_an_environment_and_a_vector_environment_agree() -> None:
