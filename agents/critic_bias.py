@@ -43,6 +43,9 @@ def critic_bias(
         episodes: E, per learner.
         seed: of starts and noise, the same for every learner.
         keywords: for the environment.
+
+    Returns:
+        Mean and standard deviation of the error of each learner, (P,).
     """
     population, soft = agent.population, agent.soft
     environment = make_vector(environment_id, population * episodes, **keywords)

@@ -32,6 +32,9 @@ class RewardEnsemble:
         num_members: K.
         seeds: one integer >= 0 per learner.
         device: of networks and statistics.
+
+    Attributes:
+        constants: statistics of inputs and labels, and the calibration, by name; the population is their first axis.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class RewardEnsemble:
         }
 
     def take_statistics(self, learner: int, data: Dataset) -> None:
-        """Those of a learner's transitions, labelled or not, and of its labels."""
+        """Take those of a learner's transitions, labelled or not, and of its labels."""
         input_mean, input_std = moments(self.inputs(*columns(data)).numpy())
         self.constants["input_mean"][learner], self.constants["input_std"][learner] = input_mean, input_std
         labels = data.rewards[data.is_labelled].astype(np.float64)

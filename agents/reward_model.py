@@ -219,8 +219,12 @@ class RewardModel:
 
         Args:
             truth: the same transitions with every reward known, for the correlation of episode returns.
+
+        Raises:
+            ValueError: the model was loaded and has no data, or is not fitted.
         """
         self._require_data()
+        self._require_fit()
         return [self._report(learner, truth) for learner in range(len(self.seeds))]
 
     def _report(self, learner: int, truth: Dataset | None) -> Report:

@@ -322,9 +322,11 @@ def test_bad_settings_are_refused(truth: Dataset, override: dict[str, Any], word
         RewardModel(truth, **override)
 
 
-def test_a_model_that_was_not_fitted_imputes_nothing(sparse: Dataset) -> None:
-    with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
-        RewardModel(sparse, **SMALL).impute(sparse)
+def test_a_model_that_was_not_fitted_imputes_and_reports_nothing(sparse: Dataset) -> None:
+    model = RewardModel(sparse, **SMALL)
+    for call in (lambda: model.impute(sparse), model.report):
+        with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
+            call()
 
 
 def test_a_loaded_model_has_no_data_to_fit_or_report_on(sparse: Dataset, tmp_path: Path) -> None:
