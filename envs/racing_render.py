@@ -99,7 +99,7 @@ def _draw_gate(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
             draw.polygon(view.pixels(square), fill=_WHITE if (row + column) % 2 else (24, 24, 26))
 
 
-def render_car(simulation: RacingSimulation, car: int, show_rays: bool = True) -> NDArray[np.uint8]:
+def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     """Draw one car on its track: a new array (480, 640, 3) uint8, the same for the same state."""
     state, track = simulation.state, simulation.track_of(car)
     body = state["body"][:, car]
@@ -107,10 +107,9 @@ def render_car(simulation: RacingSimulation, car: int, show_rays: bool = True) -
     draw = ImageDraw.Draw(picture)
     view = View.of(track, *picture.size, _MARGIN * _SAMPLES)
     place, heading = body[[X, Y]], body[[COSINE, SINE]]
-    if show_rays:
-        one = np.array([car])
-        distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
-        _draw_rays(draw, view, place, heading, distance)
+    one = np.array([car])
+    distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
+    _draw_rays(draw, view, place, heading, distance)
     is_touching = bool(state["touching"][car])
     _draw_car(draw, view, place, heading, _TOUCHING if is_touching else _CAR)
     frame = picture.reduce(_SAMPLES)
