@@ -24,11 +24,11 @@ from orl.agent import Agent
 from orl.agents.context_groups import ContextGroups, concatenated
 from orl.agents.contextual_networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
 from orl.batch import Batch, Metrics
-from orl.buffer import ReplayBuffer
-from orl.collector import Environment
+from orl.buffer import ReplayBuffer, per_learner
 from orl.configuration import positive, share
 from orl.context import ContextSpace, ContextVariable, Floats
 from orl.dataset import Dataset
+from orl.environment import Environment
 from orl.execution import Execution, compilable
 from orl.normalize import moments
 from orl.seeding import Draw
@@ -72,8 +72,6 @@ class ContextualConfig:
         positive(self, "embedding_scale", "embedding_blocks")
         share(self, "discount")
         kind = type(self).__name__
-        if not self.contexts:
-            return  # the defaults, before the contexts are known
         if len(self.embedding_sizes) == 0 or len(self.hidden_sizes) == 0:
             raise ValueError(f"{kind}: embedding_sizes and hidden_sizes have at least one number each")
         if self.value_weight < 0 or self.td_weight < 0:
@@ -137,7 +135,7 @@ class ContextualAgent(Agent):
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data with contexts, and with values where there is a value network."""
-        datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
+        datasets = per_learner(data, self.population)
         for each in datasets:
             if self.config.learns_values and each.values is None:
                 raise ValueError(

@@ -125,11 +125,9 @@ class PlainPolicy(nn.Module):
     ) -> None:
         super().__init__()
         (weight, bias), *others = layers
+        first = weight / std.unsqueeze(1), bias  # W ((x - mean) / std) = (W / std) (x - mean)
         modules: list[nn.Module] = []
-        for matrix, offset in [
-            (weight / std.unsqueeze(1), bias),
-            *others,
-        ]:  # W ((x - mean) / std) = (W / std) (x - mean)
+        for matrix, offset in (first, *others):
             inputs, outputs = matrix.shape
             linear = nn.Linear(inputs, outputs, device="meta")  # takes no random number
             linear.weight, linear.bias = nn.Parameter(matrix.T.contiguous()), nn.Parameter(offset.clone())

@@ -31,10 +31,11 @@ from orl.agents.phases import Phases, PhasesConfig
 from orl.agents.reward_scale import RewardScale
 from orl.agents.sac import mode_or_sample, one_adam_each
 from orl.batch import Batch, Metrics
-from orl.collector import Environment, Step
+from orl.collector import Step
 from orl.configuration import positive, share
 from orl.critic import Target
 from orl.dataset import Dataset
+from orl.environment import Environment
 from orl.execution import Execution, compilable
 from orl.normalized_networks import CategoricalCritic, NormalizedActor, project
 from orl.schedule import Schedule

@@ -126,7 +126,7 @@ class Phases:
 
     def load_state(self, agent: SPEQ | FlashSAC, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """Go on in the phase that was running."""
-        self.checked_at = manifest.get("checked_at", 0)
+        self.checked_at = manifest["checked_at"]
         if "phase" in manifest:
             self.running = Phase.load(agent, own(tensors, "phase/"), manifest["phase"])
 

@@ -5,7 +5,9 @@ Shape key: O observation, A action, d context variables, F input features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,6 +29,22 @@ class RewardInputs:
     bounds: Bounds  # of actions, which are seen in [-1, 1]
     use_next_observations: bool  # without it there is no s' - s, and the logarithm is of s
     log_offset: float | None  # None: without the logarithm
+
+    @classmethod
+    def of(cls, datasets: Sequence[Dataset], use_next_observations: bool, log_offset: float | None) -> Self:
+        """What all datasets of a population share.
+
+        Raises:
+            ValueError: they differ in sizes or action bounds.
+        """
+        sizes, bounds = {sizes_of(each) for each in datasets}, {bounds_of(each) for each in datasets}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"datasets of one population differ in (observation, action, context) size: {sorted(sizes)}"
+            )
+        if len(bounds) > 1:
+            raise ValueError(f"datasets of one population differ in (lower, upper) action bounds: {sorted(bounds)}")
+        return cls(sizes.pop(), bounds.pop(), use_next_observations, log_offset)
 
     @property
     def size(self) -> int:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orl import seeding
 from orl.dataset import Dataset
-
-if TYPE_CHECKING:
-    from orl.agents.reward_model import RewardModelConfig
 
 Numbers = NDArray[np.float64]
 Pair = tuple[Dataset, Dataset]
@@ -28,12 +25,12 @@ class Split:
     held_out: NDArray[np.int64]
 
     @classmethod
-    def of(cls, known: NDArray[np.int64], config: RewardModelConfig, seed: int) -> Self:
-        """A random split with at least one row in each part."""
+    def of(cls, known: NDArray[np.int64], validation_share: float, held_out_share: float, seed: int) -> Self:
+        """A random split with at least one row in each part, of three rows or more."""
         order = seeding.numpy_generator(seed, "split").permutation(known)
         count = len(known)
-        held_out = max(1, min(round(config.held_out_share * count), count - 2))
-        validation = max(1, min(round(config.validation_share * count), count - held_out - 1))
+        held_out = max(1, min(round(held_out_share * count), count - 2))
+        validation = max(1, min(round(validation_share * count), count - held_out - 1))
         return cls(order[held_out + validation :], order[held_out : held_out + validation], order[:held_out])
 
 

@@ -24,26 +24,21 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import checkpoint, losses, seeding
-from orl.agents.reward_inputs import Bounds, RewardInputs, bounds_of, columns, sizes_of, with_contexts
+from orl.agents.reward_ensemble import RewardEnsemble
+from orl.agents.reward_inputs import RewardInputs, with_contexts
 from orl.agents.reward_labels import TINY, Report, Split
 from orl.batch import Batch
-from orl.buffer import ReplayBuffer
+from orl.buffer import ReplayBuffer, per_learner
 from orl.configuration import make_config, positive
 from orl.dataset import Dataset
 from orl.device import pick_device
-from orl.networks import StackedMLP
-from orl.normalize import moments
 from orl.progress import progress
 from orl.seeding import Draw, RandomBlocks
 from orl.state import flatten_state, restore_state
 from orl.updates import Adam, gradients
-
-CHUNK = 4_096  # transitions predicted at a time
-STATISTICS = ("input_mean", "input_std", "target_mean", "target_std")
 
 
 @dataclass(frozen=True)
@@ -100,22 +95,11 @@ class RewardModel:
         device: str = "auto",
         **overrides: Any,
     ) -> None:
-        datasets = [data] if isinstance(data, Dataset) else list(data)
         seeds = seeding.check_seeds(seed)
-        datasets = datasets * len(seeds) if len(datasets) == 1 else datasets
-        if len(datasets) != len(seeds):
-            raise ValueError(f"{len(datasets)} datasets for {len(seeds)} seeds; give one dataset, or one per seed")
-        sizes = {sizes_of(each) for each in datasets}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"datasets of one population differ in (observation, action, context) size: {sorted(sizes)}"
-            )
-        bounds = {bounds_of(each) for each in datasets}
-        if len(bounds) > 1:
-            raise ValueError(f"datasets of one population differ in (lower, upper) action bounds: {sorted(bounds)}")
-        self._create(
-            sizes.pop(), bounds.pop(), make_config(RewardModelConfig, config, overrides), seeds, pick_device(device)
-        )
+        datasets = per_learner(data, len(seeds))
+        config = make_config(RewardModelConfig, config, overrides)
+        inputs = RewardInputs.of(datasets, config.use_next_observations, config.log_offset)
+        self._create(inputs, config, seeds, pick_device(device))
         for learner, each in enumerate(datasets):
             self._prepare(learner, each)
         self.training = ReplayBuffer.from_datasets(
@@ -123,28 +107,9 @@ class RewardModel:
         )
         self.datasets = datasets
 
-    def _create(
-        self,
-        sizes: tuple[int, int, int],
-        bounds: Bounds,
-        config: RewardModelConfig,
-        seeds: list[int],
-        device: torch.device,
-    ) -> None:
+    def _create(self, inputs: RewardInputs, config: RewardModelConfig, seeds: list[int], device: torch.device) -> None:
         self.config, self.seeds, self.device = config, seeds, device
-        self.inputs = RewardInputs(sizes, bounds, config.use_next_observations, config.log_offset)
-        population, features = len(seeds), self.inputs.size
-        generators = [seeding.torch_generator(s, "initialisation") for s in seeds]
-        network = StackedMLP(generators, (features, *config.hidden_sizes, 1), members=(config.num_members,))
-        self.network = network.to(device)
-        self.constants = {
-            "input_mean": torch.zeros(population, 1, 1, features, device=device),
-            "input_std": torch.ones(population, 1, 1, features, device=device),
-            "target_mean": torch.zeros(population, 1, 1, device=device),
-            "target_std": torch.ones(population, 1, 1, device=device),  # 0 where all labels are equal
-            "label_range": torch.zeros(population, 2, device=device),
-            "calibration": torch.ones(population, device=device),
-        }
+        self.ensemble = RewardEnsemble(inputs, config.hidden_sizes, config.num_members, seeds, device)
         self.splits: list[Split] = []
         self.datasets = []  # none after loading
         self.fitted = False
@@ -154,13 +119,9 @@ class RewardModel:
         known = np.flatnonzero(data.is_labelled)
         if len(known) < 3:
             raise ValueError(f"{data.name}: {len(known)} labelled transitions; a reward model needs three or more")
-        self.splits.append(Split.of(known, self.config, self.seeds[learner]))
-        input_mean, input_std = moments(self.inputs(*columns(data)).numpy())
-        self.constants["input_mean"][learner], self.constants["input_std"][learner] = input_mean, input_std
-        labels = data.rewards[known].astype(np.float64)
-        std = labels.std() if np.ptp(labels) > 0 else 0.0
-        self.constants["target_mean"][learner], self.constants["target_std"][learner] = labels.mean(), std
-        self.constants["label_range"][learner] = torch.tensor([labels.min(), labels.max()])
+        c = self.config
+        self.splits.append(Split.of(known, c.validation_share, c.held_out_share, self.seeds[learner]))
+        self.ensemble.take_statistics(learner, data)
 
     def fit(self, *, progress_bar: bool = False) -> Self:
         """Train until every member has stopped improving on the validation labels, then calibrate.
@@ -173,9 +134,9 @@ class RewardModel:
         """
         self._require_data()
         c, population = self.config, len(self.seeds)
-        optimizer = Adam(self.network.parameters(), c.learning_rate)
+        optimizer = Adam(self.ensemble.network.parameters(), c.learning_rate)
         random = RandomBlocks(self.seeds, {"indices": Draw("uniform", (c.num_members * c.batch_size,))}, self.device)
-        best = [p.detach().clone() for p in self.network.parameters()]
+        best = [p.detach().clone() for p in self.ensemble.network.parameters()]
         best_error = torch.full((population, c.num_members), torch.inf, device=self.device)
         waited = torch.zeros_like(best_error)
         with progress("reward model", c.max_updates, visible=progress_bar) as advance:
@@ -188,12 +149,12 @@ class RewardModel:
                 improved = (error < best_error) & (waited < c.patience)  # a member that has stopped stays stopped
                 best_error = torch.where(improved, error, best_error)
                 waited = torch.where(improved, 0, waited + 1)
-                for kept, current in zip(best, self.network.parameters(), strict=True):
+                for kept, current in zip(best, self.ensemble.network.parameters(), strict=True):
                     kept.copy_(torch.where(improved[..., None, None], current.detach(), kept))
                 if bool((waited >= c.patience).all()):
                     break
         with torch.no_grad():
-            for parameter, kept in zip(self.network.parameters(), best, strict=True):
+            for parameter, kept in zip(self.ensemble.network.parameters(), best, strict=True):
                 parameter.copy_(kept)
         self._calibrate()
         self.fitted = True
@@ -209,55 +170,24 @@ class RewardModel:
 
     def _update(self, batch: Batch, optimizer: Adam) -> None:
         """One regression step: sum over members of mean_B huber(f(s, a, s') - standardised r)."""
-        shape = (len(self.seeds), self.config.num_members, self.config.batch_size)
-        inputs = self.inputs(batch.observations, batch.actions, batch.next_observations).view(*shape, -1)
-        std = self.constants["target_std"]
-        targets = (batch.rewards.view(shape) - self.constants["target_mean"]) / torch.where(std > 0, std, 1.0)
-        errors = self._standardised(inputs) - targets
-        loss = losses.over_batch(losses.huber(errors, self.config.huber_threshold))
-        optimizer.step(gradients(loss, self.network))
-
-    def _standardised(self, inputs: Tensor) -> Tensor:
-        """(P, K or 1, B, F) to standardised rewards (P, K, B)."""
-        normalised = (inputs - self.constants["input_mean"]) / self.constants["input_std"]
-        outputs: Tensor = self.network(normalised.expand(-1, self.config.num_members, -1, -1))
-        return outputs.squeeze(-1)
+        loss = losses.over_batch(losses.huber(self.ensemble.errors(batch), self.config.huber_threshold))
+        optimizer.step(gradients(loss, self.ensemble.network))
 
     def _validation_error(self) -> Tensor:
         """(P, K): mean loss of each member on its learner's validation labels."""
         errors = []
         for learner, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True)):
-            std = float(self.constants["target_std"][learner]) or 1.0
-            error = (self.members(learner, data.pick(split.validation)) - data.rewards[split.validation]) / std
+            std = float(self.ensemble.constants["target_std"][learner]) or 1.0
+            error = (self.ensemble.members(learner, data.pick(split.validation)) - data.rewards[split.validation]) / std
             errors.append(losses.huber(torch.from_numpy(error), self.config.huber_threshold).mean(-1))
         return torch.stack(errors).to(self.device)
-
-    def members(self, learner: int, data: Dataset) -> NDArray[np.float64]:
-        """Each member's prediction of every reward, (K, N)."""
-        mean, std, target_mean, target_std = (self.constants[name][learner] for name in STATISTICS)
-        predictions = np.empty((self.config.num_members, len(data)))
-        with torch.no_grad():
-            for start in range(0, len(data), CHUNK):
-                rows = slice(start, start + CHUNK)
-                chunk = (column[rows].to(mean) for column in columns(data))
-                inputs = (self.inputs(*chunk) - mean) / std
-                for k in range(self.config.num_members):  # one by one: on a CPU faster than a batched product
-                    own = {name: p[learner, k][None] for name, p in self.network.named_parameters()}
-                    outputs = torch.func.functional_call(self.network, own, (inputs,)).squeeze(-1)
-                    predictions[k, rows] = (outputs * target_std + target_mean)[0].cpu().numpy()
-        return predictions
-
-    def predict(self, learner: int, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Ensemble mean and calibrated standard deviation of every reward, (N,) each."""
-        members = self.members(learner, data)
-        return members.mean(axis=0), members.std(axis=0) * float(self.constants["calibration"][learner])
 
     def _calibrate(self) -> None:
         """Scale the standard deviation so that 95 % of the validation labels lie within two of it."""
         for learner, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True)):
-            mean, std = self.predict(learner, data.pick(split.validation))
+            mean, std = self.ensemble.predict(learner, data.pick(split.validation))
             error = np.abs(mean - data.rewards[split.validation])
-            self.constants["calibration"][learner] = float(np.quantile(error / (2 * std + TINY), 0.95))
+            self.ensemble.constants["calibration"][learner] = float(np.quantile(error / (2 * std + TINY), 0.95))
 
     def impute(self, data: Dataset | Sequence[Dataset]) -> Any:
         """Fill in hidden rewards and keep the known ones.
@@ -270,21 +200,18 @@ class RewardModel:
         """
         if isinstance(data, Dataset) and len(self.seeds) == 1:
             return self._impute(0, data)
-        datasets = [data] * len(self.seeds) if isinstance(data, Dataset) else list(data)
-        if len(datasets) != len(self.seeds):
-            raise ValueError(f"{len(datasets)} datasets for {len(self.seeds)} learners; give one, or one per learner")
-        return [self._impute(learner, each) for learner, each in enumerate(datasets)]
+        return [self._impute(learner, each) for learner, each in enumerate(per_learner(data, len(self.seeds)))]
 
     def _impute(self, learner: int, data: Dataset) -> Dataset:
-        self.inputs.check(data)
+        self.ensemble.inputs.check(data)
         known = data.is_labelled
         if known.all():
             return data
         self._require_fit()
-        members = self.members(learner, data)
+        members = self.ensemble.members(learner, data)
         imputed = members.mean(axis=0) - self.config.pessimism * members.std(axis=0)
         if self.config.clip_to_labels:
-            imputed = imputed.clip(*self.constants["label_range"][learner].tolist())
+            imputed = imputed.clip(*self.ensemble.constants["label_range"][learner].tolist())
         return data.with_rewards(np.where(known, data.rewards, imputed))
 
     def report(self, truth: Dataset | None = None) -> list[Report]:
@@ -292,14 +219,18 @@ class RewardModel:
 
         Args:
             truth: the same transitions with every reward known, for the correlation of episode returns.
+
+        Raises:
+            ValueError: the model was loaded and has no data, or is not fitted.
         """
         self._require_data()
+        self._require_fit()
         return [self._report(learner, truth) for learner in range(len(self.seeds))]
 
     def _report(self, learner: int, truth: Dataset | None) -> Report:
         data, rows = self.datasets[learner], self.splits[learner].held_out
         pair = (self._impute(learner, data), truth) if truth is not None else None
-        return Report.of(data, rows, *self.predict(learner, data.pick(rows)), pair)
+        return Report.of(data, rows, *self.ensemble.predict(learner, data.pick(rows)), pair)
 
     def save(self, path: str | Path) -> None:
         """Write networks, statistics and calibration to a folder; the data are not saved.
@@ -312,11 +243,13 @@ class RewardModel:
             "agent": "RewardModel",
             "config": asdict(self.config),
             "seeds": self.seeds,
-            "sizes": self.inputs.sizes,
-            "bounds": self.inputs.bounds,
+            "sizes": self.ensemble.inputs.sizes,
+            "bounds": self.ensemble.inputs.bounds,
         }
         checkpoint.refuse_others(Path(path), "RewardModel", [""])
-        checkpoint.save(Path(path), 0, flatten_state({"network": self.network}, {}, self.constants), manifest)
+        checkpoint.save(
+            Path(path), 0, flatten_state({"network": self.ensemble.network}, {}, self.ensemble.constants), manifest
+        )
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Self:
@@ -331,7 +264,8 @@ class RewardModel:
         model = cls.__new__(cls)
         config = make_config(RewardModelConfig, None, manifest["config"])
         low, high = map(tuple, manifest["bounds"])
-        model._create(tuple(manifest["sizes"]), (low, high), config, manifest["seeds"], pick_device(device))
-        restore_state({"network": model.network}, {}, model.constants, tensors)
+        inputs = RewardInputs(tuple(manifest["sizes"]), (low, high), config.use_next_observations, config.log_offset)
+        model._create(inputs, config, manifest["seeds"], pick_device(device))
+        restore_state({"network": model.ensemble.network}, {}, model.ensemble.constants, tensors)
         model.fitted = True
         return model

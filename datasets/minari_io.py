@@ -24,7 +24,7 @@ from orl.datasets.episodes import Episode, of_all, to_dataset
 from orl.datasets.minari_episodes import read_episodes, to_buffer
 from orl.datasets.recording import require_boxes
 from orl.datasets.store import exists, local_ids, minari_root, require_id, require_place, staged
-from orl.spaces import make
+from orl.environment import make
 from orl.spelling import remedy
 
 AUTHOR = "the orl contributors"

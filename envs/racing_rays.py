@@ -23,7 +23,6 @@ RAY_ANGLES = tuple(
 )  # degrees anticlockwise from straight ahead
 
 _CHUNK = 60_000  # numbers in a temporary array: few enough to stay in the cache
-_NUM_SIDES = NUM_RAYS // 2 + 1
 _RAY_COSINE = np.round([math.cos(math.radians(angle)) for angle in RAY_ANGLES[::2]], 9)
 _RAY_SINE = np.round([math.sin(math.radians(angle)) for angle in RAY_ANGLES[::2]], 9)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -100,16 +99,7 @@ def _draw_gate(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
             draw.polygon(view.pixels(square), fill=_WHITE if (row + column) % 2 else (24, 24, 26))
 
 
-def draw_path(
-    draw: ImageDraw.ImageDraw, view: View, points: Floats, colours: Sequence[tuple[int, int, int]], width: int = 2
-) -> None:
-    """Draw a driven path (n, 2) in m, piece i in colours[i] (n - 1 or more of them), `width` pixels wide."""
-    pixels = view.pixels(points)
-    for first, second, colour in zip(pixels[:-1], pixels[1:], colours, strict=False):
-        draw.line([first, second], fill=colour, width=width)
-
-
-def render_car(simulation: RacingSimulation, car: int, show_rays: bool = True) -> NDArray[np.uint8]:
+def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     """Draw one car on its track: a new array (480, 640, 3) uint8, the same for the same state."""
     state, track = simulation.state, simulation.track_of(car)
     body = state["body"][:, car]
@@ -117,10 +107,9 @@ def render_car(simulation: RacingSimulation, car: int, show_rays: bool = True) -
     draw = ImageDraw.Draw(picture)
     view = View.of(track, *picture.size, _MARGIN * _SAMPLES)
     place, heading = body[[X, Y]], body[[COSINE, SINE]]
-    if show_rays:
-        one = np.array([car])
-        distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
-        _draw_rays(draw, view, place, heading, distance)
+    one = np.array([car])
+    distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
+    _draw_rays(draw, view, place, heading, distance)
     is_touching = bool(state["touching"][car])
     _draw_car(draw, view, place, heading, _TOUCHING if is_touching else _CAR)
     frame = picture.reduce(_SAMPLES)

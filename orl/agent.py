@@ -16,12 +16,13 @@ from torch import Tensor
 
 from orl import loop, seeding
 from orl.batch import Batch, Metrics
-from orl.buffer import ReplayBuffer
+from orl.buffer import ReplayBuffer, per_learner
 from orl.checks import Floats
-from orl.collector import Collector, Environment, Step, check_copies
+from orl.collector import Collector, Step
 from orl.configuration import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
+from orl.environment import Environment, check_copies
 from orl.learners import Learners
 from orl.schedule import Schedule
 from orl.spaces import Source, Spaces, is_recorded
@@ -199,9 +200,7 @@ class Agent(Learners):
 
         Statistics are taken from the first data, and stay as they are once anything was learned with them.
         """
-        datasets = [data] * self.population if isinstance(data, Dataset) else list(data)
-        if len(datasets) != self.population:
-            raise ValueError(f"{len(datasets)} datasets for {self.population} seeds; give one dataset, or one per seed")
+        datasets = per_learner(data, self.population)
         self.experience.attach(datasets)
         if not self.fitted and not self.updates:
             if getattr(self.config, "normalize_observations", False):

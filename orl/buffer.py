@@ -171,6 +171,18 @@ class ReplayBuffer:
         self.position = int(tensors["position"][0])
 
 
+def per_learner(data: Dataset | Sequence[Dataset], population: int) -> list[Dataset]:
+    """A dataset for each learner: one for all of them, or as many as there are.
+
+    Raises:
+        ValueError: another number of datasets.
+    """
+    datasets = [data] * population if isinstance(data, Dataset) else list(data)
+    if len(datasets) != population:
+        raise ValueError(f"{len(datasets)} datasets for {population} seeds; give one dataset, or one per seed")
+    return datasets
+
+
 def _table_key(data: Dataset) -> tuple[int, ...]:
     """Equal for datasets that share every array but the rewards."""
     return tuple(map(id, (data.observations, data.actions, data.next_observations, data.terminated)))

@@ -71,7 +71,9 @@ def called_back(agent: Agent, moments: Iterator[Moment], callback: Any, steps: i
         ValueError: the agent is a population, or `callback` is none of Stable-Baselines3's.
     """
     if agent.population > 1:
-        raise ValueError(f"callbacks watch one learner, this agent is a population of {agent.population}")
+        raise ValueError(
+            f"callbacks watch one learner, this agent is a population of {agent.population}; train agent.learner(k)"
+        )
     called = CallbackList(callback) if isinstance(callback, list) else callback
     if not isinstance(called, BaseCallback):
         raise ValueError(f"callback={callback!r}: give a callback of Stable-Baselines3, or a list of them")

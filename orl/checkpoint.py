@@ -233,11 +233,12 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load(folder)
     common = set.intersection(*(set(numbers(part)) for part in parts))
     if not common:
-        raise CheckpointError(f"{folder}: the learners have no readable checkpoint in common")
+        raise CheckpointError(f"{folder}: the learners have no readable checkpoint in common; load one, seed-K, alone")
     loaded = sorted((load(part, max(common)) for part in parts), key=lambda state: state[1].get("learner", 0))
     manifest = loaded[0][1]
     if len(loaded) != manifest.get("population", 1):
-        raise CheckpointError(f"{folder}: holds {len(loaded)} of {manifest.get('population', 1)} learners")
+        whole = manifest.get("population", 1)
+        raise CheckpointError(f"{folder}: holds {len(loaded)} of {whole} learners; load one, seed-K, alone")
     tensors = {name: _side_by_side([state[0][name] for state in loaded]) for name in loaded[0][0]}
     return tensors, {**manifest, "seeds": [seed for state in loaded for seed in state[1]["seeds"]]}
 

@@ -11,19 +11,17 @@ from typing import Any, NamedTuple, cast
 import gymnasium
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import seeding
 from orl.checks import Floats
+from orl.environment import Environment, vector_environment
 from orl.environment_state import environment_state, restore_environment
-from orl.evaluation import make_vector
 from orl.spaces import Spaces
 
 RECENT = 100  # episodes that the reported mean return is taken over, as in Stable-Baselines3
-
-Environment = str | gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
 
 class Step(NamedTuple):
@@ -184,36 +182,3 @@ class _Own(gymnasium.ObservationWrapper[Any, Any, Any]):
     def observation(self, observation: Any) -> Any:
         """A copy."""
         return np.array(observation)
-
-
-def vector_environment(environment: Environment, population: int) -> VectorEnv[Any, Any, Any]:
-    """What P learners act in: copies of an id, one environment, or a vector environment as it is.
-
-    Raises:
-        ValueError: one environment for several learners, a number of copies that does not divide among them, another
-            autoreset mode, or an unknown id.
-    """
-    if isinstance(environment, str):
-        same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        return make_vector(environment, population, vectorization_mode="sync", vector_kwargs=same_step)
-    check_copies(environment, population)
-    if isinstance(environment, gymnasium.Env):
-        return SyncVectorEnv([lambda: environment], autoreset_mode=AutoresetMode.SAME_STEP)
-    mode = environment.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.SAME_STEP:
-        raise ValueError(
-            f"the vector environment resets in mode {getattr(mode, 'value', mode)}; give gymnasium.make_vec "
-            'vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}'
-        )
-    return environment
-
-
-def check_copies(environment: Environment, population: int) -> None:
-    """Refuse one environment for several learners, and copies that cannot be shared out evenly."""
-    if isinstance(environment, gymnasium.Env) and population > 1:
-        raise ValueError(
-            f"one environment for {population} seeds; give an id, or a vector environment with n times "
-            f"{population} copies"
-        )
-    if isinstance(environment, VectorEnv) and environment.num_envs % population:
-        raise ValueError(f"{environment.num_envs} copies of the environment cannot be shared by {population} seeds")

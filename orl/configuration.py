@@ -70,11 +70,12 @@ def positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)}: must be above 0")
+            raise ValueError(f"{type(config).__name__}.{name}={value}: must be above 0")
 
 
 def share(config: Any, *names: str) -> None:
     """Refuse fields that are outside [0, 1]."""
     for name in names:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"{type(config).__name__}.{name}={getattr(config, name)}: must lie in [0, 1]")
+        value = getattr(config, name)
+        if not 0 <= value <= 1:
+            raise ValueError(f"{type(config).__name__}.{name}={value}: must lie in [0, 1]")

@@ -126,7 +126,7 @@ class ContextSpace:
         axes = [variable.axis(count) for variable, count in zip(self.variables, counts, strict=True)]
         return np.array(list(product(*axes)))
 
-    def parse(self, text: str, *, allow_extrapolation: bool = False) -> tuple[ContextSpace, Floats]:
+    def parse(self, text: str) -> tuple[ContextSpace, Floats]:
         """Read a grid as the command line has it: `mass=0.5:2:20,length=0.5:2:20` (low, high, number of values).
 
         Returns:
@@ -146,7 +146,7 @@ class ContextSpace:
                 numbers.append(int(match[4]))
             except ValueError:
                 raise ValueError(f"contexts {part!r}: not numbers; {_FORM}") from None
-        space = self.select(ranges, allow_extrapolation=allow_extrapolation)
+        space = self.select(ranges)
         return space, space.grid(numbers)
 
     def text(self, context: Floats) -> str:

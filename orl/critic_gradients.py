@@ -28,13 +28,13 @@ def critic_gradients(
     targets: Tensor,
     dropped: Sequence[Tensor] = (),
 ) -> tuple[Gradients, Metrics]:
-    """Of the squared error that moves every critic towards the same targets, `losses.squared_error`.
+    """Of the sum over learners and critics of mean_B (Q(s, a) - y)^2, which moves all critics to the same targets.
 
     Args:
         critic: C critics per learner.
         observations: (P, B, O).
         actions: (P, B, A), in [-1, 1].
-        targets: (P, B).
+        targets: y, (P, B).
         dropped: hidden units to drop, one tensor per hidden layer.
 
     Returns:

@@ -54,7 +54,7 @@ def restore_environment(environment: Any, text: str) -> None:
                 known.bit_generator.state = value.bit_generator.state
             else:
                 setattr(layer, name, value)
-    if state.get("context") is not None:  # before MuJoCo's state: it changes the model
+    if state["context"] is not None:  # before MuJoCo's state: it changes the model
         environment.unwrapped.restore_context(state["context"])
     if state["own"] is not None:
         environment.unwrapped.set_state(state["own"])

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from orl import seeding
 from orl.checks import Floats
-from orl.spaces import Spaces, unknown_environment
+from orl.environment import make_vector
+from orl.spaces import Spaces
 
 
 class Policy(Protocol):
@@ -138,15 +138,3 @@ def _keep(infos: dict[str, NDArray[Any]], step_infos: dict[str, Any], ended: NDA
         if numeric and not key.startswith("_"):
             kept = infos.setdefault(key, np.zeros_like(values))
             kept[ended] = values[ended]
-
-
-def make_vector(environment_id: str, num_envs: int, **keywords: Any) -> VectorEnv[Any, Any, Any]:
-    """`gymnasium.make_vec`: the environment's own vector form where it has one, else copies in this process.
-
-    Raises:
-        ValueError: an id that is not registered.
-    """
-    try:
-        return gymnasium.make_vec(environment_id, num_envs=num_envs, **keywords)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise unknown_environment(environment_id) from error

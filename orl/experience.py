@@ -10,8 +10,9 @@ from torch import Tensor
 
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
-from orl.collector import Collector, Environment, Step
+from orl.collector import Collector, Step
 from orl.dataset import Dataset
+from orl.environment import Environment
 from orl.spaces import Spaces
 from orl.state import own
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from orl import checkpoint, seeding
-from orl.collector import Environment
 from orl.configuration import make_config
 from orl.device import pick_device, refuse_memory
+from orl.environment import Environment
 from orl.execution import Runner, available
 from orl.experience import Experience
 from orl.normalize import Normalizer
@@ -167,7 +167,7 @@ class Learners(Policy):
         """
         tensors, manifest = checkpoint.load_population(Path(path))
         agent = cls._restore(tensors, manifest, pick_device(device))
-        agent.load_online_state(tensors, manifest.get("online", {}))
+        agent.load_online_state(tensors, manifest["online"])
         if environment is not None:
             agent.experience.environment = environment
         return agent

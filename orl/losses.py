@@ -19,11 +19,6 @@ def td_target(rewards: Tensor, terminated: Tensor, next_values: Tensor, discount
     return rewards + discount * (1.0 - terminated) * next_values
 
 
-def squared_error(values: Tensor, targets: Tensor) -> Tensor:
-    """Sum over members of mean_B (Q(s, a) - y)^2; values (P, C, B), targets (P, B)."""
-    return over_batch((values - targets.unsqueeze(1)).square())
-
-
 def categorical_target(probabilities: Tensor, values: Tensor, support: Tensor) -> Tensor:
     """The distribution of `values` with `probabilities`, projected on an evenly spaced support.
 

@@ -49,10 +49,8 @@ class Sink:
         with self.path.open(newline="") as file:
             return [row for row in csv.DictReader(file) if int(row[self.clock]) <= resumed_at]
 
-    def write(
-        self, time: int, metrics: Mapping[str, Tensor], prefix: str = "train/", *, x: int | None = None
-    ) -> list[dict[str, float]]:
-        """Record one value per learner of each metric, (P,) tensors; returns them as floats.
+    def write(self, time: int, metrics: Mapping[str, Tensor], prefix: str = "train/", *, x: int | None = None) -> None:
+        """Record one value per learner of each metric, (P,) tensors.
 
         Args:
             time: on the clock.
@@ -61,15 +59,13 @@ class Sink:
             x: where TensorBoard draws them; by default at `time`.
         """
         if not metrics:
-            return []
+            return
         values = torch.stack([metric.detach().to(torch.float64) for metric in metrics.values()], dim=1).cpu().tolist()
-        records = [dict(zip((prefix + name for name in metrics), learner, strict=True)) for learner in values]
-        for name, writer, record in zip(self.names, self.writers, records, strict=True):
-            for key, value in record.items():
-                writer.add_scalar(key, value, time if x is None else x)  # type: ignore[no-untyped-call]
-            texts = {key: repr(value) for key, value in record.items()}
-            self._row(str(time), name).update(texts)
-        return records
+        for name, writer, learner in zip(self.names, self.writers, values, strict=True):
+            row = self._row(str(time), name)
+            for key, value in zip(metrics, learner, strict=True):
+                writer.add_scalar(prefix + key, value, time if x is None else x)  # type: ignore[no-untyped-call]
+                row[prefix + key] = repr(value)
 
     def _row(self, time: str, name: str) -> dict[str, str]:
         """The row of this learner at this time; training and evaluation share it."""

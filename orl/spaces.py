@@ -11,14 +11,14 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 
-from orl.checks import Floats, from_unit, to_unit
+from orl.checks import Floats, from_unit
 from orl.dataset import Dataset
-from orl.spelling import remedy
+from orl.environment import Environment, make
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-Source = str | gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | Dataset | Sequence[Dataset]
+Source = Environment | Dataset | Sequence[Dataset]
 
 
 def is_recorded(source: Source) -> TypeIs[Dataset | Sequence[Dataset]]:
@@ -94,10 +94,6 @@ class Spaces:
         """Actions from [-1, 1] to the environment's unit."""
         return from_unit(actions, self.action_low, self.action_high)
 
-    def from_environment(self, actions: Floats) -> Floats:
-        """Actions from the environment's unit to [-1, 1]."""
-        return to_unit(actions, self.action_low, self.action_high)
-
     def to_json(self) -> dict[str, Any]:
         """For a checkpoint's manifest."""
         return {
@@ -112,27 +108,3 @@ class Spaces:
         """The inverse of `to_json`."""
         low, high = (np.asarray(fields[key], np.float32) for key in ("action_low", "action_high"))
         return cls(fields["observation_size"], low, high, fields["environment_id"])
-
-
-def make(environment_id: str, **keywords: Any) -> gymnasium.Env[Any, Any]:
-    """`gymnasium.make` with one-line errors.
-
-    Raises:
-        ValueError: an id that is not registered (for one of ours it names the import that registers it), or whose
-            environment needs what is not installed.
-    """
-    try:
-        return gymnasium.make(environment_id, **keywords)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise unknown_environment(environment_id) from error
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ValueError(f"{environment_id}: cannot be made: {error}") from error
-
-
-def unknown_environment(environment_id: str) -> ValueError:
-    """The error for an environment id that Gymnasium does not know."""
-    otherwise = "see gymnasium.pprint_registry()"
-    if environment_id.startswith("orl/"):
-        otherwise = "`import orl.envs` registers the environments of orl"
-    hint = remedy(environment_id, gymnasium.registry, otherwise, alike=0.8)
-    return ValueError(f"{environment_id}: no such environment; {hint}")

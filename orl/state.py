@@ -41,8 +41,6 @@ def restore_state(
     for name, network in networks.items():
         network.load_state_dict(own(tensors, f"{name}/"))
     for name, optimizer in optimizers.items():
-        if f"optimizer/{name}/0/step" not in tensors:
-            continue  # a checkpoint from before the first update, of an earlier version
         optimizer.steps.copy_(tensors[f"optimizer/{name}/0/step"][0])
         for i in range(len(optimizer.parameters)):
             optimizer.exp_avg[i].copy_(tensors[f"optimizer/{name}/{i}/exp_avg"])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from orl import checkpoint
 from orl.agent import Agent
+from orl.environment import make
 from orl.evaluation import Evaluation, evaluate
 from orl.scripts import tables
 from orl.scripts.in_context import InContext, in_context
@@ -21,7 +22,6 @@ from orl.scripts.options import check_least
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import load_agent
 from orl.scripts.run_folder import RunFolder, score_row
-from orl.spaces import make
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl.context import Floats
+from orl.environment import make
 from orl.evaluation import Policy
 from orl.scripts.trainers import Trainer
-from orl.spaces import make
 
 SB3 = "sb3:"  # what their names begin with at the command line
 

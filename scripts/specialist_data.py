@@ -21,7 +21,7 @@ from orl.dataset import Dataset
 from orl.datasets import Episode
 from orl.datasets.episodes import to_dataset
 from orl.datasets.recording import Diary
-from orl.evaluation import make_vector
+from orl.environment import make_vector
 from orl.spaces import Spaces
 
 

@@ -18,8 +18,8 @@ from orl.agents import SAC, SPEQ, FlashSAC
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.datasets import store
+from orl.environment import make_vector
 from orl.envs.contextual_copies import offered_contexts
-from orl.evaluation import make_vector
 from orl.scripts.context_figures import context_figure
 from orl.scripts.dataset import summary
 from orl.scripts.launching import Launching

@@ -18,7 +18,8 @@ from orl.agent import Agent
 from orl.agents.families import TARGET_ENTROPY, family
 from orl.configuration import make_config
 from orl.context import ContextSpace, Floats
-from orl.evaluation import Policy, make_vector
+from orl.environment import make_vector
+from orl.evaluation import Policy
 from orl.scripts.registry import PRESETS
 from orl.spaces import Spaces
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from orl.agents import BC, RewardModel, RewardModelConfig
+from orl.agents import BC, RewardModel
 from orl.agents.reward_labels import Split
 from orl.checkpoint import CheckpointError
 from orl.dataset import Dataset
@@ -32,7 +32,7 @@ def sparse(truth: Dataset) -> Dataset:
 
 
 def parameters(model: RewardModel) -> list[torch.Tensor]:
-    return [parameter.detach() for parameter in model.network.parameters()]
+    return [parameter.detach() for parameter in model.ensemble.network.parameters()]
 
 
 def test_it_explains_a_smooth_reward_that_it_has_not_seen(make_data: MakeData) -> None:
@@ -81,7 +81,7 @@ def test_data_that_are_fully_labelled_are_returned_unchanged(truth: Dataset, spa
 def test_constant_rewards_give_exactly_the_constant(truth: Dataset, reward: float) -> None:
     constant = truth.with_rewards(np.full(len(truth), reward)).with_labels(0.1)
     model = RewardModel(constant, **SMALL).fit()
-    assert model.constants["target_std"].item() == 0.0  # no rounding is taken for a spread
+    assert model.ensemble.constants["target_std"].item() == 0.0  # no rounding is taken for a spread
     assert (model.impute(constant).rewards == np.float32(reward)).all()
     report = model.report(truth)[0]
     assert (report.r2, report.mae, report.coverage, report.return_correlation) == (None, 0.0, 1.0, None)
@@ -97,7 +97,7 @@ def test_hidden_rewards_do_not_leak(truth: Dataset) -> None:
 
 
 def test_standardisation_uses_labels_for_rewards_and_all_rows_for_inputs(truth: Dataset, sparse: Dataset) -> None:
-    constants = RewardModel(sparse, **SMALL).constants
+    constants = RewardModel(sparse, **SMALL).ensemble.constants
     labels = sparse.rewards[sparse.is_labelled]
     assert constants["target_mean"].item() == pytest.approx(labels.mean(), rel=1e-5)
     assert constants["target_std"].item() == pytest.approx(labels.std(), rel=1e-5)
@@ -121,8 +121,7 @@ def test_the_split_parts_the_labels_and_training_sees_its_own_part(sparse: Datas
 
 @pytest.mark.parametrize(("labels", "share"), [(3, 0.1), (3, 0.49), (4, 0.4), (100, 0.499)])
 def test_no_part_of_a_split_is_empty(labels: int, share: float) -> None:
-    config = RewardModelConfig(validation_share=share, held_out_share=share)
-    split = Split.of(np.arange(labels), config, seed=0)
+    split = Split.of(np.arange(labels), share, share, seed=0)
     parts = [len(split.train), len(split.validation), len(split.held_out)]
     assert min(parts) >= 1
     assert sum(parts) == labels
@@ -136,14 +135,14 @@ def test_held_out_labels_do_not_touch_the_model(sparse: Dataset) -> None:
     rewards[held_out] = np.roll(rewards[held_out], 1)
     other = RewardModel(sparse.with_rewards(rewards), **SMALL).fit()
     assert all(torch.equal(a, b) for a, b in zip(parameters(model), parameters(other), strict=True))
-    assert torch.equal(model.constants["calibration"], other.constants["calibration"])
+    assert torch.equal(model.ensemble.constants["calibration"], other.ensemble.constants["calibration"])
     assert model.report()[0].mae != other.report()[0].mae
 
 
 def test_pessimism_lowers_by_standard_deviations_of_the_ensemble(sparse: Dataset) -> None:
     plain, pessimistic = (RewardModel(sparse, pessimism=p, **SMALL).fit() for p in (0.0, 2.0))
     hidden = ~sparse.is_labelled
-    std = plain.members(0, sparse).std(axis=0)
+    std = plain.ensemble.members(0, sparse).std(axis=0)
     difference = plain.impute(sparse).rewards - pessimistic.impute(sparse).rewards
     np.testing.assert_allclose(difference[hidden], 2 * std[hidden], atol=1e-5)
     assert (difference[hidden] > 0).all()
@@ -169,16 +168,16 @@ def test_next_observations_are_inputs_only_when_asked(make_data: MakeData) -> No
     )
     for uses in (True, False):
         model = RewardModel(data, use_next_observations=uses, **SMALL).fit()
-        assert np.array_equal(model.members(0, data), model.members(0, moved)) != uses
+        assert np.array_equal(model.ensemble.members(0, data), model.ensemble.members(0, moved)) != uses
 
 
 def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(sparse: Dataset) -> None:
     model = RewardModel(sparse, **SMALL).fit()
-    members = model.members(0, sparse)
+    members = model.ensemble.members(0, sparse)
     assert members.shape == (3, 600)
-    mean, std = model.predict(0, sparse)
+    mean, std = model.ensemble.predict(0, sparse)
     np.testing.assert_allclose(mean, members.mean(0))
-    calibration = model.constants["calibration"].item()
+    calibration = model.ensemble.constants["calibration"].item()
     np.testing.assert_allclose(std, members.std(0) * calibration)
     validation = model.splits[0].validation
     ratio = np.abs(mean - sparse.rewards)[validation] / (2 * members.std(0)[validation] + 1e-8)
@@ -187,9 +186,9 @@ def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(spars
 
 def test_predictions_do_not_depend_on_the_chunk(sparse: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = RewardModel(sparse, **SMALL).fit()
-    expected = model.members(0, sparse)
-    monkeypatch.setattr("orl.agents.reward_model.CHUNK", 77)
-    np.testing.assert_allclose(model.members(0, sparse), expected, atol=1e-5)
+    expected = model.ensemble.members(0, sparse)
+    monkeypatch.setattr("orl.agents.reward_ensemble.CHUNK", 77)
+    np.testing.assert_allclose(model.ensemble.members(0, sparse), expected, atol=1e-5)
 
 
 def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
@@ -198,10 +197,10 @@ def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
     parts = [sparse.observations, sparse.actions, change, np.log(np.abs(sparse.next_observations) + np.float32(0.01))]
     inputs = np.concatenate(parts, axis=1)
     with torch.no_grad():
-        outputs = model._standardised(torch.from_numpy(inputs).expand(2, 1, -1, -1))
-    expected = outputs * model.constants["target_std"] + model.constants["target_mean"]
+        outputs = model.ensemble.standardised(torch.from_numpy(inputs).expand(2, 1, -1, -1))
+    expected = outputs * model.ensemble.constants["target_std"] + model.ensemble.constants["target_mean"]
     for k in range(2):
-        np.testing.assert_allclose(model.members(k, sparse), expected[k].numpy(), atol=1e-5)
+        np.testing.assert_allclose(model.ensemble.members(k, sparse), expected[k].numpy(), atol=1e-5)
 
 
 def test_save_and_load_impute_the_same(sparse: Dataset, tmp_path: Path) -> None:
@@ -211,7 +210,7 @@ def test_save_and_load_impute_the_same(sparse: Dataset, tmp_path: Path) -> None:
     assert (loaded.seeds, loaded.config) == (model.seeds, model.config)
     for mine, other in zip(model.impute(sparse), loaded.impute(sparse), strict=True):
         assert np.array_equal(mine.rewards, other.rewards)
-    assert np.array_equal(model.predict(1, sparse)[1], loaded.predict(1, sparse)[1])
+    assert np.array_equal(model.ensemble.predict(1, sparse)[1], loaded.ensemble.predict(1, sparse)[1])
 
 
 def test_a_checkpoint_of_something_else_is_refused(truth: Dataset, tmp_path: Path) -> None:
@@ -231,8 +230,8 @@ def test_the_population_law(make_data: MakeData, truth: Dataset, float64: None) 
         alone = RewardModel(data, seed=3 + k, **settings).fit()
         for mine, own in zip(parameters(together), parameters(alone), strict=True):
             torch.testing.assert_close(mine[k : k + 1], own, rtol=1e-10, atol=1e-10)
-        for name, values in together.constants.items():
-            torch.testing.assert_close(values[k : k + 1], alone.constants[name], rtol=1e-9, atol=1e-10)
+        for name, values in together.ensemble.constants.items():
+            torch.testing.assert_close(values[k : k + 1], alone.ensemble.constants[name], rtol=1e-9, atol=1e-10)
         np.testing.assert_allclose(together.impute(datasets)[k].rewards, alone.impute(data).rewards, rtol=1e-6)
 
 
@@ -268,7 +267,9 @@ def test_training_stops_when_every_member_has(sparse: Dataset, monkeypatch: pyte
 
 
 def test_the_same_seed_repeats_and_members_differ(sparse: Dataset) -> None:
-    first, again, other = (RewardModel(sparse, seed=seed, **SMALL).fit().members(0, sparse) for seed in (1, 1, 2))
+    first, again, other = (
+        RewardModel(sparse, seed=seed, **SMALL).fit().ensemble.members(0, sparse) for seed in (1, 1, 2)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first[0], first[1])
@@ -303,7 +304,7 @@ def test_wrong_sizes_and_counts_are_refused(make_data: MakeData, truth: Dataset)
     model = RewardModel(truth, **SMALL)
     with pytest.raises(ValueError, match=r"wide: .* sizes are \(4, 2, 0\), the model has \(3, 2, 0\)"):
         model.impute(make_data(observation_size=4, name="wide").with_labels(0.5))
-    with pytest.raises(ValueError, match="2 datasets for 1 learners; give one, or one per learner"):
+    with pytest.raises(ValueError, match="2 datasets for 1 seeds; give one dataset, or one per seed"):
         model.impute([truth, truth])
 
 
@@ -321,9 +322,11 @@ def test_bad_settings_are_refused(truth: Dataset, override: dict[str, Any], word
         RewardModel(truth, **override)
 
 
-def test_a_model_that_was_not_fitted_imputes_nothing(sparse: Dataset) -> None:
-    with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
-        RewardModel(sparse, **SMALL).impute(sparse)
+def test_a_model_that_was_not_fitted_imputes_and_reports_nothing(sparse: Dataset) -> None:
+    model = RewardModel(sparse, **SMALL)
+    for call in (lambda: model.impute(sparse), model.report):
+        with pytest.raises(ValueError, match=r"not fitted; call fit\(\) first"):
+            call()
 
 
 def test_a_loaded_model_has_no_data_to_fit_or_report_on(sparse: Dataset, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import orl.envs
 from orl import seeding
-from orl.collector import RECENT, Collector, vector_environment
+from orl.collector import RECENT, Collector
+from orl.environment import vector_environment
 from orl.spaces import Spaces
 
 SAME_STEP = AutoresetMode.SAME_STEP

@@ -34,7 +34,7 @@ def test_they_are_autograd_s(
     targets = torch.randn(2, 6, generator=random)
     before = [each.clone() for each in (*critic.parameters(), observations, actions, targets)]
     values = critic(observations, actions, dropped)
-    expected = gradients(losses.squared_error(values, targets), critic)
+    expected = gradients(losses.over_batch((values - targets.unsqueeze(1)).square()), critic)
     found, metrics = critic_gradients(critic, observations, actions, targets, dropped)
     for mine, other, parameter in zip(found, expected, critic.parameters(), strict=True):
         assert mine.shape == parameter.shape

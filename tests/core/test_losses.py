@@ -23,20 +23,6 @@ def test_td_target_bootstraps_unless_terminated() -> None:
     assert targets.tolist() == [[6.0, 1.0]]
 
 
-def test_squared_error_averages_the_batch_and_sums_critics_and_learners() -> None:
-    values = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [1.0, 1.0]]])  # (2, 2, 2)
-    targets = torch.tensor([[1.0, 1.0], [0.0, 2.0]])
-    # learner 0: (0 + 1) / 2 and (4 + 9) / 2; learner 1: (0 + 4) / 2 and (1 + 1) / 2
-    assert losses.squared_error(values, targets).item() == 0.5 + 6.5 + 2.0 + 1.0
-
-
-def test_squared_error_gives_every_learner_its_own_targets() -> None:
-    values = torch.zeros(2, 1, 2, requires_grad=True)
-    losses.squared_error(values, torch.tensor([[1.0, 2.0], [10.0, 20.0]])).backward()
-    assert values.grad is not None
-    assert values.grad.tolist() == [[[-1.0, -2.0]], [[-10.0, -20.0]]]  # 2 (0 - y) / B with B = 2
-
-
 @pytest.mark.parametrize(("expectile", "expected"), [(0.5, 0.5 * (4 + 9) / 2), (0.9, (0.9 * 4 + 0.1 * 9) / 2)])
 def test_expectile_loss_weighs_the_sides(expectile: float, expected: float) -> None:
     values, targets = torch.tensor([[0.0, 3.0]]), torch.tensor([[2.0, 0.0]])  # u = 2 and -3
@@ -66,7 +52,7 @@ def test_behaviour_cloning_loss_averages_batch_and_action_dimensions() -> None:
     assert losses.behaviour_cloning_loss(actions, data_actions).item() == 1 / 4 + 4 / 4
 
 
-@pytest.mark.parametrize("loss", ["squared_error", "expectile_loss", "behaviour_cloning_loss"])
+@pytest.mark.parametrize("loss", ["expectile_loss", "behaviour_cloning_loss"])
 def test_a_learner_has_the_gradient_that_it_has_alone(loss: str) -> None:
     generator = torch.Generator().manual_seed(0)
 
@@ -77,9 +63,8 @@ def test_a_learner_has_the_gradient_that_it_has_alone(loss: str) -> None:
         assert values.grad is not None
         return values.grad
 
-    shape = {"squared_error": (3, 2, 5), "expectile_loss": (3, 5), "behaviour_cloning_loss": (3, 5, 2)}[loss]
-    values = torch.randn(shape, generator=generator)
-    targets = torch.randn((3, 5) if loss == "squared_error" else shape, generator=generator)
+    shape = {"expectile_loss": (3, 5), "behaviour_cloning_loss": (3, 5, 2)}[loss]
+    values, targets = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
     together = gradient(values, targets)
     for k in range(3):
         torch.testing.assert_close(together[k : k + 1], gradient(values[k : k + 1], targets[k : k + 1]))

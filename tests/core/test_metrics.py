@@ -22,9 +22,8 @@ def read(folder: Path) -> list[dict[str, str]]:
 def test_one_row_per_record_and_learner_shared_by_training_and_evaluation(tmp_path: Path) -> None:
     with Sink(tmp_path / "run", NAMES) as sink:
         sink.write(10, {"critic_loss": torch.tensor([0.5, 1.5])})
-        records = sink.write(10, {"mean_reward": torch.tensor([3.0, 4.0])}, prefix="eval/")
+        sink.write(10, {"mean_reward": torch.tensor([3.0, 4.0])}, prefix="eval/")
         sink.write(20, {"critic_loss": torch.tensor([0.25, 1.25])})
-    assert records == [{"eval/mean_reward": 3.0}, {"eval/mean_reward": 4.0}]
     rows = read(tmp_path / "run")
     assert [(row["time/total_updates"], row["seed"]) for row in rows] == [
         *(("10", "seed-0"), ("10", "seed-1")),
@@ -76,7 +75,7 @@ def test_files_are_up_to_date_after_flush_and_after_an_error(tmp_path: Path) -> 
 
 def test_nothing_to_record_records_nothing(tmp_path: Path) -> None:
     with Sink(tmp_path, NAMES) as sink:
-        assert sink.write(1, {}) == []
+        sink.write(1, {})
     assert read(tmp_path) == []
 
 

@@ -66,18 +66,6 @@ def test_an_optimizer_that_has_not_stepped_is_restored_as_such(generators: Gener
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), fresh[0].parameters(), strict=True))
 
 
-def test_a_checkpoint_without_moments_is_one_from_before_the_first_update(generators: Generators) -> None:
-    """As earlier versions wrote it."""
-    network, optimizer = trained(generators, 0)
-    tensors = flatten_state({"net": network}, {"net": optimizer}, {})
-    without = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer")}
-    fresh = trained(generators, 0)
-    restore_state({"net": fresh[0]}, {"net": fresh[1]}, {}, without)
-    train_once(*fresh)
-    train_once(network, optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), fresh[0].parameters(), strict=True))
-
-
 def test_moments_take_the_precision_of_their_parameters_and_keep_their_places(generators: Generators) -> None:
     """A captured update looks for them there."""
     network, optimizer = trained(generators, 2)
