@@ -202,13 +202,12 @@ class Speed:
         cars.reset(seed=0)
         moves = np.random.default_rng(0).uniform(-1, 1, (RACERS, 2)).astype(np.float32)
         observation = np.zeros(Spaces.of(ENVIRONMENT).observation_size, np.float32)
-        uniform = torch.rand(1, 256, dtype=torch.float64, device=agent.device)
         buffer, peer_buffer = agent.buffer, peer.replay_buffer
         assert buffer is not None
         assert peer_buffer is not None
         batches = {
             "SB3": Contender(lambda: peer_buffer.sample(256)),
-            "orl": Contender(lambda: buffer.sample(uniform)),
+            "orl": Contender(lambda: buffer.sample(torch.rand(1, 256, dtype=torch.float64, device=agent.device))),
         }
         predictions = {
             "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),

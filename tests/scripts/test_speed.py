@@ -93,3 +93,12 @@ def test_a_population_that_does_not_fit_has_a_row_that_says_so(monkeypatch: pyte
     rows = {row["contender"]: row for row in speed._race("TD3BC update", contenders, "orl, eager, 1 learner")}
     assert rows["orl, eager, 1 learner"]["ratio"] == pytest.approx(1.0)
     assert rows["orl, eager, 2 learners"]["note"] == "does not fit in memory"
+
+
+def test_every_batch_has_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones again would lie in the processor's cache."""
+    raced: dict[str, Any] = {}
+    monkeypatch.setattr(Speed, "_race", lambda _, what, contenders, *__: raced.update({what: contenders}) or [])
+    Speed(repeats=1, updates=1, device="cpu")._others()
+    for name, contender in raced["batch of 256"].items():
+        assert not torch.equal(contender.work().rewards, contender.work().rewards), name
