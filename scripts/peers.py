@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class Peers:
         if self.folder is None or not python.exists():
             return None
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": ""}
+        command = [str(python.absolute()), str(WORK), name, *self.arguments]
         process = subprocess.Popen(
-            [python.absolute(), WORK, name, *self.arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -49,7 +51,7 @@ class Peers:
                 process.stdin.write("\n")
                 process.stdin.flush()
             if not process.stdout.readline():
-                raise ValueError(f"{name}: its process ended; run {python} {WORK} to see why")
+                raise ValueError(f"{name}: its process ended; run `echo | {shlex.join(command)}` to see why")
 
         return Contender(repeat, elsewhere=True)
 

@@ -60,7 +60,7 @@ def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
     peers = Peers(tmp_path, [1, 1, 1], 1)
     contender = peers.contender("sbx SAC")
     assert contender is not None
-    with pytest.raises(ValueError, match=r"sbx SAC: its process ended; run .*python"):
+    with pytest.raises(ValueError, match=r"ended; run `echo \| .*python .*peer_work.py 'sbx SAC' 1 1 1 1` to"):
         contender.work()
     peers.close()
     assert peers.contender("d3rlpy IQL") is None
