@@ -1,4 +1,4 @@
-"""Packages in virtual environments of their own, as contenders: each a process that works when it is told to."""
+"""Packages in virtual environments of their own, as contenders on the CPU: each a process that works when told to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Peers:
         python = (self.folder or Path()) / name.split()[0] / "bin" / "python"
         if self.folder is None or not python.exists():
             return None
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": ""}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": "", "JAX_PLATFORMS": "cpu"}
         command = [str(python.absolute()), str(WORK), name, *self.arguments]
         process = subprocess.Popen(
             command,

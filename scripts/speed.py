@@ -59,7 +59,7 @@ class Speed:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     peers: Path | None = None
-    """Folder of virtual environments, PEERS/sbx with sbx-rl and PEERS/d3rlpy with d3rlpy, that race too."""
+    """Folder of virtual environments, PEERS/sbx with sbx-rl and PEERS/d3rlpy with d3rlpy, that race too; on a CPU."""
     out: Path | None = None
     """Folder for results.json and the figure."""
 
@@ -88,9 +88,9 @@ class Speed:
                 *self._contexts(),
                 *self._others(),
             ]
-            results = {"rows": rows, "machine": machine()}
+            results = {"rows": rows, "machine": machine(device)}
             if folder is not None:
-                results = folder.finish(rows, machine=machine())
+                results = folder.finish(rows, machine=machine(device))
         if self.out is not None:
             speed_figure(results["rows"], self.out / "speed.png")
         show(results["rows"], results["machine"])
@@ -104,8 +104,9 @@ class Speed:
         repetitions: int | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of contenders, of peers by the names of their work, and of what is not measured here."""
-        sizes = Spaces.of(ENVIRONMENT)
-        processes = Peers(self.peers, [sizes.observation_size, sizes.action_size, ROWS], self.threads)
+        spaces, on_cpu = Spaces.of(ENVIRONMENT), pick_device(self.device).type == "cpu"
+        sizes = [spaces.observation_size, spaces.action_size, ROWS]
+        processes = Peers(self.peers if on_cpu else None, sizes, self.threads)
         try:
             found = {name: processes.contender(work) for name, work in (peers or {}).items()}
             installed = {name: contender for name, contender in found.items() if contender is not None}
@@ -114,8 +115,9 @@ class Speed:
         finally:
             processes.close()
         rows += [absent(what, name, "does not fit in memory") for name, each in contenders.items() if each is None]
-        rows += [absent(what, name, "not installed") for name in found if name not in installed]
-        if pick_device(self.device).type == "cpu":
+        note = "not installed" if on_cpu else "raced on CPUs alone"
+        rows += [absent(what, name, note) for name in found if name not in installed]
+        if on_cpu:
             rows.append(absent(what, "orl, CUDA", "not measured here"))
         return rows
 

@@ -68,9 +68,9 @@ def absent(what: str, contender: str, note: str) -> dict[str, Any]:
     return {"what": what, "contender": contender, "milliseconds": None, "per_second": None, "note": note}
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the numbers of a device were measured on; `cuda` is None where it is a CPU."""
+    cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "processor": platform.machine(),
         "cores": os.cpu_count(),

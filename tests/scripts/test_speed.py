@@ -14,6 +14,7 @@ from orl.scripts.contenders import random_data, steps
 from orl.scripts.peers import Peers
 from orl.scripts.plain_offline import PlainIQL, PlainTD3BC
 from orl.scripts.speed import Speed
+from orl.scripts.timing import Contender, machine
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -102,3 +103,25 @@ def test_every_batch_has_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     Speed(repeats=1, updates=1, device="cpu")._others()
     for name, contender in raced["batch of 256"].items():
         assert not torch.equal(contender.work().rewards, contender.work().rewards), name
+
+
+def test_other_packages_work_on_cpus_and_race_no_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "sbx" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nwhile read -r line; do [ "$JAX_PLATFORMS" = cpu ] && echo done; done\n')
+    python.chmod(0o755)
+    speed, ours = Speed(peers=tmp_path, repeats=1), {"SB3": Contender(lambda: None)}
+    rows = speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)
+    assert [row["contender"] for row in rows if row["milliseconds"]] == ["SB3", "sbx"]
+    monkeypatch.setattr("orl.scripts.speed.pick_device", lambda _: torch.device("cuda"))
+    assert [row.get("note") for row in speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)] == [
+        None,
+        "raced on CPUs alone",
+    ]
+
+
+def test_what_was_measured_on_a_cpu_is_not_called_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "H100")
+    assert machine(torch.device("cpu"))["cuda"] is None
+    assert machine(torch.device("cuda"))["cuda"] == "H100"
