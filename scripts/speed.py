@@ -133,7 +133,7 @@ class Speed:
                 except MemoryError:
                     found[name] = None
                     continue
-                for _ in range(Captured.FIRST_CALLS + 1 if execution == "graph" else 0):
+                for _ in range(2 * (Captured.FIRST_CALLS + 1) if execution == "graph" else 0):  # of two kinds at most
                     task()
                 found[name] = Contender(task, population)
         return found
@@ -172,7 +172,7 @@ class Speed:
         return self._race("SAC update", contenders, "SB3", {"sbx": "sbx SAC"})
 
     def _offline(self) -> list[dict[str, Any]]:
-        rows = []
+        rows, even = [], self.updates + self.updates % 2  # every second update of TD3+BC has one of the actor
         plain: dict[Any, Callable[..., PlainOffline]] = {TD3BC: PlainTD3BC, IQL: PlainIQL}
         for kind, of_kind in plain.items():
             name = kind.__name__
@@ -180,7 +180,7 @@ class Speed:
                 "plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)
             }
             contenders |= self._ours(kind, None, fitting)
-            rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"})
+            rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"}, even)
         return rows
 
     def _contexts(self) -> list[dict[str, Any]]:

@@ -125,3 +125,12 @@ def test_what_was_measured_on_a_cpu_is_not_called_cuda(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "H100")
     assert machine(torch.device("cpu"))["cuda"] is None
     assert machine(torch.device("cuda"))["cuda"] == "H100"
+
+
+def test_all_turns_have_as_many_updates_of_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TD3+BC has one in every second update; where it is compiled, the first turn, which does not count, does that."""
+    raced: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(Speed, "_race", lambda _, what, *rest: raced.update({what: rest}) or [])
+    for updates, even in ((1, 2), (10, 10)):
+        Speed(populations=(1,), executions=("eager",), updates=updates, device="cpu")._offline()
+        assert raced["TD3BC update"][-1] == even
