@@ -1,9 +1,10 @@
-"""Packages in virtual environments of their own, as contenders: each a process that works when it is told to."""
+"""Packages in virtual environments of their own, as contenders on the CPU: each a process that works when told to."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ class Peers:
         python = (self.folder or Path()) / name.split()[0] / "bin" / "python"
         if self.folder is None or not python.exists():
             return None
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": ""}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": "", "JAX_PLATFORMS": "cpu"}
+        command = [str(python.absolute()), str(WORK), name, *self.arguments]
         process = subprocess.Popen(
-            [python.absolute(), WORK, name, *self.arguments],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -49,7 +51,7 @@ class Peers:
                 process.stdin.write("\n")
                 process.stdin.flush()
             if not process.stdout.readline():
-                raise ValueError(f"{name}: its process ended; run {python} {WORK} to see why")
+                raise ValueError(f"{name}: its process ended; run `echo | {shlex.join(command)}` to see why")
 
         return Contender(repeat, elsewhere=True)
 

@@ -59,7 +59,7 @@ class Speed:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     peers: Path | None = None
-    """Folder of virtual environments, PEERS/sbx with sbx-rl and PEERS/d3rlpy with d3rlpy, that race too."""
+    """Folder of virtual environments, PEERS/sbx with sbx-rl and PEERS/d3rlpy with d3rlpy, that race too; on a CPU."""
     out: Path | None = None
     """Folder for results.json and the figure."""
 
@@ -88,9 +88,9 @@ class Speed:
                 *self._contexts(),
                 *self._others(),
             ]
-            results = {"rows": rows, "machine": machine()}
+            results = {"rows": rows, "machine": machine(device)}
             if folder is not None:
-                results = folder.finish(rows, machine=machine())
+                results = folder.finish(rows, machine=machine(device))
         if self.out is not None:
             speed_figure(results["rows"], self.out / "speed.png")
         show(results["rows"], results["machine"])
@@ -104,8 +104,9 @@ class Speed:
         repetitions: int | None = None,
     ) -> list[dict[str, Any]]:
         """Rows of contenders, of peers by the names of their work, and of what is not measured here."""
-        sizes = Spaces.of(ENVIRONMENT)
-        processes = Peers(self.peers, [sizes.observation_size, sizes.action_size, ROWS], self.threads)
+        spaces, on_cpu = Spaces.of(ENVIRONMENT), pick_device(self.device).type == "cpu"
+        sizes = [spaces.observation_size, spaces.action_size, ROWS]
+        processes = Peers(self.peers if on_cpu else None, sizes, self.threads)
         try:
             found = {name: processes.contender(work) for name, work in (peers or {}).items()}
             installed = {name: contender for name, contender in found.items() if contender is not None}
@@ -114,8 +115,9 @@ class Speed:
         finally:
             processes.close()
         rows += [absent(what, name, "does not fit in memory") for name, each in contenders.items() if each is None]
-        rows += [absent(what, name, "not installed") for name in found if name not in installed]
-        if pick_device(self.device).type == "cpu":
+        note = "not installed" if on_cpu else "raced on CPUs alone"
+        rows += [absent(what, name, note) for name in found if name not in installed]
+        if on_cpu:
             rows.append(absent(what, "orl, CUDA", "not measured here"))
         return rows
 
@@ -131,7 +133,7 @@ class Speed:
                 except MemoryError:
                     found[name] = None
                     continue
-                for _ in range(Captured.FIRST_CALLS + 1 if execution == "graph" else 0):
+                for _ in range(2 * (Captured.FIRST_CALLS + 1) if execution == "graph" else 0):  # of two kinds at most
                     task()
                 found[name] = Contender(task, population)
         return found
@@ -170,7 +172,7 @@ class Speed:
         return self._race("SAC update", contenders, "SB3", {"sbx": "sbx SAC"})
 
     def _offline(self) -> list[dict[str, Any]]:
-        rows = []
+        rows, even = [], self.updates + self.updates % 2  # every second update of TD3+BC has one of the actor
         plain: dict[Any, Callable[..., PlainOffline]] = {TD3BC: PlainTD3BC, IQL: PlainIQL}
         for kind, of_kind in plain.items():
             name = kind.__name__
@@ -178,7 +180,7 @@ class Speed:
                 "plain modules": Contender(of_kind(random_data(), str(pick_device(self.device))).update)
             }
             contenders |= self._ours(kind, None, fitting)
-            rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"})
+            rows += self._race(f"{name} update", contenders, "plain modules", {"d3rlpy": f"d3rlpy {name}"}, even)
         return rows
 
     def _contexts(self) -> list[dict[str, Any]]:
@@ -202,13 +204,12 @@ class Speed:
         cars.reset(seed=0)
         moves = np.random.default_rng(0).uniform(-1, 1, (RACERS, 2)).astype(np.float32)
         observation = np.zeros(Spaces.of(ENVIRONMENT).observation_size, np.float32)
-        uniform = torch.rand(1, 256, dtype=torch.float64, device=agent.device)
         buffer, peer_buffer = agent.buffer, peer.replay_buffer
         assert buffer is not None
         assert peer_buffer is not None
         batches = {
             "SB3": Contender(lambda: peer_buffer.sample(256)),
-            "orl": Contender(lambda: buffer.sample(uniform)),
+            "orl": Contender(lambda: buffer.sample(torch.rand(1, 256, dtype=torch.float64, device=agent.device))),
         }
         predictions = {
             "SB3": Contender(lambda: peer.predict(observation, deterministic=True)),

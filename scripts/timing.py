@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import statistics
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from orl.progress import progress
 
 Work = Callable[[], Any]
 
@@ -40,8 +43,8 @@ def race(
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     processor: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(turns + 1):
-        for name, contender in contenders.items():
+    with progress(what, (turns + 1) * len(contenders)) as advance:
+        for turn, (name, contender) in itertools.product(range(turns + 1), contenders.items()):
             start, processor_start = time.perf_counter(), time.process_time()
             for _ in range(repetitions):
                 contender.work()
@@ -50,6 +53,7 @@ def race(
             if turn:
                 times[name].append((time.perf_counter() - start) / repetitions)
                 processor[name].append((time.process_time() - processor_start) / repetitions)
+            advance(1)
     seconds = {name: statistics.median(each) for name, each in times.items()}
     rows = []
     for name, contender in contenders.items():
@@ -68,9 +72,9 @@ def absent(what: str, contender: str, note: str) -> dict[str, Any]:
     return {"what": what, "contender": contender, "milliseconds": None, "per_second": None, "note": note}
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the numbers of a device were measured on; `cuda` is None where it is a CPU."""
+    cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "processor": platform.machine(),
         "cores": os.cpu_count(),

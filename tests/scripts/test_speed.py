@@ -14,6 +14,7 @@ from orl.scripts.contenders import random_data, steps
 from orl.scripts.peers import Peers
 from orl.scripts.plain_offline import PlainIQL, PlainTD3BC
 from orl.scripts.speed import Speed
+from orl.scripts.timing import Contender, machine
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_speed(orl: Any, tmp_path: Path) -> None:
     words = ("--populations", 1, 2, "--repeats", 1, "--updates", 1, "--executions", "eager", "--device", "cpu")
     out = tmp_path / "speed"
     ended = orl("speed", *words, "--peers", tmp_path / "peers", "--out", out)
-    for said in ("TD3BC update", "not installed", "not measured here"):
+    for said in ("TD3BC update", "10/10", "not installed", "not measured here"):
         assert said in ended.stdout
     assert (out / "speed.png").stat().st_size > 10_000
     results = json.loads((out / "results.json").read_text())
@@ -60,7 +61,7 @@ def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
     peers = Peers(tmp_path, [1, 1, 1], 1)
     contender = peers.contender("sbx SAC")
     assert contender is not None
-    with pytest.raises(ValueError, match=r"sbx SAC: its process ended; run .*python"):
+    with pytest.raises(ValueError, match=r"ended; run `echo \| .*python .*peer_work.py 'sbx SAC' 1 1 1 1` to"):
         contender.work()
     peers.close()
     assert peers.contender("d3rlpy IQL") is None
@@ -93,3 +94,43 @@ def test_a_population_that_does_not_fit_has_a_row_that_says_so(monkeypatch: pyte
     rows = {row["contender"]: row for row in speed._race("TD3BC update", contenders, "orl, eager, 1 learner")}
     assert rows["orl, eager, 1 learner"]["ratio"] == pytest.approx(1.0)
     assert rows["orl, eager, 2 learners"]["note"] == "does not fit in memory"
+
+
+def test_every_batch_has_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones again would lie in the processor's cache."""
+    raced: dict[str, Any] = {}
+    monkeypatch.setattr(Speed, "_race", lambda _, what, contenders, *__: raced.update({what: contenders}) or [])
+    Speed(repeats=1, updates=1, device="cpu")._others()
+    for name, contender in raced["batch of 256"].items():
+        assert not torch.equal(contender.work().rewards, contender.work().rewards), name
+
+
+def test_other_packages_work_on_cpus_and_race_no_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "sbx" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nwhile read -r line; do [ "$JAX_PLATFORMS" = cpu ] && echo done; done\n')
+    python.chmod(0o755)
+    speed, ours = Speed(peers=tmp_path, repeats=1), {"SB3": Contender(lambda: None)}
+    rows = speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)
+    assert [row["contender"] for row in rows if row["milliseconds"]] == ["SB3", "sbx"]
+    monkeypatch.setattr("orl.scripts.speed.pick_device", lambda _: torch.device("cuda"))
+    assert [row.get("note") for row in speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)] == [
+        None,
+        "raced on CPUs alone",
+    ]
+
+
+def test_what_was_measured_on_a_cpu_is_not_called_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "H100")
+    assert machine(torch.device("cpu"))["cuda"] is None
+    assert machine(torch.device("cuda"))["cuda"] == "H100"
+
+
+def test_all_turns_have_as_many_updates_of_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TD3+BC has one in every second update; where it is compiled, the first turn, which does not count, does that."""
+    raced: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(Speed, "_race", lambda _, what, *rest: raced.update({what: rest}) or [])
+    for updates, even in ((1, 2), (10, 10)):
+        Speed(populations=(1,), executions=("eager",), updates=updates, device="cpu")._offline()
+        assert raced["TD3BC update"][-1] == even
