@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import checkpoint, losses, seeding
@@ -213,6 +214,16 @@ class RewardModel:
         if self.config.clip_to_labels:
             imputed = imputed.clip(*self.ensemble.constants["label_range"][learner].tolist())
         return data.with_rewards(np.where(known, data.rewards, imputed))
+
+    def predict(self, learner: int, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ensemble mean and calibrated standard deviation of every reward, known or not, (N,) each.
+
+        Raises:
+            ValueError: the model is not fitted, or data of other sizes, action bounds or contexts.
+        """
+        self._require_fit()
+        self.ensemble.inputs.check(data)
+        return self.ensemble.predict(learner, data)
 
     def report(self, truth: Dataset | None = None) -> list[Report]:
         """Diagnostics of each learner on its held-out labels, after `fit`.

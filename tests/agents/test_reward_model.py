@@ -175,7 +175,7 @@ def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(spars
     model = RewardModel(sparse, **SMALL).fit()
     members = model.ensemble.members(0, sparse)
     assert members.shape == (3, 600)
-    mean, std = model.ensemble.predict(0, sparse)
+    mean, std = model.predict(0, sparse)
     np.testing.assert_allclose(mean, members.mean(0))
     calibration = model.ensemble.constants["calibration"].item()
     np.testing.assert_allclose(std, members.std(0) * calibration)
@@ -210,7 +210,7 @@ def test_save_and_load_impute_the_same(sparse: Dataset, tmp_path: Path) -> None:
     assert (loaded.seeds, loaded.config) == (model.seeds, model.config)
     for mine, other in zip(model.impute(sparse), loaded.impute(sparse), strict=True):
         assert np.array_equal(mine.rewards, other.rewards)
-    assert np.array_equal(model.ensemble.predict(1, sparse)[1], loaded.ensemble.predict(1, sparse)[1])
+    assert np.array_equal(model.predict(1, sparse)[1], loaded.predict(1, sparse)[1])
 
 
 def test_a_checkpoint_of_something_else_is_refused(truth: Dataset, tmp_path: Path) -> None:
