@@ -163,7 +163,9 @@ def test_every_other_update_is_the_actors_and_the_first_one_is(make_data: Any) -
         before = tensors(agent)
         agent.fit(1)
         after = tensors(agent)
-        moved.append({name.split("/")[0] for name in before if not before[name].equal(after[name])} & {"actor", "critic"})
+        moved.append(
+            {name.split("/")[0] for name in before if not before[name].equal(after[name])} & {"actor", "critic"}
+        )
     assert moved == [{"actor", "critic"}, {"critic"}] * 2
     for module in agent.soft.critic.modules():
         if isinstance(module, UnitLinear):
