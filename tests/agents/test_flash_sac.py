@@ -93,6 +93,85 @@ def test_an_actor_step_leaves_the_critic_alone_and_keeps_rows_at_norm_one() -> N
             torch.testing.assert_close(module.weight.norm(dim=-2), torch.ones_like(module.weight[..., 0, :]))
 
 
+def trained(make_data: Any) -> tuple[FlashSAC, Batch, dict[str, Tensor]]:
+    """Two learners whose running statistics, reward scales and entropy coefficients differ, and an update's inputs."""
+    datasets = [make_data(seed=seed) for seed in (0, 1)]
+    agent = FlashSAC([each.with_rewards(100 * each.rewards) for each in datasets], seed=[0, 1], **SMALL).fit(4)
+    agent.soft.entropy_coefficient.log_value.data.copy_(torch.tensor([-1.0, 0.5]))
+    random = agent.random.next()
+    assert agent.buffer is not None
+    return agent, agent.buffer.sample(random["indices"]), random
+
+
+def plain_sample(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    actions = torch.tanh(mean + std * noise)
+    normal = torch.distributions.Normal(mean, std)
+    return actions, (normal.log_prob(mean + std * noise) - torch.log1p(-actions.square())).sum(-1)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_actor_and_the_entropy_coefficient_follow_their_equations(make_data: Any) -> None:
+    agent, batch, random = trained(make_data)
+    soft, alpha = agent.soft, torch.tensor([-1.0, 0.5]).exp()
+    both = torch.cat([batch.observations, batch.next_observations], dim=1)
+    actions, log_probs = (each[:, :8] for each in plain_sample(*soft.actor(both, True), random["actor_noise"]))
+    logits = soft.critic(batch.observations, actions, False)
+    values = (logits.softmax(-1) * torch.linspace(-5.0, 5.0, 11)).sum(-1)
+    losses = (alpha[:, None] * log_probs - torch.minimum(values[:, 0], values[:, 1])).mean(1)
+    expected = torch.autograd.grad(losses.sum(), list(soft.actor.parameters()))
+    found, coefficient_found, metrics = soft.actor_gradients(batch, random)
+    for mine, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, plain)
+    target_entropy = 2 * 0.5 * np.log(2 * np.pi * np.e * 0.15**2)  # of two actions
+    entropy = -log_probs.detach().mean(1)
+    torch.testing.assert_close(coefficient_found[0], alpha * (entropy - target_entropy))  # by log alpha
+    torch.testing.assert_close(metrics["actor_loss"], losses.detach())
+    torch.testing.assert_close(metrics["entropy"], entropy)
+    torch.testing.assert_close(metrics["entropy_coefficient"], alpha)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_critics_follow_their_equation(make_data: Any) -> None:
+    agent, batch, random = trained(make_data)
+    soft = agent.soft
+    next_actions, log_probs = plain_sample(*soft.actor(batch.next_observations, False), random["next_noise"])
+    states = torch.cat([batch.observations, batch.next_observations], dim=1)
+    pairs = states, torch.cat([batch.actions, next_actions], dim=1).detach()
+    with torch.no_grad():
+        target = soft.target_distribution(batch, soft.critic_target(*pairs, True)[:, :, 8:], log_probs)
+    logits = soft.critic(*pairs, True)[:, :, :8]
+    losses = -(target[:, None] * logits.log_softmax(-1)).sum(-1).mean(-1)  # (P, C)
+    expected = torch.autograd.grad(losses.sum(), list(soft.critic.parameters()))
+    values = (logits.detach().softmax(-1) * torch.linspace(-5.0, 5.0, 11)).sum(-1)
+    found, metrics = soft.critic_gradients(batch, random, None)
+    for mine, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, plain)
+    scale = soft.reward_scale.value[:, 0]
+    assert (scale > 2.0).all()
+    torch.testing.assert_close(metrics["q_mean"], scale * values.mean((1, 2)))
+    torch.testing.assert_close(metrics["critic_loss"], losses.detach().mean(1))
+    torch.testing.assert_close(metrics["edge_mass"], (target[..., 0] + target[..., -1]).mean(1))
+    known, _ = soft.critic_gradients(batch, random, soft.next_policy(batch.next_observations))
+    for mine, plain in zip(known, expected, strict=True):
+        torch.testing.assert_close(mine, plain)
+
+
+def test_every_other_update_is_the_actors_and_the_first_one_is(make_data: Any) -> None:
+    agent = FlashSAC(make_data(), **SMALL)
+    moved = []
+    for _ in range(4):
+        before = tensors(agent)
+        agent.fit(1)
+        after = tensors(agent)
+        moved.append(
+            {name.split("/")[0] for name in before if not before[name].equal(after[name])} & {"actor", "critic"}
+        )
+    assert moved == [{"actor", "critic"}, {"critic"}] * 2
+    for module in agent.soft.critic.modules():
+        if isinstance(module, UnitLinear):
+            torch.testing.assert_close(module.weight.norm(dim=-2), torch.ones_like(module.weight[..., 0, :]))
+
+
 @pytest.mark.usefixtures("float64")
 def test_the_target_is_the_bellman_update_of_the_lower_critic() -> None:
     agent = FlashSAC(ENV, **SMALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -235,10 +236,38 @@ def test_the_population_law(make_data: MakeData, truth: Dataset, float64: None) 
         np.testing.assert_allclose(together.impute(datasets)[k].rewards, alone.impute(data).rewards, rtol=1e-6)
 
 
+def test_losses_are_hubers_of_standardised_rewards(sparse: Dataset, float64: None) -> None:
+    """Of training with its gradients, and of the validation labels, for each learner in its own unit."""
+    datasets = [sparse, sparse.with_rewards(100 * sparse.rewards)]
+    model = RewardModel(datasets, seed=[0, 1], huber_threshold=0.5, **SMALL)
+    found: list[torch.Tensor] = []
+    batch = model.training.gather((torch.arange(96) % 70).expand(2, -1))
+    model._update(batch, SimpleNamespace(step=found.extend))  # type: ignore[arg-type]
+    loss, validation = torch.zeros(()), []
+    for k, data in enumerate(datasets):
+        labels = data.rewards[data.is_labelled].astype(np.float64)
+        inputs = model.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
+        outputs = model.network(
+            ((inputs - model.constants["input_mean"][k]) / model.constants["input_std"][k]).expand(2, -1, -1, -1)
+        )
+        targets = (batch.rewards[k].view(3, 32) - labels.mean()) / labels.std()
+        loss = loss + 3 * 2 * torch.nn.functional.huber_loss(outputs[k, ..., 0], targets, delta=0.5)
+        rows = model.splits[k].validation
+        errors = np.abs(model.members(k, data.pick(rows)) - data.rewards[rows]) / labels.std()
+        validation.append(np.where(errors <= 0.5, errors**2, errors - 0.25).mean(1))
+    expected = torch.autograd.grad(loss, list(model.network.parameters()))
+    for mine, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(model._validation_error().numpy(), validation, rtol=1e-5)
+
+
 def test_members_keep_the_parameters_that_were_best_on_validation(
     sparse: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Errors are dictated: member 0 is best at look 2, member 1 at the last one, member 2 stops before look 5."""
+    """Errors are dictated: member 0 is best at look 2, member 1 at the last one, member 2 stops before look 5.
+
+    The fifth look is at the last update, though no period ends there.
+    """
     errors = iter([[3, 9, 5], [1, 8, 6], [2, 7, 6], [2, 6, 6], [1.5, 5, 0]])
     seen: list[list[torch.Tensor]] = []
 
@@ -247,7 +276,7 @@ def test_members_keep_the_parameters_that_were_best_on_validation(
         return torch.tensor([next(errors)], dtype=torch.float64)
 
     monkeypatch.setattr(RewardModel, "_validation_error", dictated)
-    model = RewardModel(sparse, **(SMALL | {"max_updates": 50})).fit()
+    model = RewardModel(sparse, **(SMALL | {"max_updates": 45})).fit()
     assert len(seen) == 5
     for member, look in ((0, 1), (1, 4), (2, 0)):
         for kept, then in zip(parameters(model), seen[look], strict=True):

@@ -56,6 +56,7 @@ def test_a_gaussian_sample_is_mean_plus_noise_clipped(generators: Generators) ->
     observations = noise(1, 4, 3)
     mean = actor(observations)[0]
     small, large = torch.full((1, 4, 2), 0.01), torch.full((1, 4, 2), -50.0)
+    torch.testing.assert_close(mean, torch.tanh(actor.network(observations)))
     torch.testing.assert_close(actor.sample(observations, small), mean + 0.01)  # log-std starts at 0
     assert torch.equal(actor.sample(observations, large), torch.full((1, 4, 2), -1.0))
 

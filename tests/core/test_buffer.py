@@ -256,6 +256,8 @@ def test_a_buffer_continues_from_its_state(added: int) -> None:
     assert state["rewards"].shape == (2, min(added, 3))
     loaded.load({name: tensor.clone() for name, tensor in state.items()})
     assert contents(loaded) == contents(buffer)
+    uniform = torch.tensor([[0.0, 0.4, 0.7, 0.99]] * 2, dtype=torch.float64)
+    assert torch.equal(loaded.sample(uniform).rewards, buffer.sample(uniform).rewards)
     for each in (buffer, loaded):
         each.add(**transitions(torch.tensor([[7.0, 8.0], [17.0, 18.0]])))
     assert contents(loaded) == contents(buffer)

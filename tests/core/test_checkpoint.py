@@ -120,6 +120,24 @@ def test_a_population_is_put_together_in_its_own_order(tmp_path: Path) -> None:
     assert manifest["seeds"] == [20, 3]
 
 
+def test_every_learner_keeps_its_own_rows_also_where_seeds_repeat(tmp_path: Path) -> None:
+    rows = torch.arange(8.0).view(2, 4).T  # whose memory is in another order
+    checkpoint.save_population(tmp_path, 1, {"x": rows}, {"agent": "A", "seeds": [20, 3, 100, 3]})
+    names = ["seed-100", "seed-20", "seed-3-learner-1", "seed-3-learner-3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    tensors, manifest = checkpoint.load_population(tmp_path)
+    assert torch.equal(tensors["x"], rows)
+    assert manifest["seeds"] == [20, 3, 100, 3]
+
+
+def test_texts_of_different_lengths_end_in_spaces(tmp_path: Path) -> None:
+    for k, text in enumerate((b"longest", b"one")):
+        content = {"text": torch.tensor([list(text)], dtype=torch.uint8)}
+        checkpoint.save(tmp_path / f"seed-{k}", 1, content, {"seeds": [k], "learner": k, "population": 2})
+    texts = checkpoint.load_population(tmp_path)[0]["text"]
+    assert [bytes(row.tolist()) for row in texts] == [b"longest", b"one    "]
+
+
 def test_a_population_continues_from_the_newest_state_that_all_learners_have(tmp_path: Path) -> None:
     save_population(tmp_path, 1)
     save_population(tmp_path, 2)
@@ -128,9 +146,9 @@ def test_a_population_continues_from_the_newest_state_that_all_learners_have(tmp
     with pytest.raises(CheckpointError, match="no readable checkpoint in common"):
         checkpoint.load_population(tmp_path)  # learner 20 kept 2 and 3, learner 3 kept 1
     save_population(tmp_path, 4)
-    save(tmp_path / "seed-20", 5, 20.0, seeds=[20], learner=0, population=2)
+    save(tmp_path / "seed-20", 5, 55.0, seeds=[20], learner=0, population=2)
     tensors, _ = checkpoint.load_population(tmp_path)
-    assert len(tensors["x"]) == 2
+    assert tensors["x"][:, 0].tolist() == [20.0, 3.0]  # of 4, though learner 20 has a 5
 
 
 def test_a_population_with_a_learner_missing_is_refused(tmp_path: Path) -> None:

@@ -127,6 +127,17 @@ def test_mean_return_and_length_are_of_the_recent_episodes(stroll: str) -> None:
     assert metrics["ep_len_mean"].tolist() == [2.0, 2.0]
 
 
+def test_means_wait_for_every_learner_s_first_episode(stroll: str) -> None:
+    """Episodes of 2 and 3 steps."""
+    made = [partial(gymnasium.make, stroll, length=length) for length in (2, 3)]
+    collector = Collector(SyncVectorEnv(made, autoreset_mode=SAME_STEP), SEEDS, Spaces.of(stroll))
+    collect(collector, 2)
+    assert collector.episodes.tolist() == [1, 0]
+    assert collector.metrics() == {}
+    collect(collector, 1, first=2)
+    assert collector.metrics()["ep_len_mean"].tolist() == [2.0, 3.0]
+
+
 @pytest.mark.parametrize(("population", "copies"), [(1, 1), (2, 3)])
 def test_it_continues_in_the_middle_of_episodes(stroll: str, population: int, copies: int) -> None:
     spaces, seeds = Spaces.of(stroll), [5, 9][:population]

@@ -138,6 +138,10 @@ def test_rounding_to_single_precision_is_forgiven_and_undone() -> None:
     assert float(np.float32(0.7)) < 0.7
     space = ContextSpace((ContextVariable("share", "", 0.7, 0.9, 0.8),))
     assert space.array(np.array([0.7], np.float32))[0] == 0.7
+    large, small = (ContextSpace((ContextVariable("share", "", 0.0, high, 0.0),)) for high in (1e4, 1e-4))
+    assert large.array([1e4 + 5e-3])[0] == 1e4
+    with pytest.raises(ValueError, match="is outside"):
+        small.array([1e-4 + 1e-9])
 
 
 def test_extrapolation_is_allowed_on_request_but_not_nonsense() -> None:

@@ -120,6 +120,14 @@ def test_labels_of_whole_episodes(make_data: Any) -> None:
     assert sum(each.any() for each in known) == 3
 
 
+def test_a_share_of_episodes_is_of_those_that_have_labels(make_data: Any) -> None:
+    data = make_data(rows=100)
+    rewards = np.where(np.arange(100) < 40, data.rewards, NAN)  # four of ten
+    for seed in range(5):
+        kept = data.with_rewards(rewards).with_labels(0.5, mode="episode", seed=seed).is_labelled
+        assert kept.reshape(10, 10).all(axis=1).sum() == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -185,6 +193,11 @@ def test_best_episodes_rank_finished_ones_by_return(arrays: dict[str, Any]) -> N
     assert data.best_episodes(0.5).rewards.tolist() == [10.0]
     assert data.best_episodes(1.0).rewards.tolist() == [1.0, 2.0, 10.0]
     assert data.best_episodes(1.0).episode_slices == [slice(0, 2), slice(2, 3)]
+
+
+def test_best_episodes_keep_their_order_and_the_rounded_share(arrays: dict[str, Any]) -> None:
+    data = Dataset.from_arrays(**(arrays | {"rewards": [3, 5, 4, 1, 2], "terminated": np.ones(5)}))
+    assert data.best_episodes(0.55).rewards.tolist() == [3.0, 5.0, 4.0]  # 2.75 are 3, the best of them is the second
 
 
 def test_best_episodes_refuse_what_cannot_be_ranked(data: Dataset, arrays: dict[str, Any]) -> None:

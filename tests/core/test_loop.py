@@ -38,7 +38,8 @@ class Counter:
     def step(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         assert inputs["number"] == self.updates
         self.updates += 1
-        return {"count": torch.tensor([float(self.updates)])}
+        actors = {"actor": torch.tensor([float(self.updates)])} if self.updates % 3 == 0 else {}
+        return {"count": torch.tensor([float(self.updates)])} | actors
 
 
 def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> None:
@@ -103,11 +104,13 @@ def test_a_phase_follows_its_step_and_none_the_last_one() -> None:
 def test_metrics_of_several_updates_are_the_last_of_each() -> None:
     learner = Counter()
     learner.due = 3
-    assert [moment.metrics["count"].item() for moment in loop.online(learner, 2)] == [8.0, 11.0]
+    found = [moment.metrics for moment in loop.online(learner, 2)]
+    assert [metrics["count"].item() for metrics in found] == [8.0, 11.0]
+    assert [metrics["actor"].item() for metrics in found] == [6.0, 9.0]  # not every update has one
 
 
 def test_a_progress_bar_shows_the_steps_and_not_the_phases(capsys: pytest.CaptureFixture[str]) -> None:
     learner = Counter()
-    learner.phases = (2,)
-    assert len(list(loop.online(learner, 4, progress_bar=True))) == 6
-    assert "4/4" in capsys.readouterr().out
+    learner.copies, learner.phases = 2, (4,)
+    assert len(list(loop.online(learner, 8, progress_bar=True))) == 6
+    assert "8/8" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from torch import nn
 from orl.normalized_networks import (
     CategoricalCritic,
     NormalizedActor,
+    ResidualBlock,
     StackedBatchNorm,
     StackedRMSNorm,
     UnitLinear,
@@ -47,6 +48,19 @@ def test_running_statistics_are_written_in_training_alone() -> None:
 def test_rms_norm_equals_torchs() -> None:
     inputs = torch.randn(2, 5, 8)
     torch.testing.assert_close(StackedRMSNorm((2,), 8)(inputs), nn.RMSNorm(8, eps=1e-6)(inputs))
+
+
+def test_a_residual_block_equals_torchs_layers() -> None:
+    block = ResidualBlock(generators(1), 4, ())
+    inputs = torch.randn(1, 6, 4)
+
+    def normed(rows: torch.Tensor) -> torch.Tensor:
+        return nn.functional.batch_norm(rows, None, None, training=True)
+
+    inside = normed(inputs[0] @ block.widen.weight[0]).relu()
+    expected = inputs[0] + normed(inside @ block.narrow.weight[0]).relu()
+    assert inside.shape == (6, 16)
+    torch.testing.assert_close(block(inputs, True)[0], expected)
 
 
 def test_projection_puts_every_layer_back_on_its_sphere() -> None:
@@ -97,5 +111,16 @@ def test_the_actors_density_is_that_of_its_sample() -> None:
     normal = torch.distributions.Normal(mean, std)
     expected = normal.log_prob(mean + std * noise) - torch.log1p(-actions.square())
     torch.testing.assert_close(log_prob, expected.sum(-1))
-    assert (std >= torch.tensor(-10.0).exp()).all()
-    assert (std <= torch.tensor(2.0).exp()).all()
+    for bias, log_std in ((-50.0, -10.0), (50.0, 2.0)):
+        actor.log_std.bias.data.fill_(bias)
+        torch.testing.assert_close(actor(observations, False)[1].log(), torch.full((2, 5, 2), log_std))
+
+
+def test_acting_takes_the_running_statistics_and_leaves_them() -> None:
+    actor = NormalizedActor(generators(1), 3, 2, 8, 1)
+    observations = 5.0 + torch.randn(1, 6, 3)
+    before = {name: tensor.clone() for name, tensor in actor.state_dict().items()}
+    alone = torch.cat([actor.mode(observations[:, i : i + 1]) for i in range(6)], dim=1)
+    torch.testing.assert_close(actor.mode(observations), alone)
+    torch.testing.assert_close(actor.sample(observations, torch.zeros(1, 6, 2))[0], alone)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in actor.state_dict().items())

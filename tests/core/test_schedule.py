@@ -25,6 +25,11 @@ def test_updates_begin_with_the_first_step_after_the_warm_up() -> None:
     assert [Schedule(1.0, 0).updates(steps, steps + 1) for steps in range(2)] == [1, 1]
 
 
+def test_an_update_is_due_once_its_transitions_are_there() -> None:
+    assert [Schedule(0.5, 0).updates(steps, steps + 1) for steps in range(4)] == [0, 1, 0, 1]
+    assert Schedule(0.29, 0).updates(0, 100) == 29  # 0.29 * 100 is 28.999999999999996
+
+
 def test_a_resumed_run_counts_as_one_that_went_on() -> None:
     schedule = Schedule(8.1, learning_starts=10)
     assert schedule.updates(0, 57) + schedule.updates(57, 100) == schedule.updates(0, 100) == 729

@@ -24,6 +24,7 @@ def test_streams_and_seeds_differ_and_repeat() -> None:
         for stream in seeding.STREAMS
     }
     assert len(set(firsts.values())) == len(firsts)
+    assert max(seeding.torch_generator(0, stream).initial_seed() for stream in seeding.STREAMS) > 2**60  # of 2**63
     again = torch.rand(2, generator=seeding.torch_generator(1, "split")).sum().item()
     assert again == firsts[1, "split"]
 

@@ -47,6 +47,8 @@ def test_interval_of_the_mean_of_two_values_by_hand() -> None:
     assert (low, high) == (0.0, 1.0)
     low, high = interval([0.0, 1.0], np.mean, confidence=0.4, resamples=4_000)  # type: ignore[arg-type]
     assert (low, high) == (0.5, 0.5)
+    low, high = interval([0.0, 1.0], np.mean, confidence=0.6, resamples=4_000)  # type: ignore[arg-type]
+    assert (low, high) == (0.0, 1.0)  # a fifth lies below, a fifth above
 
 
 def test_interval_redraws_runs_within_each_task() -> None:
@@ -96,6 +98,15 @@ def test_probability_of_improvement_of_equals_and_of_opposites() -> None:
     forward = probability_of_improvement(scores[:3], scores[3:])[0]
     backward = probability_of_improvement(scores[3:], scores[:3])[0]
     assert forward + backward == pytest.approx(1.0)
+
+
+def test_runs_of_the_two_kinds_are_redrawn_independently() -> None:
+    """If one draw served both, runs would be compared with themselves: one half, without any doubt."""
+    runs = np.arange(10.0)
+    probability, (low, high) = probability_of_improvement(runs, runs)
+    assert probability == 0.5
+    assert low < 0.35
+    assert high > 0.65
 
 
 @pytest.mark.parametrize(

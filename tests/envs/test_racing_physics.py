@@ -105,6 +105,14 @@ def test_wheels_of_a_leaning_car_slip():
     assert 0.0 < leaning < 0.8 * free
 
 
+def test_without_any_force_drag_alone_slows_a_car():
+    body = np.array([[0.0], [0.0], [1.0], [0.0], [4.0], [-1.0], [2.0]])
+    zero, one = np.zeros(1), np.ones(1)
+    after = physics.advance(body, zero, (one, zero), zero, np.array([True]))[:, 0]
+    assert after[[4, 5]] == pytest.approx([4.0 * (1 - 0.02 * 0.93), -1.0 * (1 - 0.02 * 0.93)])
+    assert after[6] == pytest.approx(2.0 * (1 - 0.02 * 0.05))
+
+
 def test_standing_still_is_a_fixed_point_and_finite():
     bodies = drive(0.0, 1.0, 0.0, 1.0)
     assert np.all(bodies[:, 4:] == 0.0)
