@@ -243,19 +243,19 @@ def test_losses_are_hubers_of_standardised_rewards(sparse: Dataset, float64: Non
     found: list[torch.Tensor] = []
     batch = model.training.gather((torch.arange(96) % 70).expand(2, -1))
     model._update(batch, SimpleNamespace(step=found.extend))  # type: ignore[arg-type]
-    loss, validation = torch.zeros(()), []
+    ensemble, loss, validation = model.ensemble, torch.zeros(()), []
     for k, data in enumerate(datasets):
         labels = data.rewards[data.is_labelled].astype(np.float64)
-        inputs = model.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
-        outputs = model.network(
-            ((inputs - model.constants["input_mean"][k]) / model.constants["input_std"][k]).expand(2, -1, -1, -1)
+        inputs = ensemble.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
+        outputs = ensemble.network(
+            ((inputs - ensemble.constants["input_mean"][k]) / ensemble.constants["input_std"][k]).expand(2, -1, -1, -1)
         )
         targets = (batch.rewards[k].view(3, 32) - labels.mean()) / labels.std()
         loss = loss + 3 * 2 * torch.nn.functional.huber_loss(outputs[k, ..., 0], targets, delta=0.5)
         rows = model.splits[k].validation
-        errors = np.abs(model.members(k, data.pick(rows)) - data.rewards[rows]) / labels.std()
+        errors = np.abs(ensemble.members(k, data.pick(rows)) - data.rewards[rows]) / labels.std()
         validation.append(np.where(errors <= 0.5, errors**2, errors - 0.25).mean(1))
-    expected = torch.autograd.grad(loss, list(model.network.parameters()))
+    expected = torch.autograd.grad(loss, list(ensemble.network.parameters()))
     for mine, plain in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(model._validation_error().numpy(), validation, rtol=1e-5)
