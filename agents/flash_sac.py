@@ -27,7 +27,8 @@ from torch import Tensor
 from orl import losses
 from orl.actor import EntropyCoefficient, NextPolicy, squashed
 from orl.agent import Agent
-from orl.agents.phases import Phases, PhasesConfig
+from orl.agents.phases import Phases
+from orl.agents.phases_config import PhasesConfig
 from orl.agents.reward_scale import RewardScale
 from orl.agents.sac import mode_or_sample, one_adam_each
 from orl.batch import Batch, Metrics
@@ -80,12 +81,13 @@ class FlashSACConfig(PhasesConfig):
     def __post_init__(self) -> None:
         positive(self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width")
         positive(self, "actor_blocks", "policy_delay", "target_std", "initial_entropy_coefficient", "learning_rate")
-        positive(self, "final_learning_rate", "cosine_horizon", "utd_ratio", "buffer_size", "period", "check_every")
+        positive(self, "final_learning_rate", "cosine_horizon", "utd_ratio", "buffer_size")
         share(self, "discount", "tau")
+        self.check_phases()
         if self.num_bins < 2 or self.batch_size < 2:
             raise ValueError(f"FlashSACConfig.num_bins={self.num_bins}, batch_size={self.batch_size}: give 2 or more")
-        if self.length != "fixed" or self.timing == "td_error":
-            raise ValueError("FlashSACConfig: phases have a fixed length, and timing 'fixed' or 'new_data'")
+        if self.timing == "td_error":
+            raise ValueError("FlashSACConfig.timing='td_error': give 'fixed' or 'new_data'")
         if self.phase_updates < 0:
             raise ValueError(f"FlashSACConfig.phase_updates={self.phase_updates}: must not be negative")
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SoftActorCritic
 from orl.batch import Batch, own_entries
 
@@ -26,6 +27,7 @@ class HeldOut:
 
     Args:
         agent: with a buffer.
+        config: the share that is held out, and what they score.
         steps: environment steps at which the phase began.
 
     Attributes:
@@ -36,11 +38,11 @@ class HeldOut:
         ValueError: too few transitions.
     """
 
-    def __init__(self, agent: SPEQ | FlashSAC, steps: int) -> None:
+    def __init__(self, agent: SPEQ | FlashSAC, config: AutomaticPhasesConfig, steps: int) -> None:
         assert agent.buffer is not None
         assert isinstance(agent.soft, SoftActorCritic)
-        size = len(agent.buffer)
-        count = min(max(int(agent.config.held_out * size), 1), MOST)
+        self.config, size = config, len(agent.buffer)
+        count = min(max(int(config.held_out * size), 1), MOST)
         if count >= size:
             raise ValueError(f"a phase on {size} transitions has nothing to hold out; raise learning_starts")
         generators = [seeding.torch_generator(seed, "phase", agent.device, (steps, 2)) for seed in agent.seeds]
@@ -57,7 +59,7 @@ class HeldOut:
         return own_entries(self.others, (uniform * self.others.shape[1]).long())
 
     @torch.no_grad()
-    def score(self, soft: SoftActorCritic | CategoricalSoftActorCritic, length: str) -> Tensor:
+    def score(self, soft: SoftActorCritic | CategoricalSoftActorCritic) -> Tensor:
         """What falls as long as a phase is worth its updates, (P,).
 
         td_error: by which factor the held-out TD error has shrunk, check by check: the critics of this check and of the
@@ -66,7 +68,7 @@ class HeldOut:
         """
         assert isinstance(soft, SoftActorCritic)
         held = self.batch
-        if length == "td_error":
+        if self.config.length == "td_error":
             targets = soft.targets(held, {"next_noise": self.noise}).unsqueeze(1)
             values = self._values(soft)
             before, now = ((each - targets).square().mean((1, 2)) for each in (self.values, values))

@@ -8,58 +8,22 @@ Shape key: P population.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SoftActorCritic
 from orl.agents.stabilization import Phase
 from orl.batch import Metrics
-from orl.configuration import positive, share
 from orl.seeding import Draw
 from orl.state import own
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac import FlashSAC
     from orl.agents.speq import SPEQ
-
-
-@dataclass(frozen=True)
-class PhasesConfig:
-    """When phases begin and end."""
-
-    # Phases
-    period: int = 10_000  # F: environment steps between phases, or between the times that `timing` decides
-    phase_updates: int = 75_000  # N: critic updates of a phase; the most of them where `length` decides
-    # Automatic timing (our choice)
-    timing: Literal["fixed", "new_data", "td_error"] = "fixed"  # what a phase waits for at each period
-    new_share: float = 0.1  # new_data: share of the buffer that is newer than the last phase
-    error_ratio: float = 1.2  # td_error: mean absolute TD error of the newest `period` transitions over the buffer's
-    # Automatic length
-    length: Literal["fixed", "td_error", "policy_value"] = "fixed"  # held-out score that stops a phase
-    check_every: int = 1_000  # critic updates between checks
-    patience: int = 10  # checks without improvement that stop a phase
-    tolerance: float = 0.001  # share of the best score that an improvement must exceed
-    smoothing: int = 3  # checks that the score's moving average is taken over
-    held_out: float = 0.1  # share of the buffer that a phase does not train on, at most 10,000 transitions
-    restore_best: bool = True  # end with the critics of the best check
-
-    def check_phases(self) -> None:
-        """Refuse values that no phase can have."""
-        positive(self, "period", "phase_updates", "new_share", "error_ratio", "check_every", "patience", "smoothing")
-        share(self, "tolerance", "held_out")
-        if self.length != "fixed" and not 0 < self.held_out < 1:
-            raise ValueError(
-                f"{type(self).__name__}.held_out={self.held_out}: an automatic length needs a share in (0, 1)"
-            )
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether learners of a population can part ways in a phase."""
-        return self.timing != "fixed" or self.length != "fixed"
 
 
 class Phases:
@@ -110,6 +74,7 @@ class Phases:
         if config.timing == "new_data":
             return (agent.steps - agent.constants["last_phase"]) >= config.new_share * len(agent.buffer)
         if config.timing == "td_error":
+            assert isinstance(config, AutomaticPhasesConfig)
             newest, all_of_it = (_td_error(agent, place, most) for most in (config.period, len(agent.buffer)))
             return newest > config.error_ratio * all_of_it
         return torch.ones(agent.population, dtype=torch.bool, device=agent.device)

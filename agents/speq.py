@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from orl.agent import Agent
-from orl.agents.phases import Phases, PhasesConfig
+from orl.agents.phases import Phases
+from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SACConfig, SoftActorCritic, mode_or_sample
 from orl.batch import Batch, Metrics
 from orl.schedule import Schedule
@@ -36,7 +37,7 @@ from orl.seeding import Draw
 
 
 @dataclass(frozen=True)
-class SPEQConfig(PhasesConfig, SACConfig):
+class SPEQConfig(AutomaticPhasesConfig, SACConfig):
     """Hyperparameters of SPEQ: those of the learner, as DroQ's at a ratio of 1, and of its phases."""
 
     # Learner (table 1 of section 4 and the released scripts)

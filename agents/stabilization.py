@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from orl.agents.held_out import HeldOut
+from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.batch import Batch, Metrics, own_entries
 from orl.seeding import RandomBlocks
 from orl.state import flatten_state, own, restore_state
@@ -51,7 +52,10 @@ class Phase:
         self.basis = agent.buffer, agent.updates  # what stands still in a phase: transitions and actor
         self.size = len(agent.buffer)
         self.policies = self._policies(agent)  # (P, size, 2A): of every next observation, since the actor stands still
-        self.held_out = HeldOut(agent, steps) if agent.config.length != "fixed" else None
+        config = agent.config
+        self.held_out: HeldOut | None = None
+        if isinstance(config, AutomaticPhasesConfig) and config.length != "fixed":
+            self.held_out = HeldOut(agent, config, steps)
 
     @classmethod
     def begin(cls, agent: SPEQ | FlashSAC, takes_part: Tensor) -> Phase:
@@ -104,7 +108,8 @@ class Phase:
 
     def _check(self, agent: SPEQ | FlashSAC) -> Tensor:
         """Score the critics; stop learners that have not improved for `patience` checks."""
-        c = agent.config
+        assert self.held_out is not None
+        c = self.held_out.config
         weight = 2.0 / (c.smoothing + 1.0)
         self.smoothed = self.smoothed + weight * (self._score(agent) - self.smoothed)
         improved = self.smoothed < self.best - c.tolerance * self.best.abs()
@@ -116,7 +121,7 @@ class Phase:
 
     def _score(self, agent: SPEQ | FlashSAC) -> Tensor:
         assert self.held_out is not None
-        return self.held_out.score(agent.soft, agent.config.length)
+        return self.held_out.score(agent.soft)
 
     def _critics(self, agent: SPEQ | FlashSAC) -> dict[str, Tensor]:
         names = ("critic", "critic_target")
@@ -133,7 +138,7 @@ class Phase:
         """Put learners that parted ways to the critics they end with."""
         if not self.is_automatic:
             return
-        if agent.config.length == "fixed":
+        if self.held_out is None:
             self._keep(agent, self.is_running)
         names = ("critic", "critic_target")
         critic = {"critic": agent.optimizers["critic"]}

@@ -223,8 +223,8 @@ def test_the_learning_rate_follows_environment_steps_not_updates() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"length": "td_error"}, "phases have a fixed length"),
-        ({"timing": "td_error"}, "timing 'fixed' or 'new_data'"),
+        ({"timing": "td_error"}, "timing='td_error': give 'fixed' or 'new_data'"),
+        ({"new_share": 0.0}, "new_share=0.0: must be above 0"),
         ({"num_bins": 1}, "num_bins=1"),
         ({"batch_size": 1}, "batch_size=1"),
         ({"phase_updates": -1}, "phase_updates=-1: must not be negative"),
