@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import ArrayLike, NDArray
 
 from orl.context import ContextSpace, Floats, are_mappings
-from orl.envs.reset_mask import checked_mask
+from orl.envs.resets import checked_mask
 
 Contexts = Sequence[str] | Mapping[str, tuple[float, float]] | None
 Context = Mapping[str, float] | ArrayLike | None  # or "sample"

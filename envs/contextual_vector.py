@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
 from orl.envs.contextual_exposure import Context, Contexts, Exposure, Mode, check_names, is_rows, reset_options
+from orl.envs.resets import new_generators
 
 Flags = NDArray[np.bool_]
 
@@ -107,14 +108,8 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
         rows, mask = reset_options(options, self.num_envs)
         if rows is not None:
             self._next_contexts, self._is_sampled = self.exposure.rows(rows, self.num_envs), False
-        seeds = [] if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = range(int(seeds), int(seeds) + self.num_envs)
-        if len(seeds) not in (0, self.num_envs):
-            raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} copies: give one, or one per copy")
-        for i, each in enumerate(seeds):
-            if each is not None and mask[i]:
-                self._generators[i] = seeding.np_random(each)[0]
+        for i, generator in new_generators(seed, mask).items():
+            self._generators[i] = generator
         self._restart(mask)
         self._is_started = self._is_started or bool(mask.all())
         return self.exposure.observe(self.observe(), self._contexts), self._infos(mask)

@@ -18,7 +18,7 @@ from orl.envs.racing_observations import observation_space, observe
 from orl.envs.racing_settings import make_settings
 from orl.envs.racing_simulation import RacingSimulation
 from orl.envs.racing_track import Track
-from orl.envs.reset_mask import checked_mask
+from orl.envs.resets import checked_mask, new_generators
 
 Flags = NDArray[np.bool_]
 
@@ -84,14 +84,8 @@ class RacingVectorEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         """
         options = dict(options or {})
         mask = checked_mask(options.pop("reset_mask", None), self.num_envs)
-        seeds = [None] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = range(int(seeds), int(seeds) + self.num_envs)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed has {len(seeds)} values for {self.num_envs} cars: give one, or one per car")
-        for car, each in enumerate(seeds):
-            if each is not None and mask[car]:
-                self._generators[car] = seeding.np_random(each)[0]
+        for car, generator in new_generators(seed, mask, ("car", "cars")).items():
+            self._generators[car] = generator
         self._restart(np.flatnonzero(mask), options)
         self._ended[mask] = False
         self._is_started = self._is_started or bool(mask.all())

@@ -12,7 +12,6 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from orl import checkpoint
 from orl.agent import Agent
 from orl.environment import make
 from orl.evaluation import Evaluation, evaluate
@@ -21,7 +20,7 @@ from orl.scripts.in_context import InContext, in_context
 from orl.scripts.options import check_least
 from orl.scripts.racing_datasets import register_environments
 from orl.scripts.registry import load_agent
-from orl.scripts.run_folder import RunFolder, score_row
+from orl.scripts.run_folder import RunFolder, config_of, score_row
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Evaluate:
         if self.video is not None and self.video.suffix != ".gif":
             raise ValueError(f"--video {self.video}: give a file that ends in .gif")
         agent = load_agent(self.run_folder, self.device)
-        config = self._config()
+        config, _ = config_of(self.run_folder)  # names the preset, and the module that registers an environment
         env = self.env or config.get("env") or agent.spaces.environment_id
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
@@ -81,11 +80,6 @@ class Evaluate:
         if task.remark:
             print(task.remark)
         tables.show(rows)
-
-    def _config(self) -> dict[str, Any]:
-        """Of the run, also for one of its seeds: it names the preset, and the module that registers an environment."""
-        files = [folder / "config.json" for folder in (self.run_folder, self.run_folder.parent)]
-        return next((checkpoint.read_json(file) for file in files if file.exists()), {})
 
     def _check_spaces(self, task: InContext, env: str) -> None:
         environment = make(env, **task.one())

@@ -16,6 +16,7 @@ from orl.agent import Agent
 from orl.agents.contextual import ContextualAgent
 from orl.context import ContextSpace, Floats, read_context
 from orl.envs.contextual_copies import offered_contexts
+from orl.scripts.run_folder import config_of
 from orl.scripts.sources import FACTS
 
 
@@ -91,19 +92,17 @@ def in_context(
 
 def _grid(run_folder: Path, env: str, seeds: list[int]) -> tuple[ContextSpace, Floats] | None:
     """What specialists were trained in, (P, d), of a whole run or of one in its own folder; None for other runs."""
-    for folder in (run_folder, run_folder.parent):
-        file = folder / "config.json"
-        config: dict[str, Any] = checkpoint.read_json(file) if file.exists() else {}
-        if isinstance(config.get("contexts"), str):
-            space, contexts = offered_contexts(env).parse(config["contexts"])
-            if (run_folder / FACTS).exists():
-                contexts = np.array(checkpoint.read_json(run_folder / FACTS)["contexts"])
-                return (space, contexts) if len(contexts) == len(seeds) else None  # None: one policy of all contexts
-            if folder != run_folder:
-                contexts = contexts[[seed - config.get("first_seed", 0) for seed in seeds]]
-            if len(contexts) != len(seeds):
-                raise ValueError(
-                    f"{run_folder}: {len(seeds)} learners, {len(contexts)} contexts; give the folder of the whole run"
-                )
-            return space, contexts
-    return None
+    config, place = config_of(run_folder)
+    if not isinstance(config.get("contexts"), str):
+        return None
+    space, contexts = offered_contexts(env).parse(config["contexts"])
+    if (run_folder / FACTS).exists():
+        contexts = np.array(checkpoint.read_json(run_folder / FACTS)["contexts"])
+        return (space, contexts) if len(contexts) == len(seeds) else None  # None: one policy of all contexts
+    if place != run_folder:
+        contexts = contexts[[seed - config.get("first_seed", 0) for seed in seeds]]
+    if len(contexts) != len(seeds):
+        raise ValueError(
+            f"{run_folder}: {len(seeds)} learners, {len(contexts)} contexts; give the folder of the whole run"
+        )
+    return space, contexts

@@ -111,6 +111,16 @@ def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
     return key, was, now
 
 
+def config_of(folder: Path) -> tuple[dict[str, Any], Path]:
+    """The `config.json` of a run and the run's folder, also for that of one of its learners; empty where there is none.
+
+    Args:
+        folder: a run's, or directly in it.
+    """
+    place = next((each for each in (folder, folder.parent) if (each / "config.json").exists()), None)
+    return ({}, folder) if place is None else (checkpoint.read_json(place / "config.json"), place)
+
+
 def command_line(folder: Path) -> str:
     """The command as typed, with absolute paths made relative to the run's folder."""
     words = [os.path.relpath(word, folder.resolve()) if os.path.isabs(word) else word for word in sys.argv[1:]]
