@@ -1,12 +1,12 @@
 """One algorithm a file; the classes are re-exported here."""
 
 from orl.agents.bc import BC, BCConfig
-from orl.agents.contextual_cloning import ContextualCloning, ContextualCloningConfig
-from orl.agents.flash_sac import FlashSAC, FlashSACConfig
-from orl.agents.hyperzero import HyperZero, HyperZeroConfig
+from orl.agents.flash_sac.agent import FlashSAC, FlashSACConfig
+from orl.agents.hyperzero.cloning import ContextualCloning, ContextualCloningConfig
+from orl.agents.hyperzero.hyperzero import HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
-from orl.agents.mbtl import TaskSelector
-from orl.agents.reward_model import RewardModel, RewardModelConfig
+from orl.agents.mbtl.selector import TaskSelector
+from orl.agents.reward_model.model import RewardModel, RewardModelConfig
 from orl.agents.sac import SAC, SACConfig
 from orl.agents.speq import SPEQ, SPEQConfig
 from orl.agents.td3bc import TD3BC, TD3BCConfig

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import seeding
-from orl.agents.flash_sac import FlashSAC
+from orl.agents.flash_sac.agent import FlashSAC
 from orl.agents.sac import SAC
 from orl.agents.speq import SPEQ
 from orl.environment import make_vector

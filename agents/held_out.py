@@ -16,7 +16,7 @@ from orl.agents.sac import SoftActorCritic
 from orl.batch import Batch, own_entries
 
 if TYPE_CHECKING:
-    from orl.agents.flash_sac import CategoricalSoftActorCritic, FlashSAC
+    from orl.agents.flash_sac.agent import CategoricalSoftActorCritic, FlashSAC
     from orl.agents.speq import SPEQ
 
 MOST = 10_000  # transitions

@@ -22,7 +22,7 @@ from orl.seeding import Draw
 from orl.state import own
 
 if TYPE_CHECKING:
-    from orl.agents.flash_sac import FlashSAC
+    from orl.agents.flash_sac.agent import FlashSAC
     from orl.agents.speq import SPEQ
 
 

@@ -29,12 +29,12 @@ from orl import losses
 from orl.actor import EntropyCoefficient, NextPolicy, SquashedGaussianActor, squashed
 from orl.agent import Agent
 from orl.agents import families
+from orl.agents.flash_sac.networks import NormalizedActor
 from orl.batch import Batch, Metrics
 from orl.configuration import positive, share
 from orl.critic import CriticEnsemble, Target, random_subset
 from orl.critic_gradients import critic_gradients
 from orl.execution import Execution, compilable
-from orl.normalized_networks import NormalizedActor
 from orl.schedule import Schedule
 from orl.seeding import Draw
 from orl.spaces import Spaces

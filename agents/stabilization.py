@@ -22,7 +22,7 @@ from orl.seeding import RandomBlocks
 from orl.state import flatten_state, own, restore_state
 
 if TYPE_CHECKING:
-    from orl.agents.flash_sac import CategoricalSoftActorCritic, FlashSAC
+    from orl.agents.flash_sac.agent import CategoricalSoftActorCritic, FlashSAC
     from orl.agents.sac import SoftActorCritic
     from orl.agents.speq import SPEQ
 

@@ -32,7 +32,7 @@ REFERENCES: dict[str, Reference] = {
     "Pusher-v5": Reference(-152.19379080439757, -24.835465097933103),
     "Reacher-v5": Reference(-43.38096210332422, -4.3438852096245055),
     # Racing. random: uniform actions; expert: the pure-pursuit driver of skill "reference"; 100 episodes each, seed 0.
-    # Printed by `python -m orl.scripts.racing_datasets`; another version of an environment needs lines of its own.
+    # Printed by `python -m orl.scripts.data.racing`; another version of an environment needs lines of its own.
     "orl/Racing-v0": Reference(-92.03002094812305, 1440.956398089061),
     "orl/RacingChicane-v0": Reference(-90.36000773489903, 1488.501586448009),
     "orl/RacingHairpins-v0": Reference(-92.56454419203041, 1349.6602222431286),

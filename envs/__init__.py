@@ -35,25 +35,25 @@ MAX_EPISODE_STEPS = 2_000
 
 CONTEXT_IDS = {  # class of one, form of many copies, and after how many steps an episode is truncated
     "orl/ContextPendulum-v0": (
-        "contextual_pendulum:ContextPendulum",
-        "contextual_pendulum:ContextPendulumVectorEnv",
+        "contextual.pendulum:ContextPendulum",
+        "contextual.pendulum:ContextPendulumVectorEnv",
         200,
     ),
     "orl/ContextCartPole-v0": (
-        "contextual_cart_pole:ContextCartPole",
-        "contextual_cart_pole:ContextCartPoleVectorEnv",
+        "contextual.cart_pole:ContextCartPole",
+        "contextual.cart_pole:ContextCartPoleVectorEnv",
         500,
     ),
     "orl/ContextCartPoleDiscrete-v0": (
-        "contextual_cart_pole:ContextCartPoleDiscrete",
-        "contextual_cart_pole:ContextCartPoleDiscreteVectorEnv",
+        "contextual.cart_pole:ContextCartPoleDiscrete",
+        "contextual.cart_pole:ContextCartPoleDiscreteVectorEnv",
         500,
     ),
-    "orl/ContextHopper-v0": ("contextual_mujoco:ContextHopper", "contextual_copies:hopper", 1_000),
-    "orl/ContextHalfCheetah-v0": ("contextual_mujoco:ContextHalfCheetah", "contextual_copies:half_cheetah", 1_000),
-    "orl/ContextWalker2d-v0": ("contextual_mujoco:ContextWalker2d", "contextual_copies:walker2d", 1_000),
-    "orl/ContextAnt-v0": ("contextual_mujoco:ContextAnt", "contextual_copies:ant", 1_000),
-    "orl/ContextRacing-v0": ("contextual_racing:ContextRacing", "contextual_copies:racing", MAX_EPISODE_STEPS),
+    "orl/ContextHopper-v0": ("contextual.mujoco:ContextHopper", "contextual.copies:hopper", 1_000),
+    "orl/ContextHalfCheetah-v0": ("contextual.mujoco:ContextHalfCheetah", "contextual.copies:half_cheetah", 1_000),
+    "orl/ContextWalker2d-v0": ("contextual.mujoco:ContextWalker2d", "contextual.copies:walker2d", 1_000),
+    "orl/ContextAnt-v0": ("contextual.mujoco:ContextAnt", "contextual.copies:ant", 1_000),
+    "orl/ContextRacing-v0": ("contextual.racing:ContextRacing", "contextual.copies:racing", MAX_EPISODE_STEPS),
 }
 
 
@@ -63,8 +63,8 @@ def register_environments() -> None:
         if environment_id not in registry:
             register(
                 environment_id,
-                entry_point="orl.envs.racing:RacingEnv",
-                vector_entry_point="orl.envs.racing_vector:RacingVectorEnv",
+                entry_point="orl.envs.racing.environment:RacingEnv",
+                vector_entry_point="orl.envs.racing.vector:RacingVectorEnv",
                 max_episode_steps=MAX_EPISODE_STEPS,
                 kwargs={"track": track},
             )

@@ -32,7 +32,7 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
     ),
     "specialists": ("specialists:SpecialistVerbs", "Train one policy for each context, all of them together."),
     "zero-shot": ("zero_shot:ZeroShot", "Policies for contexts that nobody trained on, from a hypernetwork."),
-    "select": ("selection:Select", "Choose the few contexts worth training in (MBTL), and train there."),
+    "select": ("select:Select", "Choose the few contexts worth training in (MBTL), and train there."),
     "generalist": (
         "generalist:Generalist",
         "One policy for all contexts from a few well-chosen ones: MBTL and HyperZero.",
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _check_agent(verb: str, name: str) -> None:
     """Refuse an agent that the verb has not, in fewer words than a parser of options has."""
-    from orl.scripts.registry import ACTING, PRESETS
+    from orl.scripts.running.registry import ACTING, PRESETS
 
     names = [each for each, (kind, _) in PRESETS.items() if verb == "train" or kind in ACTING]
     if name not in names:
@@ -84,7 +84,7 @@ def parse(words: Sequence[str]) -> Any:
     if words[0] in ("train", "specialists") and words[1:2] and not words[1].startswith("-"):
         _check_agent(*words[:2])
     module, name = VERBS[words[0]][0].split(":")
-    kind = getattr(importlib.import_module(f"orl.scripts.{module}"), name)
+    kind = getattr(importlib.import_module(f"orl.scripts.commands.{module}"), name)
     messages = io.StringIO()
     try:
         with contextlib.redirect_stderr(messages), _unbroken_lines(words):

@@ -18,7 +18,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("agents", "datasets", "envs", "scripts")
-LINES = 400  # of a source file, at most
 MEGABYTE = 2**20
 BANNED = {"pickle", "cloudpickle", "dill", "joblib", "done", "dones"}  # words of names
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -120,11 +119,6 @@ def test_the_wheel_holds_one_top_level_name_and_every_file_of_the_rooms(tmp_path
     assert "orl/py.typed" in held
     assert f"{information}/licenses/LICENSE" in names
     assert "orl = orl.scripts.main:main" in entry_points
-
-
-def test_source_files_stay_short() -> None:
-    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in sources()}
-    assert {name: length for name, length in lengths.items() if length >= LINES} == {}
 
 
 def test_no_file_of_the_repository_is_large() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orl.scripts import main, racing_datasets
+from orl.scripts import main
+from orl.scripts.data import racing as racing_datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -15,9 +15,9 @@ from torch import Tensor
 from orl import loop
 from orl.agent import Agent
 from orl.agents import FlashSAC, FlashSACConfig
-from orl.agents.reward_scale import RewardScale
+from orl.agents.flash_sac.networks import UnitLinear
+from orl.agents.flash_sac.reward_scale import RewardScale
 from orl.batch import Batch
-from orl.normalized_networks import UnitLinear
 
 SMALL: dict[str, Any] = {
     "critic_width": 8,

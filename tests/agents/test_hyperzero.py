@@ -15,11 +15,11 @@ import torch
 
 import orl.envs
 from orl.agents import HyperZero
-from orl.agents.context_groups import ContextGroups
-from orl.agents.contextual import ContextualAgent
-from orl.agents.contextual_cloning import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning
-from orl.agents.contextual_networks import ContextEncoding
-from orl.agents.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
+from orl.agents.hyperzero.cloning import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning
+from orl.agents.hyperzero.context_groups import ContextGroups
+from orl.agents.hyperzero.contextual import ContextualAgent
+from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
+from orl.agents.hyperzero.networks import ContextEncoding
 from orl.batch import Batch
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable

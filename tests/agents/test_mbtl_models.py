@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
-from orl.agents.generalisation_gap import GeneralisationGap
-from orl.agents.mbtl_models import Model, Observed, acquisition, learned_model, original_model
-from orl.agents.mbtl_strategies import is_mountain, nearness
+from orl.agents.mbtl.gap import GeneralisationGap
+from orl.agents.mbtl.models import Model, Observed, acquisition, learned_model, original_model
+from orl.agents.mbtl.strategies import is_mountain, nearness
 
 FloatArray = NDArray[np.float64]
 SQUARE = np.stack(np.meshgrid(*[np.linspace(0, 1, 6)] * 2, indexing="ij"), -1).reshape(-1, 2)
@@ -76,7 +76,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = world(SQUARE, [0.8, 0.5], [0.3, 1.5], np.sin(5 * SQUARE[:, 0]))
     observed = [observe(SQUARE, matrix, [3, 14, 22, 35, 8]) for _ in range(2)]
     whole = acquisition(observed[0], learned_model(observed[0])), nearness(observed[0])
-    monkeypatch.setattr("orl.agents.generalisation_gap.BLOCK", 72)
+    monkeypatch.setattr("orl.agents.mbtl.gap.BLOCK", 72)
     pieces = acquisition(observed[1], learned_model(observed[1])), nearness(observed[1])
     np.testing.assert_allclose(pieces, whole, rtol=1e-6)
 

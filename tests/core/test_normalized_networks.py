@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from orl.normalized_networks import (
+from orl.agents.flash_sac.networks import (
     CategoricalCritic,
     NormalizedActor,
     ResidualBlock,

@@ -15,7 +15,7 @@ from gymnasium.spaces import Box
 import orl.envs
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import ROWS, Dataset
-from orl.datasets import (
+from orl.datasets import (  # fmt: skip
     Episode,
     card,
     context_space,
@@ -29,7 +29,7 @@ from orl.datasets import (
     write,
     write_hdf5,
     write_npz,
-)  # fmt: skip
+)
 from orl.datasets.boundaries import transitions
 from orl.datasets.minari_io import metadata
 

@@ -14,8 +14,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from orl.envs import CONTEXT_IDS, register_environments
-from orl.envs.contextual_cart_pole import CartPole
-from orl.envs.contextual_copies import offered_contexts
+from orl.envs.contextual.cart_pole import CartPole
+from orl.envs.contextual.copies import offered_contexts
 
 BASES = {
     "orl/ContextPendulum-v0": "Pendulum-v1",

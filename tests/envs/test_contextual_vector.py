@@ -14,8 +14,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.envs import CONTEXT_IDS
-from orl.envs.contextual_copies import ContextSyncVectorEnv, offered_contexts
-from orl.envs.contextual_vector import ContextualVectorEnv
+from orl.envs.contextual.copies import ContextSyncVectorEnv, offered_contexts
+from orl.envs.contextual.vector import ContextualVectorEnv
 
 IN_ARRAYS = ["orl/ContextPendulum-v0", "orl/ContextCartPole-v0", "orl/ContextCartPoleDiscrete-v0"]
 

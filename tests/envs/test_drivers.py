@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from orl.envs import RACING_IDS
-from orl.envs.drivers import SKILLS, PurePursuit
-from orl.envs.racing_track import normal_of
+from orl.envs.racing.drivers import SKILLS, PurePursuit
+from orl.envs.racing.track import normal_of
 
 
 def episodes(skill, num_envs=16, environment_id="orl/Racing-v0", steps=2_000):
@@ -94,8 +94,8 @@ def test_every_episode_draws_its_own_traits():
 
 
 def test_racing_line_stays_on_the_track():
-    from orl.envs.racing_lines import racing_line
-    from orl.envs.tracks import make_track
+    from orl.envs.racing.lines import racing_line
+    from orl.envs.racing.tracks import make_track
 
     track = make_track("mania")
     line = racing_line(track, 0.9, 6.5)

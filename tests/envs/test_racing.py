@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 import orl.envs
 from orl.envs import RACING_IDS
-from orl.envs.racing import RacingEnv
+from orl.envs.racing.environment import RacingEnv
 
 # First 16 hex digits of SHA-256 over the float32 observations of 2,000 steps, see `observation_hash`.
 FROZEN = {
@@ -242,7 +242,7 @@ def test_laps_are_counted_in_both_directions_and_timed_at_the_gate():
 
 
 def test_a_lap_is_timed_between_gate_crossings():
-    from orl.envs.drivers import PurePursuit
+    from orl.envs.racing.drivers import PurePursuit
 
     environment = RacingEnv(track="oval", laps=2)
     observation, _ = environment.reset(seed=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orl.envs import racing_physics as physics
+from orl.envs.racing import physics
 
 
 def drive(speed, steering, throttle, seconds, *, grip=1.0, mass=1.0, hold=False, leaning=False):

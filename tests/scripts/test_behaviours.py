@@ -17,8 +17,8 @@ import torch
 
 from orl import datasets
 from orl.agents import SAC
-from orl.scripts.behaviours import load_behaviour
-from orl.scripts.policies import write_policy
+from orl.scripts.data.behaviour_policies import load_behaviour
+from orl.scripts.running.policies import write_policy
 from orl.spaces import Spaces
 
 PENDULUM = Spaces.of("Pendulum-v1")  # actions in [-2, 2]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orl.scripts.closed_form_matrices import Benchmark, closed_form_matrix
-from orl.scripts.selection_replay import select, value
+from orl.scripts.benchmarks.closed_form_matrices import Benchmark, closed_form_matrix
+from orl.scripts.contexts.selection_replay import select, value
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])

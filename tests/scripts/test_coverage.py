@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from orl.agents import TaskSelector
-from orl.scripts.closed_form_matrices import closed_form_matrix
-from orl.scripts.coverage import coverages, result_rows
-from orl.scripts.trained_matrices import TrainedMatrices
+from orl.scripts.benchmarks.closed_form_matrices import closed_form_matrix
+from orl.scripts.benchmarks.trained_matrices import TrainedMatrices
+from orl.scripts.contexts.coverage import coverages, result_rows
 
 
 def selected(matrix: np.ndarray, contexts: np.ndarray, sources: list[int]) -> TaskSelector:

@@ -13,9 +13,10 @@ import tyro
 from orl import datasets
 from orl.agents import SAC
 from orl.datasets import Episode
-from orl.scripts import mujoco_datasets, racing_datasets
-from orl.scripts.dataset import DatasetVerbs
-from orl.scripts.racing_datasets import DECISIONS, RECIPES
+from orl.scripts.commands.dataset import DatasetVerbs
+from orl.scripts.data import mujoco as mujoco_datasets
+from orl.scripts.data import racing as racing_datasets
+from orl.scripts.data.racing import DECISIONS, RECIPES
 
 RANDOM = "orl/pendulum/random-v0"
 

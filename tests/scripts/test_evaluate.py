@@ -16,7 +16,7 @@ import pytest
 from orl.agents import SAC, ContextualCloning, HyperZero
 from orl.context import ContextSpace
 from orl.dataset import Dataset
-from orl.envs.contextual_copies import offered_contexts
+from orl.envs.contextual.copies import offered_contexts
 from orl.evaluation import evaluate
 
 from .test_specialists import ENV, Run, specialists
@@ -151,7 +151,7 @@ def test_a_context_is_filmed(here: Run, monkeypatch: pytest.MonkeyPatch) -> None
         seen.append(pendulum.context_state()["context"].tolist())
         return np.zeros((8, 8, 3), np.uint8)
 
-    monkeypatch.setattr("orl.envs.contextual_pendulum.ContextPendulum.render", render)
+    monkeypatch.setattr("orl.envs.contextual.pendulum.ContextPendulum.render", render)
     save_contextual(HyperZero)
     here("evaluate", "agent", *FEW, "--context", "mass=1,length=0.6", "--video", "one.gif", "--video-steps", 2)
     assert seen == [[1.0, 0.6]] * 2
@@ -171,6 +171,6 @@ def test_what_filming_needs_is_named(
     def render(pendulum: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("orl.envs.contextual_pendulum.ContextPendulum.render", render)
+    monkeypatch.setattr("orl.envs.contextual.pendulum.ContextPendulum.render", render)
     save_contextual(HyperZero)
     assert f"--video: {ENV} cannot be filmed: {said}" in refused("evaluate", "agent", *FEW, "--video", "one.gif")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from orl.agents import HyperZero, RewardModel
-from orl.envs.contextual_copies import offered_contexts
-from orl.scripts import reward_kinds
-from orl.scripts.transfer import transfer_returns
+from orl.envs.contextual.copies import offered_contexts
+from orl.scripts.contexts.transfer import transfer_returns
+from orl.scripts.running import reward_variants as reward_kinds
 
 ENV, GRID = "orl/ContextCartPole-v0", "mass=0.25:4:5"
 SMALL = (

@@ -17,7 +17,7 @@ import pytest
 
 from orl.agent import Agent
 from orl.agents import SPEQ
-from orl.scripts import train as train_module
+from orl.scripts.commands import train as train_module
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2, "--device", "cpu")
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)

@@ -12,11 +12,12 @@ import pytest
 from orl import datasets
 from orl.agents import SAC
 from orl.checkpoint import write_json
-from orl.scripts import ladder, mujoco_datasets
-from orl.scripts.dataset import List, Make
-from orl.scripts.mujoco_datasets import LEVELS, RECIPES, Ladder
-from orl.scripts.policies import SavedPolicy, write_policy
-from orl.scripts.recording import load_behaviour, play
+from orl.scripts.commands.dataset import List, Make
+from orl.scripts.data import ladder
+from orl.scripts.data import mujoco as mujoco_datasets
+from orl.scripts.data.mujoco import LEVELS, RECIPES, Ladder
+from orl.scripts.data.recording import load_behaviour, play
+from orl.scripts.running.policies import SavedPolicy, write_policy
 
 STEPS = [100, 200, 300, 400, 500]
 SHIPPED = [body for body in mujoco_datasets.ENVIRONMENTS if Ladder.of(body) is not None]

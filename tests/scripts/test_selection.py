@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from orl.agents import SAC
-from orl.envs.contextual_copies import offered_contexts
-from orl.scripts.transfer import transfer_returns
+from orl.envs.contextual.copies import offered_contexts
+from orl.scripts.contexts.transfer import transfer_returns
 
 ENV, DISCRETE = "orl/ContextPendulum-v0", "orl/ContextCartPoleDiscrete-v0"
 GRID = "length=0.5:2:4"

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from orl.agents import IQL, TD3BC
-from orl.scripts.contenders import random_data, steps
-from orl.scripts.peers import Peers
-from orl.scripts.plain_offline import PlainIQL, PlainTD3BC
-from orl.scripts.speed import Speed
-from orl.scripts.timing import Contender, machine
+from orl.scripts.benchmarks.baselines import Peers
+from orl.scripts.benchmarks.cases import random_data, steps
+from orl.scripts.benchmarks.plain_offline import PlainIQL, PlainTD3BC
+from orl.scripts.benchmarks.timing import Contender, machine
+from orl.scripts.commands.speed import Speed
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
     peers = Peers(tmp_path, [1, 1, 1], 1)
     contender = peers.contender("sbx SAC")
     assert contender is not None
-    with pytest.raises(ValueError, match=r"ended; run `echo \| .*python .*peer_work.py 'sbx SAC' 1 1 1 1` to"):
+    with pytest.raises(ValueError, match=r"ended; run `echo \| .*python .*baseline_worker.py 'sbx SAC' 1 1 1 1` to"):
         contender.work()
     peers.close()
     assert peers.contender("d3rlpy IQL") is None
@@ -113,7 +113,7 @@ def test_other_packages_work_on_cpus_and_race_no_cuda(tmp_path: Path, monkeypatc
     speed, ours = Speed(peers=tmp_path, repeats=1), {"SB3": Contender(lambda: None)}
     rows = speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)
     assert [row["contender"] for row in rows if row["milliseconds"]] == ["SB3", "sbx"]
-    monkeypatch.setattr("orl.scripts.speed.pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("orl.scripts.commands.speed.pick_device", lambda _: torch.device("cuda"))
     assert [row.get("note") for row in speed._race("SAC update", ours, "SB3", {"sbx": "sbx SAC"}, 1)] == [
         None,
         "raced on CPUs alone",

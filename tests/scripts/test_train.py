@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from orl import datasets
-from orl.scripts.plot import Plot, _names
+from orl.scripts.commands.plot import Plot, _names
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2)
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)

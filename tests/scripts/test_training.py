@@ -11,8 +11,8 @@ import torch
 
 from orl.agents.sac import SAC_PRESET
 from orl.checkpoint import write_json
-from orl.scripts.launching import Launching
-from orl.scripts.train_online import TrainOnline
+from orl.scripts.commands.train_online import TrainOnline
+from orl.scripts.running.launching import Launching
 
 
 @pytest.fixture(autouse=True)

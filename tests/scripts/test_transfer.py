@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orl.envs.contextual_copies import offered_contexts
+from orl.envs.contextual.copies import offered_contexts
 from orl.evaluation import evaluate
-from orl.scripts import transfer
-from orl.scripts.transfer import RandomActions, transfer_returns
+from orl.scripts.contexts import transfer
+from orl.scripts.contexts.transfer import RandomActions, transfer_returns
 
 ENV = "orl/ContextPendulum-v0"
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from orl.agents import RewardModel
-from orl.envs.contextual_copies import offered_contexts
-from orl.scripts import reward_kinds, zero_shot_trial
-from orl.scripts.context_splits import splits
-from orl.scripts.zero_shot_methods import chosen, nearest
-from orl.scripts.zero_shot_returns import Scale, Stages
+from orl.envs.contextual.copies import offered_contexts
+from orl.scripts.contexts import zero_shot_trial
+from orl.scripts.contexts.splits import splits
+from orl.scripts.contexts.zero_shot_methods import chosen, nearest
+from orl.scripts.contexts.zero_shot_returns import Scale, Stages
+from orl.scripts.running import reward_variants as reward_kinds
 
 ENV = "orl/ContextPendulum-v0"
 SMALL = (

@@ -1,0 +1,1 @@
+"""HyperZero and its baselines on the data of many contexts."""

@@ -1,0 +1,284 @@
+"""What HyperZero and its baselines share: data of many contexts, the losses, and policies for contexts never seen.
+
+Source: Rezaei-Shoshtari et al. 2023, "Hypernetworks for Zero-Shot Transfer in Reinforcement Learning", arXiv
+2211.15457; official code: github.com/SAIC-MONTREAL/hyperzero. Deviations are listed in `agents/hyperzero.py`.
+
+Shape key: P population, K contexts, R rows of each, B = K R batch, d context variables, Z embedding, O observation, A
+action. A learner's observation is (O + d): the normalised context comes last.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from orl import losses
+from orl.agent import Agent
+from orl.agents.hyperzero.context_groups import ContextGroups, concatenated
+from orl.agents.hyperzero.networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
+from orl.batch import Batch, Metrics
+from orl.buffer import ReplayBuffer, per_learner
+from orl.configuration import positive, share
+from orl.context import ContextSpace, ContextVariable, Floats
+from orl.dataset import Dataset
+from orl.environment import Environment
+from orl.execution import Execution, compilable
+from orl.normalize import moments
+from orl.seeding import Draw
+from orl.spaces import Source, Spaces, is_recorded
+from orl.updates import Adam, Gradients, clipped, gradients
+
+
+@dataclass(frozen=True)
+class ContextualConfig:
+    """Hyperparameters of agents that clone the specialists of many contexts."""
+
+    # Contexts
+    contexts: tuple[ContextVariable, ...] = ()  # the variables, in the data's order; a ContextSpace is taken as well
+    encoding: Encoding = "constant_norm"  # of the context, before the embedding
+    # Embedding
+    embedding_sizes: tuple[int, ...] = (64, 128, 256)  # after each linear layer; the last one is Z
+    embedding_blocks: int = 2  # residual blocks after each of them
+    embedding_scale: float = 1.0  # of its initial weights, against uniform in +-1/sqrt(in)
+    normalize_embedding: bool = True  # to mean 0 and variance 1
+    # Policy and value
+    hidden_sizes: tuple[int, ...] = (256,)  # units of each hidden layer of a context's policy, and of its value
+    value_weight: float = 0.1  # of L_Q against L_pi, our choice
+    td_weight: float = 0.1  # of L_TD against L_pi, our choice
+    standardize_values: bool = True  # by the mean and std of the data's values
+    discount: float = 0.99  # gamma, that of the specialists
+    # Optimisation
+    learning_rate: float = 3e-4  # of Adam, our choice
+    gradient_clip: float | None = 1.0  # largest norm of a learner's gradient; None: no limit
+    # Data
+    contexts_per_batch: int = 16  # K
+    rows_per_context: int = 32  # R
+    normalize_observations: bool = True  # by the data's mean and std; contexts have their own scale
+    # Execution
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
+
+    def __post_init__(self) -> None:
+        given: Any = self.contexts.variables if isinstance(self.contexts, ContextSpace) else self.contexts
+        variables = tuple(v if isinstance(v, ContextVariable) else ContextVariable(**v) for v in given)  # from JSON
+        object.__setattr__(self, "contexts", variables)
+        positive(self, "learning_rate", "gradient_clip", "contexts_per_batch", "rows_per_context")
+        positive(self, "embedding_scale", "embedding_blocks")
+        share(self, "discount")
+        kind = type(self).__name__
+        if len(self.embedding_sizes) == 0 or len(self.hidden_sizes) == 0:
+            raise ValueError(f"{kind}: embedding_sizes and hidden_sizes have at least one number each")
+        if self.value_weight < 0 or self.td_weight < 0:
+            raise ValueError(f"{kind}: value_weight={self.value_weight}, td_weight={self.td_weight}; give 0 or more")
+
+    @property
+    def learns_values(self) -> bool:
+        """Whether there is a value network."""
+        return self.value_weight > 0 or self.td_weight > 0
+
+
+class ContextualAgent(Agent):
+    """A policy, and maybe a value, of every context of a space."""
+
+    config: ContextualConfig
+    groups: ContextGroups
+
+    @abstractmethod
+    def layers(self, generators: list[torch.Generator], inputs: int, outputs: int) -> nn.Module:
+        """A module that turns embeddings (P, K, Z) into the layers of a network for each of K contexts."""
+
+    @classmethod
+    def spaces_of(cls, source: Source, config: Any) -> Spaces:
+        """Observations with the context behind them; recorded data keep theirs apart."""
+        if not config.contexts:
+            raise ValueError(f"{cls.Config.__name__}.contexts is empty; give contexts=space (orl.context.ContextSpace)")
+        spaces = Spaces.of(source)
+        if is_recorded(source):
+            return replace(spaces, observation_size=spaces.observation_size + len(config.contexts))
+        _check_environment(source, ContextSpace(config.contexts))
+        return spaces
+
+    def build(self, generators: list[torch.Generator]) -> None:
+        """The embedding, what makes policies and values of it, and one optimizer."""
+        c = self.config
+        self.space = ContextSpace(c.contexts)
+        self.encoding = ContextEncoding(self.space, c.encoding, self.device)
+        self.plain_size = self.spaces.observation_size - len(c.contexts)  # O
+        parts: dict[str, nn.Module] = {
+            "embedding": ContextEmbedding(
+                generators,
+                self.encoding.size,
+                c.embedding_sizes,
+                c.embedding_blocks,
+                c.embedding_scale,
+                c.normalize_embedding,
+            ),
+            "policy": self.layers(generators, self.plain_size, self.spaces.action_size),
+        }
+        if c.learns_values:
+            parts["value"] = self.layers(generators, self.plain_size + self.spaces.action_size, 1)
+        self.model = nn.ModuleDict(parts).to(self.device)
+        self.networks = {"model": self.model}
+        self.optimizers = {"model": Adam(self.model.parameters(), c.learning_rate)}
+        shape = (self.population, 1)
+        self.constants = {
+            "value_mean": torch.zeros(shape, device=self.device),
+            "value_std": torch.ones(shape, device=self.device),
+        }
+        self.acting: tuple[tuple[int, int], Tensor, list[Layer]] | None = None  # of which weights, contexts, policies
+
+    def attach(self, data: Dataset | Sequence[Dataset]) -> None:
+        """Give recorded data with contexts, and with values where there is a value network."""
+        datasets = per_learner(data, self.population)
+        for each in datasets:
+            if self.config.learns_values and each.values is None:
+                raise ValueError(
+                    f"{each.name}: no values; give Dataset.from_arrays what a critic says of each action, values=, "
+                    "or set value_weight=0 and td_weight=0"
+                )
+        datasets = concatenated(datasets, self.space)
+        super().attach(datasets)
+        self.groups = ContextGroups(datasets, self.device)
+
+    def prepare(self, datasets: Sequence[Dataset]) -> None:
+        """Contexts stay in [-1, 1]; values are measured."""
+        self.normalizer.mean[..., self.plain_size :] = 0.0
+        self.normalizer.std[..., self.plain_size :] = 1.0
+        for learner, data in enumerate(datasets):
+            if self.config.standardize_values and data.values is not None:
+                mean, std = moments(data.values[:, None])
+                self.constants["value_mean"][learner], self.constants["value_std"][learner] = mean, std
+
+    def draws(self) -> dict[str, Draw]:
+        """Which contexts, and which transitions of each."""
+        shape = (self.config.contexts_per_batch, self.config.rows_per_context)
+        return {"contexts": Draw("uniform", shape[:1]), "rows": Draw("uniform", shape)}
+
+    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """R transitions of each of K contexts, context by context, and their values."""
+        indices, values = self.groups.draw(random["contexts"], random["rows"])
+        return {**self.normalizer.batch(buffer.gather(indices))._asdict(), "values": values}
+
+    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+        """One step of everything on the sum of the losses."""
+        found, metrics = self.model_gradients(batch, random["values"])
+        self.optimizers["model"].step(found)
+        return metrics
+
+    @compilable
+    def model_gradients(self, batch: Batch, values: Tensor) -> tuple[Gradients, Metrics]:
+        """minimise L_pi + value_weight L_Q + td_weight L_TD; values are q* (P, B), rows lie context by context."""
+        c = self.config
+        embedded = self.embed(batch.observations[:, :: c.rows_per_context, self.plain_size :])
+        policy = self.model["policy"](embedded)
+        actions = self.policy_actions(policy, batch.observations)
+        cloning = (actions - batch.actions).square().mean(-1)  # L_pi = (pi_c(s) - a*)^2
+        loss, metrics = losses.over_batch(cloning), {"actor_loss": cloning}
+        if c.learns_values:
+            value = self.model["value"](embedded)
+            errors = self.value_errors(batch, values, policy, value)
+            loss = loss + losses.over_batch(c.value_weight * errors["value_loss"] + c.td_weight * errors["td_loss"])
+            metrics |= errors
+        found = gradients(loss, self.model)
+        if c.gradient_clip is not None:
+            found = clipped(found, c.gradient_clip)
+        return found, {name: error.detach().mean(-1) for name, error in metrics.items()}
+
+    def value_errors(
+        self, batch: Batch, values: Tensor, policy: Sequence[Layer], value: Sequence[Layer]
+    ) -> dict[str, Tensor]:
+        """Squared errors (P, B) of L_Q and L_TD, in units of the values' standard deviation.
+
+        Both regress the value network on what the data say; the policy gets no gradient from either.
+        """
+        mean, std = self.constants["value_mean"], self.constants["value_std"]
+        predicted = self.action_values(value, batch.observations, batch.actions)
+        with torch.no_grad():
+            next_actions = self.policy_actions(policy, batch.next_observations)  # a' = stop_grad(pi_c(s'))
+        next_values = mean + std * self.action_values(value, batch.next_observations, next_actions)
+        targets = losses.td_target(batch.rewards, batch.terminated, next_values, self.config.discount)
+        return {
+            "value_loss": (predicted - (values - mean) / std).square(),  # L_Q = (Q_c(s, a*) - q*)^2
+            "td_loss": ((values - targets) / std).square(),  # L_TD = (q* - r - gamma (1 - d) Q_c(s', a'))^2
+        }
+
+    def embed(self, contexts: Tensor) -> Tensor:
+        """Normalised contexts (P, K, d) to embeddings (P, K, Z)."""
+        embedded: Tensor = self.model["embedding"](self.encoding(contexts))
+        return embedded
+
+    def policy_actions(self, layers: Sequence[Layer], observations: Tensor) -> Tensor:
+        """Actions (P, B, A) of a batch (P, B, O + d) whose rows lie context by context, by K contexts' layers."""
+        return torch.tanh(run(layers, observations[..., : self.plain_size]))
+
+    def action_values(self, layers: Sequence[Layer], observations: Tensor, actions: Tensor) -> Tensor:
+        """Standardised Q_c(s, a), (P, B); arguments as for `policy_actions`, and actions (P, B, A)."""
+        return run(layers, torch.cat([observations[..., : self.plain_size], actions], -1)).squeeze(-1)
+
+    @torch.no_grad()
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """Each row's action by the policy of its own context, which is made anew only where contexts change."""
+        contexts = observations[..., self.plain_size :]
+        if (contexts == contexts[:, :1]).all():
+            contexts = contexts[:, :1]
+        weights = self.updates, sum(parameter._version for parameter in self.model.parameters())  # written so often
+        if self.acting is None or self.acting[0] != weights or not torch.equal(self.acting[1], contexts):
+            self.acting = weights, contexts.clone(), self.model["policy"](self.embed(contexts))
+        return self.policy_actions(self.acting[2], observations)
+
+    @torch.no_grad()
+    def policy(self, context: Mapping[str, float] | ArrayLike, *, allow_extrapolation: bool = False) -> PlainPolicy:
+        """A plain small network for one context, which needs nothing of this agent any more.
+
+        Args:
+            context: a number for every variable by name, or an array (d,) in their units.
+            allow_extrapolation: let contexts outside their range pass.
+
+        Returns:
+            A module that maps observations (..., O) to actions (..., A), both in the environment's units; it can be
+            given to `torch.export`, and with the extra `export` to `torch.onnx.export(..., dynamo=True)`.
+
+        Raises:
+            ValueError: the agent is a population, or a context that the space refuses.
+        """
+        values = self.space.array(context, allow_extrapolation=allow_extrapolation)
+        return PlainPolicy(
+            [(weight[0, 0], bias[0, 0, 0]) for weight, bias in self.policies(values[None])],
+            self.normalizer.mean[0, 0, : self.plain_size],
+            self.normalizer.std[0, 0, : self.plain_size],
+            self.spaces.action_low,
+            self.spaces.action_high,
+        )
+
+    @torch.no_grad()
+    def policies(self, contexts: Floats) -> list[Layer]:
+        """Layers of the policies for contexts (K, d), in the variables' units and not checked.
+
+        Raises:
+            ValueError: the agent is a population.
+        """
+        if self.population > 1:
+            raise ValueError(f"this agent is a population of {self.population}; make policies with agent.learner(k)")
+        normalized = torch.as_tensor(self.space.normalize(contexts)).to(self.normalizer.mean)
+        layers: list[Layer] = self.model["policy"](self.embed(normalized[None]))
+        return layers
+
+    @classmethod
+    def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:
+        """As for every agent; an environment with another context space is refused."""
+        agent = super().load(path, environment, device=device)
+        _check_environment(environment, agent.space)
+        return agent
+
+
+def _check_environment(environment: Any, space: ContextSpace) -> None:
+    """Refuse an environment with another context space; one without any says nothing about it."""
+    theirs = getattr(getattr(environment, "unwrapped", environment), "context_space", space)
+    if theirs != space:
+        raise ValueError(f"the environment's contexts are {theirs.variables}, the agent's {space.variables}")

@@ -1,0 +1,1 @@
+"""Environments whose physics is a context: pendulum, cart-pole, MuJoCo's walkers and racing."""

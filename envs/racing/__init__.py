@@ -1,0 +1,1 @@
+"""The racing world: one environment, its vector form, the circuits and the scripted drivers."""

@@ -1,0 +1,192 @@
+"""The circuits: five drawn ones and a procedural family with fixed training, validation and test seeds.
+
+| name       | lap m | width m | what it asks for                                             |
+|------------|-------|---------|--------------------------------------------------------------|
+| mania      | 279   | 7.3     | five tight corners and a wide one: 5 right, 1 left           |
+| oval       | 194   | 7.3     | nothing but holding a line                                   |
+| hairpins   | 206   | 7.3     | four tight half turns and quarter turns in alternating sense |
+| chicane    | 265   | 7.3     | quick changes of direction                                   |
+| speedway   | 329   | 11.0    | throttle control: four wide bends                            |
+| procedural | 170-400 | 7.3   | generalization: one circuit per `track_seed` and difficulty  |
+
+All are drawn for this package. Every one can be mirrored (left and right swapped) and reversed (driven the other way).
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+import numpy as np
+
+from orl.envs.racing.track import NUM_POINTS, Arc, Floats, Straight, Track, track_from_pieces, track_from_points
+
+TRACKS = ("mania", "oval", "hairpins", "chicane", "speedway", "procedural")
+PROCEDURAL_SPLIT = {"train": range(0, 100), "validation": range(1_000, 1_020), "test": range(10_000, 10_050)}
+
+_HALF_WIDTH = 3.65  # m: 7.3 m from wall to wall
+_MAX_ATTEMPTS = 500
+_BUMP = (Arc(9.0, 45.0), Arc(9.0, -90.0), Arc(9.0, 45.0))
+_DIP = (Arc(9.0, -45.0), Arc(9.0, 90.0), Arc(9.0, -45.0))
+
+# From the first corner to the start straight; degrees, positive to the left.
+_LAYOUTS: dict[str, tuple[float, tuple[Straight | Arc, ...]]] = {
+    "mania": (
+        _HALF_WIDTH,
+        (
+            Arc(5.0, -90.0),
+            Straight(20.0),
+            Arc(5.0, -90.0),
+            Straight(25.0),
+            Arc(5.0, 90.0),
+            Straight(23.0),
+            Arc(5.0, -90.0),
+            Straight(42.0),
+            Arc(5.0, -90.0),
+            Straight(33.0),
+            Arc(25.0, -90.0),
+            Straight(57.0),
+        ),
+    ),
+    "oval": (_HALF_WIDTH, (Arc(15.0, -180.0), Straight(50.0), Arc(15.0, -180.0), Straight(50.0))),
+    "hairpins": (
+        _HALF_WIDTH,
+        (
+            Arc(5.5, -180.0),
+            Straight(23.0),
+            Arc(5.5, 180.0),
+            Straight(23.0),
+            Arc(5.5, -180.0),
+            Straight(34.5),
+            Arc(5.5, -90.0),
+            Straight(22.0),
+            Arc(5.5, -90.0),
+            Straight(34.5),
+        ),
+    ),
+    "chicane": (
+        _HALF_WIDTH,
+        (
+            *_BUMP,
+            Straight(8.0),
+            *_DIP,
+            Straight(4.0),
+            Arc(14.0, -180.0),
+            Straight(12.0),
+            *_BUMP,
+            Straight(8.0),
+            *_DIP,
+            Straight(12.0),
+            Arc(14.0, -180.0),
+            Straight(20.0),
+        ),
+    ),
+    "speedway": (
+        5.5,
+        (
+            Arc(12.0, -90.0),
+            Straight(32.0),
+            Arc(16.0, -90.0),
+            Straight(84.0),
+            Arc(20.0, -90.0),
+            Straight(16.0),
+            Arc(24.0, -90.0),
+            Straight(84.0),
+        ),
+    ),
+}
+
+
+def make_track(
+    name: str, *, track_seed: int = 0, difficulty: float = 0.5, mirror: bool = False, reverse: bool = False
+) -> Track:
+    """Build a circuit by name; equal arguments give the same (immutable) object.
+
+    Args:
+        name: One of `TRACKS`.
+        track_seed: Which procedural circuit, >= 0; `PROCEDURAL_SPLIT` names the training, validation and test seeds.
+        difficulty: In [0, 1]; how uneven a procedural circuit is.
+        mirror: Swap left and right.
+        reverse: Drive the other way round.
+
+    Raises:
+        ValueError: an unknown name, a negative seed, a difficulty outside [0, 1].
+    """
+    if name not in TRACKS:
+        raise ValueError(f"unknown track {name!r}: choose one of {', '.join(TRACKS)}")
+    if name != "procedural":
+        return _drawn(name, mirror, reverse)
+    if isinstance(track_seed, bool) or not isinstance(track_seed, int | np.integer) or track_seed < 0:
+        raise ValueError(f"track_seed must be an integer >= 0, got {track_seed!r}: training seeds are 0 to 99")
+    if not 0.0 <= difficulty <= 1.0:
+        raise ValueError(f"difficulty must be in [0, 1], got {difficulty!r}")
+    return _procedural(int(track_seed), float(difficulty), mirror, reverse)
+
+
+@cache
+def _drawn(name: str, mirror: bool, reverse: bool) -> Track:
+    half_width, pieces = _LAYOUTS[name]
+    if reverse:
+        pieces = (*pieces[-2::-1], pieces[-1])
+    if mirror != reverse:
+        pieces = tuple(Arc(p.radius, -p.angle) if isinstance(p, Arc) else p for p in pieces)
+    return track_from_pieces(_label(name, mirror, reverse), pieces, half_width, 0.0 if reverse else 180.0)
+
+
+@lru_cache(maxsize=512)
+def _procedural(track_seed: int, difficulty: float, mirror: bool, reverse: bool) -> Track:
+    generator = np.random.default_rng([track_seed, round(difficulty * 1_000_000)])
+    name = _label(f"procedural-{track_seed}", mirror, reverse)
+    for _ in range(_MAX_ATTEMPTS):
+        points = _closed_curve(_jittered_ring(generator, difficulty))
+        if mirror:
+            points = points * np.array([1.0, -1.0])
+        if not reverse:  # the ring is drawn anticlockwise; the family is driven clockwise, like the others
+            points = points[::-1]
+        try:
+            return track_from_points(name, _begin_on_straight(points), _HALF_WIDTH)
+        except ValueError:
+            continue
+    raise ValueError(f"no valid circuit for track_seed {track_seed}, difficulty {difficulty} in {_MAX_ATTEMPTS} tries")
+
+
+def _label(name: str, mirror: bool, reverse: bool) -> str:
+    return name + "-mirrored" * mirror + "-reversed" * reverse
+
+
+def _jittered_ring(generator: np.random.Generator, difficulty: float) -> Floats:
+    """Draw 8 to 12 control points (M, 2) in m around the origin, anticlockwise."""
+    num_points = 8 + int(generator.integers(0, 3)) + round(2 * difficulty)
+    spread = generator.uniform(-1.0, 1.0, size=(num_points, 2))
+    stretch = generator.uniform(0.7, 1.0)
+    angle = (np.arange(num_points) + 0.3 * spread[:, 0]) * (2.0 * np.pi / num_points)
+    radius = 44.0 * (1.0 + (0.15 + 0.7 * difficulty) * spread[:, 1])
+    points: Floats = np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1).round(6)
+    return points
+
+
+def _closed_curve(control: Floats) -> Floats:
+    """Draw the closed cubic B-spline of control points (M, 2): twice continuously differentiable."""
+    share = (np.arange(64) / 64.0)[:, None]
+    weights = (
+        (1.0 - share) ** 3,
+        3.0 * share**3 - 6.0 * share**2 + 4.0,
+        -3.0 * share**3 + 3.0 * share**2 + 3.0 * share + 1.0,
+        share**3,
+    )
+    pieces = []
+    for i in range(len(control)):
+        four = [control[(i + k) % len(control)] for k in range(4)]
+        pieces.append(np.sum([weight * point for weight, point in zip(weights, four, strict=True)], axis=0) / 6.0)
+    return np.concatenate(pieces)
+
+
+def _begin_on_straight(points: Floats) -> Floats:
+    """Rotate a closed curve (M, 2) so that it begins at the end of its straightest stretch (a sixteenth of it)."""
+    direction = np.roll(points, -1, axis=0) - points
+    direction = direction / np.sqrt((direction**2).sum(axis=1, keepdims=True))
+    after = np.roll(direction, -1, axis=0)
+    turn = np.abs(direction[:, 0] * after[:, 1] - direction[:, 1] * after[:, 0])
+    stretch = max(len(points) * 20 // NUM_POINTS, 1)
+    turned = np.cumsum(np.concatenate([turn[-stretch:], turn]))
+    total = np.round(turned[stretch:] - turned[:-stretch], 6)
+    return np.roll(points, -int(total.argmin()), axis=0)

@@ -1,0 +1,169 @@
+"""Where a car is on its track, and what the walls do to it.
+
+Same rule as `racing_physics`: + - * / sqrt and comparisons only, element by element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orl.envs.racing.physics import (
+    CAR_LENGTH,
+    CAR_WIDTH,
+    COSINE,
+    GYRATION,
+    SINE,
+    VELOCITY_X,
+    VELOCITY_Y,
+    YAW_RATE,
+    X,
+    Y,
+)
+from orl.envs.racing.track import NUM_POINTS, Floats, Track, normal_of
+
+Integers = NDArray[np.int64]
+
+_RADIUS = CAR_WIDTH / 2.0  # m: the car is three discs in a row
+_DISCS = np.array([-1.0, 0.0, 1.0]) * (CAR_LENGTH / 2.0 - _RADIUS)  # m from the centre of the car
+_NEAR = 1.0  # m from the centre of the car to a wall beyond which no disc can touch it
+_FRICTION = 0.2
+_KEPT_AT_IMPACT, _KEPT_LEANING = 0.05, 0.97  # share of the motion that a sub-step of contact leaves
+_MAX_WALK = 16  # cells
+
+
+class TrackTable:
+    """The cells of several tracks in one array, so that every car can be on another track.
+
+    Attributes:
+        cells: (T * N, 16); per cell its two sections (point and tangent), then a point and the inward normal of the
+            left and of the right wall.
+        spacing, length: (T,) m.
+    """
+
+    def __init__(self, tracks: Sequence[Track]) -> None:
+        self.tracks = tuple(tracks)
+        self.cells = np.concatenate([_cells(track) for track in tracks])
+        self.spacing = np.array([track.spacing for track in tracks])
+        self.length = np.array([track.length for track in tracks])
+
+    def locate(self, x: Floats, y: Floats, track: Integers, cell: Integers) -> tuple[Integers, Floats, Floats]:
+        """Walk from the last known cell to the one a point is in.
+
+        Args:
+            x, y: (...) m.
+            track: (...) rows of the table.
+            cell: (...) in [0, N), a cell close by.
+
+        Returns:
+            The cell (...), the share of it behind the point (...) in [0, 1), and its row of the table (..., 16).
+        """
+        for _ in range(_MAX_WALK):
+            row = self.cells[track * NUM_POINTS + cell]
+            behind = (x - row[..., 0]) * row[..., 2] + (y - row[..., 1]) * row[..., 3]
+            ahead = (x - row[..., 4]) * row[..., 6] + (y - row[..., 5]) * row[..., 7]
+            move = (ahead >= 0.0).astype(np.int64) - (behind < 0.0)
+            if not move.any():
+                break
+            cell = (cell + move) % NUM_POINTS
+        return cell, behind / (behind - ahead), row
+
+
+def _cells(track: Track) -> Floats:
+    columns = [track.centre, track.tangent, np.roll(track.centre, -1, axis=0), np.roll(track.tangent, -1, axis=0)]
+    for wall, side in ((track.left, -1.0), (track.right, 1.0)):
+        along = np.roll(wall, -1, axis=0) - wall
+        along = along / np.sqrt(along[:, :1] ** 2 + along[:, 1:] ** 2)
+        columns += [wall, side * normal_of(along)]
+    return np.concatenate(columns, axis=1)
+
+
+def lateral_offset(x: Floats, y: Floats, share: Floats, row: Floats) -> Floats:
+    """Signed distance (...) in m to the left of the centre line, of points that `TrackTable.locate` has placed."""
+    first = (y - row[..., 1]) * row[..., 2] - (x - row[..., 0]) * row[..., 3]
+    second = (y - row[..., 5]) * row[..., 6] - (x - row[..., 4]) * row[..., 7]
+    return first + share * (second - first)
+
+
+def wall_distances(x: Floats, y: Floats, row: Floats) -> tuple[Floats, Floats]:
+    """Distances (...) in m to the left and the right wall of the cell with table row (..., 16)."""
+    left = (x - row[..., 8]) * row[..., 10] + (y - row[..., 9]) * row[..., 11]
+    right = (x - row[..., 12]) * row[..., 14] + (y - row[..., 13]) * row[..., 15]
+    return left, right
+
+
+def collide(
+    table: TrackTable, body: Floats, track: Integers, cell: Integers, leaning: NDArray[np.bool_]
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """Push cars out of the walls and take the impact from their velocity; changes `body` (7, E) in place.
+
+    A car that was not leaning on a wall stops, as in the original, where cars leave the step of an impact with less
+    than 0.5 m/s; one that was slides along it, slowly.
+
+    Args:
+        table: The tracks.
+        body: (7, E).
+        track, cell: (E,) where the cars are.
+        leaning: (E,) which cars touched a wall in the decision before.
+
+    Returns:
+        The cells (E,) of the cars, and which of them touched a wall (E,).
+    """
+    cell, _, row = table.locate(body[X], body[Y], track, cell)
+    left, right = wall_distances(body[X], body[Y], row)
+    touched = np.zeros(body.shape[1], dtype=np.bool_)
+    near = np.flatnonzero(np.minimum(left, right) < _NEAR)
+    if near.size == 0:
+        return cell, touched
+    part = body[:, near]
+    depth, normal_x, normal_y, arm = _deepest(table, part, track[near], cell[near])
+    hit = depth > 0.0
+    if hit.any():
+        part = part[:, hit]
+        _impact(part, depth[hit], normal_x[hit], normal_y[hit], arm[hit], leaning[near[hit]])
+        body[:, near[hit]] = part
+        touched[near[hit]] = True
+    return cell, touched
+
+
+def _deepest(table: TrackTable, body: Floats, track: Integers, cell: Integers) -> tuple[Floats, Floats, Floats, Floats]:
+    """Depth, inward normal and place along the car of the disc furthest inside a wall, each (E,)."""
+    x = body[X][:, None] + _DISCS * body[COSINE][:, None]
+    y = body[Y][:, None] + _DISCS * body[SINE][:, None]
+    spread = np.zeros(x.shape, dtype=np.int64)
+    _, _, row = table.locate(x, y, track[:, None] + spread, cell[:, None] + spread)
+    depth = _RADIUS - np.concatenate(wall_distances(x, y, row), axis=1)
+    worst = depth.argmax(axis=1)
+    car = np.arange(len(worst))
+    wall = row[car, worst % 3]
+    is_left = worst < 3
+    normal_x = np.where(is_left, wall[:, 10], wall[:, 14])
+    normal_y = np.where(is_left, wall[:, 11], wall[:, 15])
+    return depth[car, worst], normal_x, normal_y, _DISCS[worst % 3]
+
+
+def _impact(
+    body: Floats, depth: Floats, normal_x: Floats, normal_y: Floats, arm: Floats, leaning: NDArray[np.bool_]
+) -> None:
+    """Rigid-body impact with Coulomb friction at the contact point, then a loss; changes `body` in place."""
+    body[X] += depth * normal_x
+    body[Y] += depth * normal_y
+    arm_x = arm * body[COSINE] - _RADIUS * normal_x
+    arm_y = arm * body[SINE] - _RADIUS * normal_y
+    point_x = body[VELOCITY_X] - body[YAW_RATE] * arm_y
+    point_y = body[VELOCITY_Y] + body[YAW_RATE] * arm_x
+    along_x, along_y = -normal_y, normal_x
+    approach = point_x * normal_x + point_y * normal_y
+    slide = point_x * along_x + point_y * along_y
+    lever = arm_x * normal_y - arm_y * normal_x
+    lever_along = arm_x * along_y - arm_y * along_x
+    push = np.maximum(-approach, 0.0) / (1.0 + lever * lever / GYRATION)
+    stop = -slide / (1.0 + lever_along * lever_along / GYRATION)
+    limit = _FRICTION * push
+    scrape = np.minimum(np.maximum(stop, -limit), limit)
+    kept = np.where(leaning, _KEPT_LEANING, _KEPT_AT_IMPACT)
+    body[VELOCITY_X] = kept * (body[VELOCITY_X] + push * normal_x + scrape * along_x)
+    body[VELOCITY_Y] = kept * (body[VELOCITY_Y] + push * normal_y + scrape * along_y)
+    body[YAW_RATE] = kept * (body[YAW_RATE] + (lever * push + lever_along * scrape) / GYRATION)

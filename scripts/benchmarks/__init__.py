@@ -1,0 +1,1 @@
+"""Measuring: speed beside other packages, and selection on known transfer matrices."""

@@ -1,0 +1,78 @@
+"""What `orl speed` races: data of noise, agents of ours at work, Stable-Baselines3's SAC."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import SAC as PeerSAC
+from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
+from stable_baselines3.common.logger import configure
+
+from orl.agents import SPEQ
+from orl.agents.stabilization import Phase
+from orl.context import ContextSpace, ContextVariable
+from orl.dataset import Dataset
+from orl.scripts.benchmarks.timing import Work
+from orl.spaces import Spaces
+
+ENVIRONMENT = "Hopper-v5"
+ROWS = 100_000  # transitions of the data that updates draw from
+CONTEXTS = ContextSpace((ContextVariable("gravity", "m/s^2", 5.0, 15.0, 9.81),))
+
+
+@functools.cache
+def random_data() -> Dataset:
+    """Noise of Hopper's sizes, in twenty contexts: timing does not depend on the values."""
+    generator, spaces = np.random.default_rng(0), Spaces.of(ENVIRONMENT)
+    observations = generator.standard_normal((ROWS + 1, spaces.observation_size))
+    return Dataset.from_arrays(
+        observations[:-1],
+        generator.uniform(-1, 1, (ROWS, spaces.action_size)),
+        generator.standard_normal(ROWS),
+        observations[1:],
+        np.zeros(ROWS),
+        np.arange(ROWS) % 1000 == 999,
+        contexts=CONTEXTS.grid(20).repeat(ROWS // 20, axis=0),
+        values=generator.standard_normal(ROWS),
+        environment_id=ENVIRONMENT,
+    )
+
+
+def stabilization(agent: SPEQ) -> Work:
+    """One update of a stabilization phase: random numbers, batch, critics and targets."""
+    phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
+    inputs = phase.draw(agent, sys.maxsize)
+    return lambda: phase.step(agent, next(inputs))
+
+
+def steps(agent: Any, count: int = 1) -> Work:
+    """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
+
+    def work() -> None:
+        for inputs in agent.draw(count):
+            agent.step(inputs)
+
+    return work
+
+
+def fitting(agent: Any) -> Work:
+    """One update after the other on recorded data, with their batches and random numbers."""
+    inputs = agent.draw(sys.maxsize)
+    return lambda: agent.step(next(inputs))
+
+
+def peer_sac(device: str) -> PeerSAC:
+    """Stable-Baselines3's SAC with a buffer of the same noise, ready to train."""
+    data = random_data()
+    agent = PeerSAC("MlpPolicy", ENVIRONMENT, seed=0, device=device, buffer_size=ROWS)
+    agent.set_logger(configure(None, []))
+    buffer = agent.replay_buffer
+    assert isinstance(buffer, PeerBuffer)
+    buffer.observations[:, 0], buffer.next_observations[:, 0] = data.observations, data.next_observations
+    buffer.actions[:, 0], buffer.rewards[:, 0] = data.actions, data.rewards
+    buffer.full = True
+    return agent

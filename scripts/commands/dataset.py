@@ -1,0 +1,302 @@
+"""`orl dataset VERB`: make, list, describe and convert data sets. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from gymnasium.spaces import Box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from orl import datasets
+from orl.datasets import minari_io, store
+from orl.datasets.files import SUFFIXES
+from orl.scripts.data import mujoco as mujoco_datasets
+from orl.scripts.data import racing as racing_datasets
+from orl.scripts.data import recording
+from orl.scripts.running.options import check_least
+from orl.spelling import remedy
+
+if TYPE_CHECKING:
+    from orl.dataset import Dataset
+
+
+GROUPS = {"all": "orl/", "orl/racing/all": "orl/racing/"} | {
+    f"orl/{body}/all": f"orl/{body}/" for body in mujoco_datasets.ENVIRONMENTS
+}
+EPISODES = 100
+
+
+@dataclass(frozen=True)
+class Make:
+    """Make data sets on this machine.
+
+    Ours by id (`orl dataset make orl/racing/expert-v0 orl/hopper/medium-v0`), by environment (`orl/hopper/all`), or
+    `all`; or one of your own, of random actions or of a policy that you have:
+    `orl dataset make mine/halfcheetah/sac-v0 --env HalfCheetah-v5 --policy sac.zip --steps 100000`.
+    They go to the Minari store: MINARI_DATASETS_PATH, or ~/.minari/datasets.
+    """
+
+    ids: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids of ours to make (`orl dataset list` shows them), orl/racing/all, orl/hopper/all and so on, or all; with --env
+    the id of the new data set."""
+    env: str | None = None
+    """Gymnasium id of an environment with continuous actions, for a data set of its own."""
+    policy: str = "random"
+    """What acts in --env: random (uniform actions); a .zip of Stable-Baselines3 (SAC, TD3, DDPG, PPO, A2C); a
+    .safetensors policy or a folder with a checkpoint of orl. Nothing in a .zip is unpickled."""
+    deterministic: bool = False
+    """Take the policy's modes; by default its samples, as D4RL does."""
+    id: str | None = None
+    """The id of the data set made with --env, as another way to say it; by default local/ENV/POLICY-v0."""
+    episodes: int | None = None
+    """Whole episodes to record with --env; 100 if --steps is not given either."""
+    steps: int | None = None
+    """Transitions to record, in whole episodes: with --env, or of each MuJoCo set of ours (200,000 by default; D4RL's
+    have a million). Racing sets have sizes of their own."""
+    seed: int = 0
+    """Of the actions and resets with --env; the sets of ours have their own."""
+    overwrite: bool = False
+    """Replace data sets that are there; without it they are left as they are."""
+
+    def run(self) -> None:
+        """Check everything, then make what is not there yet."""
+        check_least(self, 1, "steps", "episodes")
+        check_least(self, 0, "seed")
+        racing_datasets.register_environments()
+        if self.env is not None:
+            self._make_own()
+            return
+        for name in ("id", "policy", "deterministic", "episodes", "seed"):
+            if getattr(self, name) != getattr(Make, name):
+                raise ValueError(f"--{name} goes with --env: the environment to act in")
+        for identifier in self._ours():
+            self._make_ours(identifier)
+
+    def _ours(self) -> list[str]:
+        """Ids of ours that are to be made."""
+        if not self.ids:
+            raise ValueError(f"name data sets to make: {_known()}; or --env for one of your own")
+        makeable = [*racing_datasets.RECIPES, *mujoco_datasets.shipped()]
+        chosen: list[str] = []
+        for identifier in self.ids:
+            if identifier in GROUPS:
+                chosen += [each for each in makeable if each.startswith(GROUPS[identifier])]
+            elif identifier in mujoco_datasets.RECIPES:
+                mujoco_datasets.RECIPES[identifier].require()
+                chosen.append(identifier)
+            elif identifier not in racing_datasets.RECIPES:
+                ours = (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES, *GROUPS)
+                others = f"choose from {_known()}; --env makes others, and orl specialists --dataset"
+                raise ValueError(f"{identifier!r} is none of ours; {remedy(identifier, ours, others, alike=0.9)}")
+            elif self.steps is not None:
+                raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
+            else:
+                chosen.append(identifier)
+        return list(dict.fromkeys(chosen))
+
+    def _make_ours(self, identifier: str) -> None:
+        if self._is_there(identifier):
+            return
+        with _bar(identifier, "transitions") as bar:
+            if identifier in racing_datasets.RECIPES:
+                racing_datasets.make(identifier, overwrite=self.overwrite, progress=bar)
+            else:
+                steps = self.steps or mujoco_datasets.STEPS
+                mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=bar)
+        Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
+
+    def _make_own(self) -> None:
+        assert self.env is not None
+        names = [*self.ids, *([self.id] if self.id is not None else [])]
+        if len(names) > 1:
+            raise ValueError(f"--env makes one data set, and {', '.join(names)} are {len(names)} ids; give one")
+        if self.steps is not None and self.episodes is not None:
+            raise ValueError(f"--steps {self.steps} and --episodes {self.episodes}: give one of the two")
+        environment_id = recording.environment_named(self.env)
+        identifier = names[0] if names else recording.default_id(environment_id, self.policy)
+        store.require_id(identifier)
+        store.require_place(identifier)
+        if identifier in (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES):
+            raise ValueError(f"{identifier} is the name of a data set of ours; give another id")
+        if self._is_there(identifier):
+            return
+        behaviour = recording.load_behaviour(
+            self.policy, environment_id, deterministic=self.deterministic, seed=self.seed
+        )
+        with _bar(identifier, "transitions" if self.steps is not None else "episodes") as bar:
+            recording.record_own(
+                identifier,
+                behaviour,
+                environment_id,
+                episodes=self.episodes or (EPISODES if self.steps is None else None),
+                steps=self.steps,
+                seed=self.seed,
+                overwrite=self.overwrite,
+                progress=bar,
+            )
+        Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
+
+    def _is_there(self, identifier: str) -> bool:
+        is_there = store.exists(identifier) and not self.overwrite
+        if is_there:
+            size = minari_io.metadata(identifier)["total_steps"]
+            Console().print(f"{identifier} exists, {size:,} transitions; --overwrite makes it anew", soft_wrap=True)
+        return is_there
+
+
+@dataclass(frozen=True)
+class List:
+    """List the data sets of ours, made or not, and all others in the local Minari store."""
+
+    def run(self) -> None:
+        """Print a table."""
+        local = store.local_ids()
+        table = Table(title=f"data sets in {store.minari_root()}", title_justify="left")
+        for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
+            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        table.add_column("mean return", justify="right")
+        table.add_column("made")
+        for identifier in dict.fromkeys([*racing_datasets.RECIPES, *mujoco_datasets.shipped(), *local]):
+            about = local.get(identifier)
+            if about is None:
+                table.add_row(identifier, *_sizes(identifier), "", "", "no")
+                continue
+            mean_return = about.get("mean_return")
+            table.add_row(
+                identifier,
+                f"{about['total_episodes']:,}",
+                f"{about['total_steps']:,}",
+                f"{about.get('dataset_size', float('nan')):.1f}",
+                "" if mean_return is None else f"{mean_return:.1f}",
+                "yes",
+            )
+        Console().print(table)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Write a data set's card: a README.md with its numbers, and figures of returns, actions and coverage."""
+
+    source: tyro.conf.Positional[str]
+    """A Minari id, or an .hdf5 or .npz file."""
+    out: Path
+    """Folder for the card."""
+    env: str | None = None
+    """Gymnasium id of the environment, for a file: its action bounds and references."""
+
+    def run(self) -> None:
+        """Write it and say where it is."""
+        racing_datasets.register_environments()
+        data = datasets.load(self.source, self.env)
+        facts = None if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
+        self.out.mkdir(parents=True, exist_ok=True)
+        visits = racing_datasets.draw_visits(self.source, self.out / "visits.png")
+        pictures = {} if visits is None else {"Where the cars were, and how fast": visits}
+        path = datasets.card(data, self.out, facts=facts, pictures=pictures)
+        Console().print(f"{path}: {summary(data)}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert between Minari, D4RL .hdf5 and .npz: `orl dataset convert old.hdf5 me/hopper/old-v0 --env Hopper-v5`."""
+
+    source: tyro.conf.Positional[str]
+    """A Minari id, or an .hdf5 or .npz file."""
+    target: tyro.conf.Positional[str]
+    """A Minari id, or an .hdf5 or .npz file."""
+    env: str | None = None
+    """Gymnasium id of the environment, for a file: its action bounds, and the specification that Minari keeps."""
+    overwrite: bool = False
+    """Replace a target that is there."""
+
+    def run(self) -> None:
+        """Read, check and write."""
+        racing_datasets.register_environments()
+        to_file = self.target.endswith(SUFFIXES)
+        if not to_file:
+            store.require_id(self.target)
+        there = Path(self.target).exists() if to_file else store.exists(self.target)
+        if there and not self.overwrite:
+            raise ValueError(f"{self.target} exists already; give --overwrite or another target")
+        data = datasets.load(self.source, self.env)
+        if to_file:
+            writer = datasets.write_npz if self.target.endswith(".npz") else datasets.write_hdf5
+            writer(data, self.target)
+        else:
+            self._to_minari(data)
+        Console().print(f"{self.source} -> {self.target}: {summary(data)}", soft_wrap=True)
+
+    def _to_minari(self, data: Dataset) -> None:
+        facts: dict[str, Any] = {} if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
+        datasets.write(
+            datasets.to_episodes(data),
+            self.target,
+            environment_id=data.environment_id,
+            action_space=Box(data.action_low, data.action_high, dtype=np.float32),
+            contexts=None if self.source.endswith(SUFFIXES) else minari_io.context_space(self.source),
+            algorithm_name=facts.get("algorithm_name", "not stated"),
+            description=facts.get("description", f"Converted from {Path(self.source).name}."),
+            ref_min_score=facts.get("ref_min_score"),
+            ref_max_score=facts.get("ref_max_score"),
+            author=", ".join(sorted(facts.get("author", {"not stated"}))),
+            made_with=facts.get("requirements", ()),
+            overwrite=self.overwrite,
+        )
+
+
+DatasetVerbs = (
+    Annotated[Make, tyro.conf.subcommand("make")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Card, tyro.conf.subcommand("card")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
+)
+
+
+def _sizes(identifier: str) -> tuple[str, str]:
+    """Episodes, where they are known before, and transitions of a set of ours."""
+    if identifier in racing_datasets.RECIPES:
+        recipe = racing_datasets.RECIPES[identifier]
+        return str(recipe.count), f"{recipe.transitions:,}"
+    parts = mujoco_datasets.RECIPES[identifier].parts(mujoco_datasets.STEPS)
+    return "", f"{sum(parts.values()):,}"
+
+
+def _known() -> str:
+    """Ids of ours, in few words."""
+    bodies, levels = ",".join(mujoco_datasets.ENVIRONMENTS), ",".join(mujoco_datasets.LEVELS)
+    return f"all, {', '.join(racing_datasets.RECIPES)}, orl/{{{bodies}}}/{{{levels}}}-v0"
+
+
+def summary(data: Dataset) -> str:
+    """A set in one line of numbers."""
+    if not data.whole_episodes:
+        return f"{len(data):,} scattered transitions"
+    returns = data.episode_returns()
+    mean = f"mean return {returns.mean():.1f}" if np.isfinite(returns).all() else "rewards partly hidden"
+    contexts = "" if data.contexts is None else f", {len(np.unique(data.contexts, axis=0)):,} contexts"
+    return f"{len(data):,} transitions, {len(returns):,} episodes{contexts}, {mean}"
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> Iterator[racing_datasets.Progress]:
+    """A progress bar, on terminals only, as a function of how many of how many."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda completed, total: progress.update(task, completed=completed, total=total)

@@ -1,0 +1,74 @@
+"""`orl plot RUN...`: figures of finished or running trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from orl import checkpoint
+from orl.scripts.figures import runs as figures
+from orl.scripts.figures.online import training_figure
+from orl.scripts.running import tables
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves and the scores of runs side by side.
+
+    Writes learning_curves.png, or training.png where agents acted (returns against steps, updates and seconds, and the
+    critics' bias); for finished runs also scores.png.
+    """
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that `orl train` wrote."""
+    out: Path = Path("plots")
+    """Folder for the figures."""
+
+    def run(self) -> None:
+        """Read the folders and draw."""
+        if not self.runs:
+            raise ValueError("name at least one run folder")
+        histories, environments, rows = {}, {}, []
+        names = _names(self.runs)
+        for run, name in zip(self.runs, names, strict=True):
+            if not (run / "history.json").exists():
+                raise ValueError(f"{run}: no history.json; give a folder that `orl train` wrote")
+            histories[name] = checkpoint.read_json(run / "history.json")
+            environments[name] = checkpoint.read_json(run / "config.json")["env"]
+            if (run / "results.json").exists():
+                rows += [row | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
+        if len(set(environments.values())) > 1:
+            raise ValueError(f"runs of different environments cannot share axes: {environments}")
+        env = next(iter(environments.values()))
+        if all("steps" in history[0] for history in histories.values() if history):
+            training_figure(histories, env, self.out / "training.png")
+            written = ["training.png"]
+        else:
+            figures.learning_curves(histories, env, self.out / "learning_curves.png")
+            written = ["learning_curves.png"]
+        if len({_cell(row) for row in rows}) < len(rows):  # some differ in other settings: their folders' names do
+            rows = [row | {"agent": f"{row['agent']} ({row['run']})"} for row in rows]
+        if rows and all(row.get("normalized_score") is not None for row in rows):
+            figures.score_bars(rows, env, self.out / "scores.png")
+            written.append("scores.png")
+        if rows:
+            tables.show(rows)
+        print(f"wrote {', '.join(str(self.out / name) for name in written)}")
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["dataset"], row["agent"], row["rewards"]
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The folders' names, with as much of their paths as tells them apart."""
+    whole = [run.resolve().parts for run in runs]
+    for count in range(1, max(map(len, whole)) + 1):
+        names = ["/".join(parts[-count:]) for parts in whole]
+        if len(set(names)) == len(set(whole)):
+            break
+    return names

@@ -1,0 +1,1 @@
+"""Making data sets: behaviour policies, recording, the sets of MuJoCo and racing."""

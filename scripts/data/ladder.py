@@ -1,0 +1,172 @@
+"""Build the ladder of an environment from a finished training: `python -m orl.scripts.data.ladder RUN --env Hopper-v5`.
+
+For maintainers. The expert is the best policy of the run, the medium policy the one whose samples score nearest to a
+third of the expert's, and the rungs are policies of the expert's seed at even distances in time. Ten episodes, as
+training has them, are few: the best candidates play again, and those that are chosen play fresh episodes, on which the
+numbers in `ladder.json` rest. Actors are kept in half precision, and the numbers are those of the rounded ones.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from safetensors import safe_open
+
+from orl import checkpoint, datasets
+from orl.datasets import minari_io
+from orl.scripts.data.mujoco import ENVIRONMENTS, LADDERS
+from orl.scripts.data.recording import load_behaviour, play
+
+SELECTION_SEED, REPORT_SEED = 1_000, 2_000  # of the episodes that choose, and of the fresh ones
+
+
+@dataclass(frozen=True)
+class Build:
+    """Choose policies of a run, play them again, and write actors and ladder.json."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """What `orl train` wrote, with seed-K/policies."""
+    env: str = "Hopper-v5"
+    """Environment of the run."""
+    rungs: int = 6
+    """Policies on the way to the expert."""
+    candidates: int = 5
+    """Policies that play again before the expert is chosen, and before the medium policy is."""
+    selection_episodes: int = 20
+    """Episodes of each candidate."""
+    episodes: int = 100
+    """Fresh episodes of each chosen policy, of modes and of samples each."""
+    out: Path | None = None
+    """Folder of the ladder; by default the package's own."""
+
+    def run(self) -> None:
+        """Choose, play, write and print."""
+        bodies = {env: body for body, env in ENVIRONMENTS.items()}
+        if self.env not in bodies:
+            raise ValueError(f"--env {self.env}: ladders are of {', '.join(bodies)}")
+        out = self.out or LADDERS / bodies[self.env]
+        config, results, history = (
+            _json(self.run_folder / f"{name}.json") for name in ("config", "results", "history")
+        )
+        if config is None or history is None or config["env"] != self.env:
+            raise ValueError(f"{self.run_folder}: no run of {self.env}")
+        policies = self._policies()
+        chosen = self._choose(policies)
+        with tempfile.TemporaryDirectory() as folder:
+            entries = {name: self._entry(name, path, Path(folder)) for name, path in chosen.items()}
+            about = {
+                "environment": self.env,
+                "agent": config["agent"],
+                "command": results["command"] if results else None,  # null: the run had not ended
+                "config": config,
+                "versions": results["versions"] if results else None,
+                "evaluation": {
+                    "episodes": self.episodes,
+                    "seed": REPORT_SEED,
+                    "versions": checkpoint.versions(),
+                    "requirements": minari_io.requirements(self.env),
+                },
+                "policies": entries,
+                "curve": [
+                    {"steps": each["steps"], "returns": [round(float(np.mean(row)), 1) for row in each["returns"]]}
+                    for each in history
+                    if not each["after_phase"]
+                ],
+            }
+            checkpoint.write_json(Path(folder) / "ladder.json", about)
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir(parents=True)
+            for file in Path(folder).iterdir():
+                shutil.copy(file, out)
+        _show(entries, out)
+
+    def _policies(self) -> dict[Path, dict[str, Any]]:
+        """Facts of every policy of the run."""
+        found = {}
+        for path in sorted(self.run_folder.glob("seed-*/policies/step-*.safetensors")):
+            with safe_open(str(path), "pt") as file:
+                found[path] = json.loads(file.metadata()["orl"])
+        if not found:
+            raise ValueError(f"{self.run_folder}: holds no seed-K/policies")
+        return found
+
+    def _choose(self, policies: dict[Path, dict[str, Any]]) -> dict[str, Path]:
+        """The expert, by its modes as in every evaluation; the medium policy, by samples; and the rungs."""
+        best = sorted(policies, key=lambda path: -policies[path]["return"])[: self.candidates]
+        expert = max(best, key=lambda path: self._plays(path, deterministic=True))
+        low = datasets.reference(self.env).random
+        third = low + (self._plays(expert, deterministic=False) - low) / 3.0
+        others = (path for path in policies if path != expert)
+        nearest = sorted(others, key=lambda path: abs(policies[path]["return"] - third))[: self.candidates]
+        medium = min(nearest, key=lambda path: abs(self._plays(path, deterministic=False) - third))
+        seed, steps = policies[expert]["seed"], policies[expert]["steps"]
+        before = [path for path in policies if policies[path]["seed"] == seed and policies[path]["steps"] < steps]
+        before.sort(key=lambda path: policies[path]["steps"])
+        places = np.unique(np.linspace(0, len(before) - 1, min(self.rungs, len(before))).round().astype(int))
+        return {"expert": expert, "medium": medium, **{before[i].stem: before[i] for i in places}}
+
+    def _plays(self, path: Path, *, deterministic: bool) -> float:
+        """Mean return over the episodes that choose."""
+        behaviour = load_behaviour(str(path), self.env, deterministic=deterministic, seed=SELECTION_SEED)
+        played = play(behaviour, self.env, episodes=self.selection_episodes, seed=SELECTION_SEED)
+        return float(np.mean([episode.rewards.sum() for episode in played]))
+
+    def _entry(self, name: str, path: Path, folder: Path) -> dict[str, Any]:
+        """Write an actor in half precision, play it, and say how it did."""
+        file = folder / f"{name}.safetensors"
+        with safe_open(str(path), "pt") as whole:
+            metadata, tensors = whole.metadata(), {key: whole.get_tensor(key).half() for key in whole.keys()}  # noqa: SIM118
+        checkpoint.write_tensors(file, tensors, metadata)
+        file.chmod(0o644)
+        facts = json.loads(metadata["orl"])
+        return {
+            "file": file.name,
+            "seed": facts["seed"],
+            "steps": facts["steps"],
+            "training_return": facts["return"],
+            "deterministic": self._measure(file, deterministic=True),
+            "sampled": self._measure(file, deterministic=False),
+        }
+
+    def _measure(self, file: Path, *, deterministic: bool) -> dict[str, float]:
+        behaviour = load_behaviour(str(file), self.env, deterministic=deterministic, seed=REPORT_SEED)
+        played = play(behaviour, self.env, episodes=self.episodes, seed=REPORT_SEED)
+        returns = np.array([episode.rewards.sum() for episode in played])
+        numbers = {
+            "return": returns.mean(),
+            "standard_deviation": returns.std(),
+            "length": np.mean([len(episode) for episode in played]),
+            "normalized_score": datasets.normalized_score(self.env, returns.mean()),
+        }
+        return {name: round(float(number), 2) for name, number in numbers.items()}
+
+
+def _json(path: Path) -> Any:
+    return checkpoint.read_json(path) if path.is_file() else None
+
+
+def _show(entries: dict[str, dict[str, Any]], out: Path) -> None:
+    table = Table(title=str(out), title_justify="left")
+    for column in ("policy", "seed", "steps", "modes", "samples", "score of samples", "length"):
+        table.add_column(column, justify="left" if column == "policy" else "right")
+    for name, entry in entries.items():
+        modes, samples = entry["deterministic"], entry["sampled"]
+        numbers = (modes["return"], samples["return"], samples["normalized_score"], samples["length"])
+        table.add_row(name, str(entry["seed"]), f"{entry['steps']:,}", *(f"{number:.1f}" for number in numbers))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(Build).run()
+    except ValueError as error:
+        raise SystemExit(f"orl: error: {error}") from error

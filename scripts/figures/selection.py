@@ -1,0 +1,142 @@
+"""Figures of task selection: the transfer matrix, what the selector believes, and what is covered.
+
+Shape key: N contexts, d variables, k sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from orl.agents import TaskSelector
+from orl.agents.mbtl.gap import GeneralisationGap
+from orl.context import ContextSpace, Floats
+from orl.scripts.contexts.coverage import Coverage
+from orl.scripts.figures.contexts import tick_places
+from orl.scripts.figures.runs import save
+
+STYLES: dict[str, dict[str, Any]] = {
+    "random": {"color": "#7f7f7f"},
+    "equidistant": {"color": "#e69f00"},
+    "greedy": {"color": "#cc79a7"},
+    "sequential-oracle": {"color": "#009e73", "linestyle": "--"},
+    "independent": {"color": "black", "linestyle": ":"},
+    "multi-task": {"color": "#d55e00"},
+}  # Okabe and Ito's palette; the selection itself is blue
+BLUE = "#0072b2"
+NUMBERED = 10  # stars with their place in the order; more would hide each other
+
+
+def matrix_figure(
+    space: ContextSpace,
+    contexts: Floats,
+    matrix: NDArray[np.float64],
+    sources: NDArray[np.int64],
+    title: str,
+    path: Path,
+) -> None:
+    """Heat map of a transfer matrix (N, N), white where nothing was trained; stars on the chosen sources."""
+    figure, axes = plt.subplots(figsize=(6.0, 5.0), layout="constrained")
+    drawn = axes.imshow(matrix, origin="lower", interpolation="nearest", aspect="equal")
+    axes.plot(sources, sources, "*", color="white", markeredgecolor="black", markersize=11, linestyle="none")
+    for number, source in enumerate(sources[:NUMBERED].tolist(), start=1):
+        place = ((-13, 5), (7, -11))[int((sources < source).sum()) % 2]  # neighbours have theirs on both sides
+        text = axes.annotate(str(number), (source, source), xytext=place, textcoords="offset points", fontsize=8)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    figure.colorbar(drawn, label="return")
+    _label(axes, "x", space, contexts, "target")
+    _label(axes, "y", space, contexts, "source")
+    axes.set_title(f"{title}: stars are chosen sources", fontsize=9, pad=12)
+    save(figure, path)
+
+
+def model_figure(space: ContextSpace, contexts: Floats, selector: TaskSelector, title: str, path: Path) -> None:
+    """The Gaussian process with its band, what is covered, and below it the acquisition."""
+    believed, places = selector.prediction(), np.arange(len(contexts))
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(6.4, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
+    )
+    low, high = believed.mean - 2 * believed.sd, believed.mean + 2 * believed.sd
+    above.fill_between(places, low, high, alpha=0.2, color=BLUE, linewidth=0, label="± 2 standard deviations")
+    above.plot(places, believed.mean, color=BLUE, label="expected return in its own context")
+    own = selector.scores[np.arange(len(selector.sources)), selector.sources]
+    above.plot(selector.sources, own, "*", color="black", markersize=9, linestyle="none", label="trained there")
+    above.plot(places, selector.coverage, color="#009e73", linewidth=1, label="best return so far")
+    above.set_ylabel("return")
+    above.legend(fontsize=7)
+    below.plot(places, believed.acquisition, color="#d55e00")
+    below.plot(selector.sources, believed.acquisition[selector.sources], "*", color="black", linestyle="none")
+    below.set_ylabel("acquisition")
+    _label(below, "x", space, contexts, "source")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    above.set_title(f"{title}: {selector.strategy} after {len(selector.sources)} sources", fontsize=9)
+    save(figure, path)
+
+
+def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Path) -> None:
+    """What each score loses, against how far its target lies from its source; a panel for each variable.
+
+    Of d > 1 variables, a panel has what is left when the fitted gaps of the others are taken off.
+    """
+    scaled = (selector.contexts - selector.contexts.min(0)) / np.maximum(np.ptp(selector.contexts, axis=0), 1e-300)
+    gap = GeneralisationGap.fit(scaled, selector.sources, selector.scores)
+    lost = gap.levels[:, None] + gap.ease - selector.scores  # (k, N)
+    difference = scaled - scaled[selector.sources, None]  # (k, N, d)
+    fitted = np.where(difference < 0, -gap.left * difference, gap.right * difference)
+    count = len(space.names)
+    figure, grid = plt.subplots(1, count, figsize=(1.6 + 4.4 * count, 4.0), squeeze=False, layout="constrained")
+    for i, axes in enumerate(grid[0]):
+        rest = lost - np.delete(fitted, i, axis=2).sum(2)
+        for source, x, y in zip(selector.sources.tolist(), difference[..., i], rest, strict=True):
+            axes.plot(x, y, ".", markersize=3, color=plt.get_cmap("viridis")(scaled[source, i]))
+        line = np.array([difference[..., i].min(), 0.0, difference[..., i].max()])
+        slopes = np.where(line < 0, -gap.left[i] * line, gap.right[i] * line)
+        axes.plot(line, slopes, color="#d55e00", label=f"slopes {gap.left[i]:.0f} below, {gap.right[i]:.0f} above")
+        axes.set_xlabel(f"{space.names[i]} of target minus source, as a share of the range")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    grid[0, 0].set_ylabel("return lost: level + ease - return")
+    figure.suptitle(f"{title}: generalisation gap; dark sources are at the low end of the range", fontsize=9)
+    save(figure, path)
+
+
+def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
+    """Mean return of all contexts against the number of sources, with the bands that there are."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for each in found:
+        style = STYLES.get(each.name, {"color": BLUE})
+        if each is found[0]:
+            style = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
+        if each.name == "independent":
+            about = f"independent: {each.sources[0]} sources{', estimated' if each.low is not None else ''}"
+            axes.axhline(each.returns[0], label=about, **style)
+        elif len(each.sources) == 1:
+            axes.plot(each.sources, each.returns, marker="s", linestyle="none", color=style["color"], label=each.name)
+        else:
+            axes.plot(each.sources, each.returns, label=each.name, **style)
+        if each.low is not None and each.high is not None and len(each.sources) > 1:
+            axes.fill_between(each.sources, each.low, each.high, alpha=0.15, color=style["color"], linewidth=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("trained sources")
+    axes.set_ylabel("mean return of all contexts")
+    axes.set_title(title, fontsize=9)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save(figure, path)
+
+
+def _label(axes: Any, side: str, space: ContextSpace, contexts: Floats, role: str) -> None:
+    """Contexts at their places in the list; of several variables all values, in the order of the grid."""
+    shown = tick_places(len(contexts))
+    texts = [", ".join(f"{number:.2g}" for number in contexts[place].tolist()) for place in shown]
+    getattr(axes, f"set_{side}ticks")(shown, texts, fontsize=7 if len(space.names) > 1 else 9)
+    names = [f"{each.name} ({each.unit})" if each.unit not in ("x", "") else each.name for each in space.variables]
+    getattr(axes, f"set_{side}label")(f"{', '.join(names)} of the {role}")

@@ -1,0 +1,1 @@
+"""What every verb shares: the run directory, resume, launching, tables."""

@@ -1,0 +1,162 @@
+"""Seeds cut into jobs, and what the jobs wrote put together as if one population had trained."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orl import checkpoint
+from orl.launcher import MARKER, Job, Launcher
+from orl.metrics import write_records
+from orl.progress import progress
+from orl.scripts.running.options import check_least
+from orl.scripts.running.run_directory import RunFolder
+
+SECONDS = ("seconds", "training_seconds")
+Run = Callable[[Sequence[Job]], list[Path]]
+
+
+@dataclass(frozen=True)
+class Launching:
+    """Where the seeds train."""
+
+    launcher: Literal["population", "serial", "process", "ray"] = "population"
+    """All seeds side by side in this process, or cut into jobs: one after the other, in processes of this machine, or
+    on Ray (the extra `ray`)."""
+    seeds_per_job: int = 1
+    """Seeds that train side by side in a job."""
+    workers: int | None = None
+    """Jobs at a time; by default one per core, on a cluster as many as fit."""
+    gpus_per_job: float = 0.0
+    """Of the GPUs that Ray has; 0.25 puts four jobs on one."""
+    retries: int = 1
+    """Further attempts for a job that fails or whose worker dies."""
+
+    def check(self) -> None:
+        """Refuse what cannot be, before there is a folder."""
+        if self.launcher == "population":
+            for each in dataclasses.fields(self):
+                if (value := getattr(self, each.name)) != each.default:
+                    option = f"--{each.name.replace('_', '-')} {value}"
+                    raise ValueError(f"{option}: there are no jobs; give --launcher serial, process or ray too")
+            return
+        check_least(self, 1, "seeds_per_job")
+        self._launcher(Path())
+
+    def side_by_side(self, seeds: int) -> int:
+        """Of this many seeds, those that one process trains."""
+        return seeds if self.launcher == "population" else min(seeds, self.seeds_per_job)
+
+    def _launcher(self, folder: Path) -> Launcher:
+        assert self.launcher != "population"
+        options: dict[str, Any] = {"workers": self.workers, "gpus": self.gpus_per_job, "retries": self.retries}
+        return Launcher(folder, self.launcher, **options)
+
+    @contextlib.contextmanager
+    def started(self, folder: Path) -> Iterator[Run]:
+        """A function that does jobs, each in its folder below `folder`, and returns these when all are finished."""
+        if self.launcher == "population":
+            yield lambda jobs: [_finished_here(job, folder / job.id) for job in jobs]
+            return
+        with self._launcher(folder) as launcher:
+
+            def run(jobs: Sequence[Job]) -> list[Path]:
+                futures = [launcher.submit(job) for job in jobs]
+                with progress("jobs", len(jobs), visible=self.launcher != "serial" and len(jobs) > 0) as advance:
+                    for _ in as_completed(futures):
+                        advance(1)
+                return launcher.map(jobs)
+
+            yield run
+
+    def run(self, jobs: Sequence[Job], folder: Path) -> list[Path]:
+        """Folders of the jobs, below `folder`, when all are finished."""
+        with self.started(folder) as run:
+            return run(jobs)
+
+
+def _finished_here(job: Job, folder: Path) -> Path:
+    if not (folder / MARKER).exists():
+        job.work(folder)
+    return folder
+
+
+def gather(folder: RunFolder, parts: Sequence[Path], seeds: Sequence[str]) -> None:
+    """Put together in one run folder what the jobs left in theirs: evaluations, metrics, `seed-K` folders.
+
+    Args:
+        folder: gets the history too.
+        parts: run folders, in the order of their seeds.
+        seeds: names of the `seed-K` folders, in this order.
+    """
+    folder.history = joined([checkpoint.read_json(part / "history.json") for part in parts])
+    checkpoint.write_json(folder.path / "history.json", folder.history)
+    folder.earlier_seconds = sum(checkpoint.read_json(part / "results.json")["seconds"] for part in parts)
+    folder.started = time.monotonic()
+    places = {place.name: place for part in parts for place in part.glob("seed-*")}
+    gather_learners([places[name] for name in seeds], folder.path)
+    reports = [part / "reward-model.json" for part in parts if (part / "reward-model.json").exists()]
+    if reports:
+        every = [report for file in reports for report in checkpoint.read_json(file)]
+        checkpoint.write_json(folder.path / "reward-model.json", every)
+    records: list[dict[str, str]] = []
+    for part in parts:
+        records += csv.DictReader((part / "progress.csv").read_text().splitlines())
+    clock = next(iter(records[0]))
+    write_records(folder.path / "progress.csv", clock, sorted(records, key=lambda record: int(record[clock])))
+
+
+def gather_learners(parts: Sequence[Path], folder: Path) -> None:
+    """Make one population of learners that were trained apart, in `seed-K` folders inside `folder`.
+
+    Args:
+        parts: the learners' `seed-K` folders, in the order that they get; their tensors are linked, not copied.
+        folder: what it holds of these learners is replaced.
+    """
+    for k, part in enumerate(parts):
+        target = folder / part.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(part, target, copy_function=_link_tensors)
+        for file in target.glob("checkpoint-*/manifest.json"):
+            checkpoint.write_json(file, {**checkpoint.read_json(file), "learner": k, "population": len(parts)})
+
+
+def _link_tensors(source: str, target: str) -> None:
+    """Tensors are never changed where they are; a file system without links gets a copy."""
+    if source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+
+
+def joined(histories: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """One history of the evaluations that all jobs made, seeds side by side.
+
+    Seconds are those of all jobs together. Where phases end by themselves, a job may have evaluated after one that
+    another did not have: that evaluation stays in the job's folder.
+    """
+    clock = "steps" if "steps" in histories[0][0] else "updates"
+    by_time = [{each[clock]: each for each in history} for history in histories]
+    common = set.intersection(*(set(history) for history in by_time))
+    return [
+        {key: _joined(key, [history[time][key] for history in by_time]) for key in by_time[0][time]}
+        for time in sorted(common)
+    ]
+
+
+def _joined(key: str, values: Sequence[Any]) -> Any:
+    if isinstance(values[0], list):  # one entry per seed
+        return [entry for value in values for entry in value]
+    if key in SECONDS:
+        return round(sum(values), 1)
+    return values[0] if values[0] is None else max(values)
