@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from orl import losses
-from orl.actor import DeterministicActor
 from orl.agent import Agent
-from orl.batch import Batch, Metrics
-from orl.configuration import positive
+from orl.buffer import Batch, Metrics
+from orl.config import check_positive
 from orl.execution import Execution, compilable
-from orl.seeding import Draw
+from orl.networks import DeterministicActor
+from orl.noise import NoiseSpec
 from orl.updates import Adam, Gradients, gradients
 
 
@@ -40,7 +40,7 @@ class BCConfig:
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
-        positive(self, "learning_rate", "batch_size")
+        check_positive(self, "learning_rate", "batch_size")
 
 
 class BC(Agent):
@@ -56,9 +56,9 @@ class BC(Agent):
         self.networks = {"actor": self.actor}
         self.optimizers = {"actor": Adam(self.actor.parameters(), self.config.learning_rate)}
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Which transitions."""
-        return {"indices": Draw("uniform", (self.config.batch_size,))}
+        return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of the actor."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 
-from orl.spaces import Spaces
+from orl.environment import Spaces
 
 # MBPO's (Janner et al. 2019, arXiv 1906.08253, table 1), as REDQ and DroQ use them.
 TARGET_ENTROPY = {"Hopper": -1.0, "HalfCheetah": -3.0, "Walker2d": -3.0, "Ant": -4.0, "Humanoid": -2.0}

@@ -13,7 +13,7 @@ from torch import Tensor
 from orl import seeding
 from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SoftActorCritic
-from orl.batch import Batch, own_entries
+from orl.buffer import Batch, gather_per_learner
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac.agent import CategoricalSoftActorCritic, FlashSAC
@@ -39,9 +39,9 @@ class HeldOut:
     """
 
     def __init__(self, agent: SPEQ | FlashSAC, config: AutomaticPhasesConfig, steps: int) -> None:
-        assert agent.buffer is not None
+        assert agent.replay_buffer is not None
         assert isinstance(agent.soft, SoftActorCritic)
-        self.config, size = config, len(agent.buffer)
+        self.config, size = config, len(agent.replay_buffer)
         count = min(max(int(config.held_out * size), 1), MOST)
         if count >= size:
             raise ValueError(f"a phase on {size} transitions has nothing to hold out; raise learning_starts")
@@ -50,13 +50,13 @@ class HeldOut:
         shape = (count, agent.spaces.action_size)
         self.noise = torch.stack([torch.randn(shape, generator=g, device=agent.device) for g in generators])
         self.others = order[:, count:]
-        self.batch: Batch = agent.normalizer.batch(agent.buffer.gather(order[:, :count]))
+        self.batch: Batch = agent.normalizer.batch(agent.replay_buffer.gather(order[:, :count]))
         self.values = self._values(agent.soft)
         self.ratio = torch.ones_like(self.batch.rewards[:, 0])
 
     def indices(self, uniform: Tensor) -> Tensor:
         """Transitions (..., P, B) to train on, from uniform numbers in [0, 1)."""
-        return own_entries(self.others, (uniform * self.others.shape[1]).long())
+        return gather_per_learner(self.others, (uniform * self.others.shape[1]).long())
 
     @torch.no_grad()
     def score(self, soft: SoftActorCritic | CategoricalSoftActorCritic) -> Tensor:

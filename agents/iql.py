@@ -24,17 +24,15 @@ import torch
 from torch import Tensor
 
 from orl import losses
-from orl.actor import GaussianActor
 from orl.agent import Agent
-from orl.batch import Batch, Metrics
-from orl.configuration import positive, share
-from orl.critic import CriticEnsemble, Target, ValueFunction
-from orl.critic_gradients import critic_gradients
+from orl.buffer import Batch, Metrics
+from orl.config import check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.execution import Execution, compilable
-from orl.schedule import Schedule
-from orl.seeding import Draw
-from orl.updates import Adam, Gradients, gradients
+from orl.networks import CriticEnsemble, GaussianActor, Target, ValueFunction
+from orl.noise import NoiseSpec
+from orl.training import Schedule
+from orl.updates import Adam, Gradients, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,11 @@ class IQLConfig:
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
-        positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight")
-        positive(self, "cosine_horizon", "utd_ratio", "buffer_size")
-        share(self, "discount", "tau", "expectile")
+        check_positive(
+            self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight"
+        )
+        check_positive(self, "cosine_horizon", "utd_ratio", "buffer_size")
+        check_fraction(self, "discount", "tau", "expectile")
 
 
 class IQL(Agent):
@@ -96,7 +96,7 @@ class IQL(Agent):
             "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
         }
         self.reward_scale = torch.ones(self.population, 1, device=self.device)
-        self.constants = {"reward_scale": self.reward_scale}
+        self.buffers = {"reward_scale": self.reward_scale}
 
     def prepare(self, datasets: Sequence[Dataset]) -> None:
         """Scale rewards by the range of the returns that the learner can see (imputed ones, not true ones)."""
@@ -113,9 +113,9 @@ class IQL(Agent):
         """Updates at `utd_ratio`."""
         return Schedule(self.config.utd_ratio, self.config.learning_starts)
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Which transitions."""
-        return {"indices": Draw("uniform", (self.config.batch_size,))}
+        return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
     def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
         """With the actor's learning rate of the moment."""

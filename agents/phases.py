@@ -17,9 +17,9 @@ from orl import seeding
 from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SoftActorCritic
 from orl.agents.stabilization import Phase
-from orl.batch import Metrics
-from orl.seeding import Draw
-from orl.state import own
+from orl.buffer import Metrics
+from orl.noise import NoiseSpec
+from orl.state import strip_prefix
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac.agent import FlashSAC
@@ -31,7 +31,7 @@ class Phases:
 
     def __init__(self, agent: SPEQ | FlashSAC) -> None:
         counts = torch.zeros(agent.population, dtype=torch.int64, device=agent.device)
-        agent.constants |= {"last_phase": counts, "stabilization_updates": counts.clone()}
+        agent.buffers |= {"last_phase": counts, "stabilization_updates": counts.clone()}
         self.running: Phase | None = None
         self.checked_at = 0  # the last multiple of the period where a phase could begin
 
@@ -40,7 +40,7 @@ class Phases:
 
         A phase that was left ends where it is if transitions were replaced or the actor was trained meanwhile.
         """
-        if self.running is not None and self.running.basis != (agent.buffer, agent.updates):
+        if self.running is not None and self.running.basis != (agent.replay_buffer, agent.updates):
             self._end(agent, self.running)
         if self.running is None:
             place = agent.present_schedule().phase_place(agent.steps)
@@ -50,7 +50,7 @@ class Phases:
             takes_part = self.due(agent, place)
             if not takes_part.any():
                 return
-            agent.constants["last_phase"][takes_part] = agent.steps
+            agent.buffers["last_phase"][takes_part] = agent.steps
             self.running = Phase.begin(agent, takes_part)
         while self.running is not None:
             metrics = self.running.advance(agent)
@@ -59,23 +59,23 @@ class Phases:
             yield metrics
 
     def _end(self, agent: SPEQ | FlashSAC, phase: Phase) -> None:
-        agent.constants["stabilization_updates"] += phase.counts
+        agent.buffers["stabilization_updates"] += phase.counts
         phase.finish(agent)
         self.running = None
 
     def were_last(self, agent: SPEQ | FlashSAC) -> bool:
         """Whether the last thing that the agent did was a piece of a phase, also one that ended with it."""
-        return agent.steps > 0 and bool((agent.constants["last_phase"] == agent.steps).any())
+        return agent.steps > 0 and bool((agent.buffers["last_phase"] == agent.steps).any())
 
     def due(self, agent: SPEQ | FlashSAC, place: int) -> Tensor:
         """Which learners (P,) begin a phase at a multiple of the period."""
         config = agent.config
-        assert agent.buffer is not None
+        assert agent.replay_buffer is not None
         if config.timing == "new_data":
-            return (agent.steps - agent.constants["last_phase"]) >= config.new_share * len(agent.buffer)
+            return (agent.steps - agent.buffers["last_phase"]) >= config.new_share * len(agent.replay_buffer)
         if config.timing == "td_error":
             assert isinstance(config, AutomaticPhasesConfig)
-            newest, all_of_it = (_td_error(agent, place, most) for most in (config.period, len(agent.buffer)))
+            newest, all_of_it = (_td_error(agent, place, most) for most in (config.period, len(agent.replay_buffer)))
             return newest > config.error_ratio * all_of_it
         return torch.ones(agent.population, dtype=torch.bool, device=agent.device)
 
@@ -93,23 +93,23 @@ class Phases:
         """Go on in the phase that was running."""
         self.checked_at = manifest["checked_at"]
         if "phase" in manifest:
-            self.running = Phase.load(agent, own(tensors, "phase/"), manifest["phase"])
+            self.running = Phase.load(agent, strip_prefix(tensors, "phase/"), manifest["phase"])
 
 
 @torch.no_grad()
 def _td_error(agent: SPEQ | FlashSAC, place: int, most: int) -> Tensor:
     """Mean absolute TD error (P,) of a sample of the `most` newest transitions, no unit dropped."""
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     assert isinstance(agent.soft, SoftActorCritic)
-    size = len(agent.buffer)
+    size = len(agent.replay_buffer)
     count = 10 * agent.config.batch_size
     generators = [seeding.torch_generator(seed, "phase", agent.device, (place, 1)) for seed in agent.seeds]
     ages, noise = (
         torch.stack([draw.sample(1, generator, agent.device)[0] for generator in generators])
-        for draw in (Draw("uniform", (count,)), Draw("normal", (count, agent.spaces.action_size)))
+        for draw in (NoiseSpec("uniform", (count,)), NoiseSpec("normal", (count, agent.spaces.action_size)))
     )
-    indices = (agent.buffer.position - 1 - (ages * min(most, size)).long()) % size
-    batch = agent.normalizer.batch(agent.buffer.gather(indices))
+    indices = (agent.replay_buffer.position - 1 - (ages * min(most, size)).long()) % size
+    batch = agent.normalizer.batch(agent.replay_buffer.gather(indices))
     targets = agent.soft.targets(batch, {"next_noise": noise})
     values: Tensor = agent.soft.critic(batch.observations, batch.actions)
     return (values - targets.unsqueeze(1)).abs().mean((1, 2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from orl.configuration import positive, share
+from orl.config import check_fraction, check_positive
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class PhasesConfig:
 
     def check_phases(self) -> None:
         """Refuse values that no phase can have."""
-        positive(self, "period", "new_share", "check_every")
+        check_positive(self, "period", "new_share", "check_every")
 
     @property
     def is_automatic(self) -> bool:
@@ -50,8 +50,8 @@ class AutomaticPhasesConfig(PhasesConfig):
     def check_phases(self) -> None:
         """Refuse values that no phase can have."""
         super().check_phases()
-        positive(self, "phase_updates", "error_ratio", "patience", "smoothing")
-        share(self, "tolerance", "held_out")
+        check_positive(self, "phase_updates", "error_ratio", "patience", "smoothing")
+        check_fraction(self, "tolerance", "held_out")
         if self.length != "fixed" and not 0 < self.held_out < 1:
             raise ValueError(
                 f"{type(self).__name__}.held_out={self.held_out}: an automatic length needs a share in (0, 1)"

@@ -26,19 +26,25 @@ import torch
 from torch import Tensor, nn
 
 from orl import losses
-from orl.actor import EntropyCoefficient, NextPolicy, SquashedGaussianActor, squashed
 from orl.agent import Agent
 from orl.agents import families
 from orl.agents.flash_sac.networks import NormalizedActor
-from orl.batch import Batch, Metrics
-from orl.configuration import positive, share
-from orl.critic import CriticEnsemble, Target, random_subset
-from orl.critic_gradients import critic_gradients
+from orl.buffer import Batch, Metrics
+from orl.config import check_fraction, check_positive
+from orl.environment import Spaces
 from orl.execution import Execution, compilable
-from orl.schedule import Schedule
-from orl.seeding import Draw
-from orl.spaces import Spaces
-from orl.updates import Adam, Gradients, gradients
+from orl.networks import (
+    CriticEnsemble,
+    EntropyCoefficient,
+    NextPolicy,
+    SquashedGaussianActor,
+    Target,
+    random_subset,
+    squashed,
+)
+from orl.noise import NoiseSpec
+from orl.training import Schedule
+from orl.updates import Adam, Gradients, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,9 @@ class SACConfig:
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
-        positive(self, "num_critics", "target_subset_size", "policy_delay", "initial_entropy_coefficient")
-        positive(self, "learning_rate", "batch_size", "utd_ratio", "buffer_size")
-        share(self, "discount", "tau")
+        check_positive(self, "num_critics", "target_subset_size", "policy_delay", "initial_entropy_coefficient")
+        check_positive(self, "learning_rate", "batch_size", "utd_ratio", "buffer_size")
+        check_fraction(self, "discount", "tau")
         if self.dropout_rate is not None and not 0 <= self.dropout_rate < 1:
             raise ValueError(f"{type(self).__name__}.dropout_rate={self.dropout_rate}: must lie in [0, 1)")
         if self.target_subset_size > self.num_critics:
@@ -129,22 +135,22 @@ class SoftActorCritic:
         }
         self.optimizers = one_adam_each(self.networks, c.learning_rate)
 
-    def critic_draws(self) -> dict[str, Draw]:
+    def critic_draws(self) -> dict[str, NoiseSpec]:
         """Random numbers of a critic update: which transitions, next actions, target critics, dropped units."""
         batch_size = self.config.batch_size
         draws = {
-            "indices": Draw("uniform", (batch_size,)),
-            "next_noise": Draw("normal", (batch_size, self.action_size)),
+            "indices": NoiseSpec("uniform", (batch_size,)),
+            "next_noise": NoiseSpec("normal", (batch_size, self.action_size)),
             **self.critic.dropout_draws("dropped", batch_size),
             **self.critic.dropout_draws("target_dropped", batch_size),
         }
         if self.config.target_subset_size < self.config.num_critics:
-            draws["subset"] = Draw("uniform", (self.config.num_critics,))
+            draws["subset"] = NoiseSpec("uniform", (self.config.num_critics,))
         return draws
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Those of a critic update, and the actor's noise and dropped units."""
-        noise = Draw("normal", (self.config.batch_size, self.action_size))
+        noise = NoiseSpec("normal", (self.config.batch_size, self.action_size))
         dropped = self.critic.dropout_draws("actor_dropped", self.config.batch_size)
         return {**self.critic_draws(), "actor_noise": noise, **dropped}
 
@@ -269,7 +275,7 @@ class SAC(Agent):
         """Updates at `utd_ratio`, after the random steps."""
         return Schedule(self.config.utd_ratio, self.config.learning_starts)
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Those of critics and actor."""
         return self.soft.draws()
 

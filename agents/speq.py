@@ -31,9 +31,9 @@ from orl.agent import Agent
 from orl.agents.phases import Phases
 from orl.agents.phases_config import AutomaticPhasesConfig
 from orl.agents.sac import SACConfig, SoftActorCritic, mode_or_sample
-from orl.batch import Batch, Metrics
-from orl.schedule import Schedule
-from orl.seeding import Draw
+from orl.buffer import Batch, Metrics
+from orl.noise import NoiseSpec
+from orl.training import Schedule
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class SPEQ(Agent):
         """Updates at `utd_ratio`, and a place for a phase every `period` steps."""
         return Schedule(self.config.utd_ratio, self.config.learning_starts, self.config.period)
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Those of critics and actor."""
         return self.soft.draws()
 

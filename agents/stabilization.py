@@ -17,9 +17,9 @@ from torch import Tensor
 
 from orl.agents.held_out import HeldOut
 from orl.agents.phases_config import AutomaticPhasesConfig
-from orl.batch import Batch, Metrics, own_entries
-from orl.seeding import RandomBlocks
-from orl.state import flatten_state, own, restore_state
+from orl.buffer import Batch, Metrics, gather_per_learner
+from orl.noise import NoiseBlocks
+from orl.state import flatten_state, restore_state, strip_prefix
 
 if TYPE_CHECKING:
     from orl.agents.flash_sac.agent import CategoricalSoftActorCritic, FlashSAC
@@ -43,14 +43,14 @@ class Phase:
     waited: Tensor  # (P,), checks since then
 
     def __init__(self, agent: SPEQ | FlashSAC, steps: int, takes_part: Tensor) -> None:
-        assert agent.buffer is not None
+        assert agent.replay_buffer is not None
         self.steps, self.updates = steps, 0
-        self.is_running, self.counts = takes_part, torch.zeros_like(agent.constants["last_phase"])
-        self.random = RandomBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase", (steps,))
+        self.is_running, self.counts = takes_part, torch.zeros_like(agent.buffers["last_phase"])
+        self.random = NoiseBlocks(agent.seeds, agent.soft.critic_draws(), agent.device, "phase", (steps,))
         self.is_over = False
         self.is_automatic = agent.config.is_automatic
-        self.basis = agent.buffer, agent.updates  # what stands still in a phase: transitions and actor
-        self.size = len(agent.buffer)
+        self.basis = agent.replay_buffer, agent.updates  # what stands still in a phase: transitions and actor
+        self.size = len(agent.replay_buffer)
         self.policies = self._policies(agent)  # (P, size, 2A): of every next observation, since the actor stands still
         config = agent.config
         self.held_out: HeldOut | None = None
@@ -70,9 +70,9 @@ class Phase:
 
     def _policies(self, agent: SPEQ | FlashSAC) -> Tensor:
         found = []
-        assert agent.buffer is not None
+        assert agent.replay_buffer is not None
         for rows in torch.split(torch.arange(self.size, device=agent.device), CHUNK):
-            batch = agent.normalizer.batch(agent.buffer.gather(rows.expand(agent.population, -1)))
+            batch = agent.normalizer.batch(agent.replay_buffer.gather(rows.expand(agent.population, -1)))
             found.append(torch.cat(agent.soft.next_policy(batch.next_observations), dim=-1))
         return torch.cat(found, dim=1)
 
@@ -83,7 +83,7 @@ class Phase:
         for inputs in self.draw(agent, count):
             metrics = self.step(agent, inputs)
         self.updates += count
-        agent.phase_updates += count
+        agent.total_phase_updates += count
         self.counts += count * self.is_running
         if self.held_out is not None:
             metrics["held_out_score"] = self._check(agent)
@@ -99,11 +99,11 @@ class Phase:
         return agent.runner(functools.partial(_update, agent.soft), inputs, "phase")
 
     def _sample(self, agent: SPEQ | FlashSAC, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert agent.buffer is not None
+        assert agent.replay_buffer is not None
         uniform = random["indices"]
         indices = (uniform * self.size).long() if self.held_out is None else self.held_out.indices(uniform)
-        batch = agent.normalizer.batch(agent.buffer.gather(indices))
-        mean, std = own_entries(self.policies, indices).chunk(2, dim=-1)
+        batch = agent.normalizer.batch(agent.replay_buffer.gather(indices))
+        mean, std = gather_per_learner(self.policies, indices).chunk(2, dim=-1)
         return {**batch._asdict(), "next_mean": mean, "next_std": std}
 
     def _check(self, agent: SPEQ | FlashSAC) -> Tensor:
@@ -164,7 +164,7 @@ class Phase:
         phase = cls(agent, manifest["steps"], saved["is_running"])
         phase.updates = manifest["updates"]
         phase.random.load(tensors["block_start"], manifest["position"])
-        phase.kept = own(saved, "kept/")
+        phase.kept = strip_prefix(saved, "kept/")
         phase.counts = saved["counts"]
         if phase.held_out is not None:
             phase.held_out.values, phase.held_out.ratio = saved["values"], saved["ratio"]

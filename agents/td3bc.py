@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 
 from orl import losses
-from orl.actor import DeterministicActor
 from orl.agent import Agent
-from orl.batch import Batch, Metrics
-from orl.configuration import positive, share
-from orl.critic import CriticEnsemble, Target
-from orl.critic_gradients import critic_gradients
+from orl.buffer import Batch, Metrics
+from orl.config import check_fraction, check_positive
 from orl.execution import Execution, compilable
-from orl.seeding import Draw
-from orl.updates import Adam, Gradients, gradients
+from orl.networks import CriticEnsemble, DeterministicActor, Target
+from orl.noise import NoiseSpec
+from orl.updates import Adam, Gradients, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class TD3BCConfig:
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
-        positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
-        share(self, "discount", "tau")
+        check_positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
+        check_fraction(self, "discount", "tau")
 
 
 class TD3BC(Agent):
@@ -79,12 +77,12 @@ class TD3BC(Agent):
             "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
         }
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Which transitions, and the noise on target actions."""
         batch_size = self.config.batch_size
         return {
-            "indices": Draw("uniform", (batch_size,)),
-            "target_noise": Draw("normal", (batch_size, self.spaces.action_size)),
+            "indices": NoiseSpec("uniform", (batch_size,)),
+            "target_noise": NoiseSpec("normal", (batch_size, self.spaces.action_size)),
         }
 
     def turn(self) -> bool:

@@ -25,7 +25,7 @@ from orl.datasets.minari_episodes import read_episodes, to_buffer
 from orl.datasets.recording import require_boxes
 from orl.datasets.store import exists, local_ids, minari_root, require_id, require_place, staged
 from orl.environment import make
-from orl.spelling import remedy
+from orl.spelling import did_you_mean
 
 AUTHOR = "the orl contributors"
 REQUIREMENTS = ("gymnasium", "numpy", "orl")
@@ -146,7 +146,9 @@ def open_dataset(dataset_id: str, *, download: bool = False) -> minari.MinariDat
             if dataset_id.startswith("orl/")
             else "datasets.load(..., download=True) fetches it"
         )
-        raise ValueError(f"{dataset_id} is not in {minari_root()}; {remedy(dataset_id, local_ids(), way, alike=0.9)}")
+        raise ValueError(
+            f"{dataset_id} is not in {minari_root()}; {did_you_mean(dataset_id, local_ids(), way, alike=0.9)}"
+        )
     try:
         return minari.load_dataset(dataset_id, download=download)
     except Exception as error:  # JSON, HDF5, hosting and version errors have no common class

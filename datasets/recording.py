@@ -65,7 +65,7 @@ def record(
         return _record_vector(policy, environment, action_box, seeds, goal, progress)
     played = 0
     for number, episode_seed in enumerate(map(int, seeds)):
-        diary = Diary(episode_seed, environment.reset(seed=episode_seed)[0])
+        diary = EpisodeBuilder(episode_seed, environment.reset(seed=episode_seed)[0])
         while not diary.ended:
             action = _executable(policy(diary.observations[-1]), action_box, (action_box.shape[0],))
             observation, reward, terminated, truncated, _ = environment.step(action)
@@ -137,7 +137,7 @@ def require_boxes(observation_space: Space[Any], action_space: Space[Any], name:
     return action_space
 
 
-class Diary:
+class EpisodeBuilder:
     """The growing record of one episode."""
 
     def __init__(self, seed: int, observation: NDArray[Any]) -> None:
@@ -180,7 +180,7 @@ def _record_vector(
     numbers = list(range(copies))  # episode that each copy plays; beyond the last it runs idle, unrecorded
     resets = [int(seeds[number]) for number in numbers]
     observations = _reset(environment, resets, np.ones(copies, np.bool_))
-    diaries = [Diary(resets[i], observations[i]) for i in range(copies)]
+    diaries = [EpisodeBuilder(resets[i], observations[i]) for i in range(copies)]
     begun, played = copies, 0
     while not goal.reached:
         actions = _executable(policy(observations), action_box, (copies, action_box.shape[0]))
@@ -200,7 +200,7 @@ def _record_vector(
                 resets[i] = int(seeds[numbers[i]])
             observations = _reset(environment, resets, ended)
             for i in np.flatnonzero(ended).tolist():
-                diaries[i] = Diary(resets[i], observations[i])
+                diaries[i] = EpisodeBuilder(resets[i], observations[i])
         if progress is not None:
             progress(len(goal.finished), played)
     return goal.kept()

@@ -14,18 +14,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from orl import loop, seeding
-from orl.batch import Batch, Metrics
-from orl.buffer import ReplayBuffer, per_learner
+from orl import seeding, training
+from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
 from orl.checks import Floats
 from orl.collector import Collector, Step
-from orl.configuration import make_config
+from orl.config import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
-from orl.environment import Environment, check_copies
+from orl.environment import Environment, Source, Spaces, check_copies, is_recorded
 from orl.learners import Learners
-from orl.schedule import Schedule
-from orl.spaces import Source, Spaces, is_recorded
+from orl.training import Schedule
 
 
 class Agent(Learners):
@@ -92,9 +90,9 @@ class Agent(Learners):
     # What every agent can do.
 
     @property
-    def buffer(self) -> ReplayBuffer | None:
+    def replay_buffer(self) -> ReplayBuffer | None:
         """The transitions that updates draw from; None before there are any."""
-        return self.experience.buffer
+        return self.experience.replay_buffer
 
     @property
     def collector(self) -> Collector | None:
@@ -114,15 +112,15 @@ class Agent(Learners):
         """
         if data is not None:
             self.attach(data)
-        for _ in loop.offline(self, updates, progress_bar=progress_bar):
+        for _ in training.offline(self, updates, progress_bar=progress_bar):
             pass
         return self
 
     def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
         """Random numbers and batch of each of so many updates, before which nothing is added to the buffer."""
-        if self.buffer is None:
+        if self.replay_buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
-        return self.random.with_batches(updates, partial(self.sample, self.buffer))
+        return self.random.with_batches(updates, partial(self.sample, self.replay_buffer))
 
     def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The batches (n, P, B, ...), by name, that the random numbers of n updates point at."""
@@ -157,31 +155,31 @@ class Agent(Learners):
             This agent.
         """
         self.connect(environment)
-        moments = loop.online(self, steps, progress_bar=progress_bar)
+        moments = training.online(self, steps, progress_bar=progress_bar)
         if callback is not None:
-            from orl.callbacks import called_back
+            from orl.callbacks import run_with_callbacks
 
-            moments = called_back(self, moments, callback, steps)
+            moments = run_with_callbacks(self, moments, callback, steps)
         for _ in moments:
             pass
         return self
 
     def connect(self, environment: Environment | None = None) -> None:
         """Make the environments and the buffer that online training needs, where they are not there yet."""
-        schedule, filled = self.schedule(), self.buffer  # refuses before anything is made
+        schedule, filled = self.schedule(), self.replay_buffer  # refuses before anything is made
         self.experience.connect(environment, self.config.buffer_size)
         if filled is None:
             self.first_update = self.steps + schedule.learning_starts
-        elif filled is not self.buffer:
+        elif filled is not self.replay_buffer:
             self.first_update = self.steps
 
     def collect(self) -> int:
         """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
         assert self.collector is not None
         step = self.experience.act(self._explore(self.collector.observations))
-        self.steps += self.collector.copies
+        self.steps += self.collector.num_envs
         self.observe(step)
-        return self.present_schedule().updates(self.steps - self.collector.copies, self.steps)
+        return self.present_schedule().updates(self.steps - self.collector.num_envs, self.steps)
 
     def present_schedule(self) -> Schedule:
         """The schedule; updates begin when an empty buffer has been filled for as long as it says."""

@@ -1,20 +1,44 @@
-"""Transitions on the training device: filled once from datasets, or step by step from environments.
+"""Batches, and the replay buffer on the training device that they are drawn from.
 
 Transitions lie in one row-major table, so that a batch is one gather. A learner owns a stretch of its rows and a
 stretch of the rewards; learners that differ in their rewards alone share the rows.
+
+Shape key: P population, B batch, O observation, A action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from orl.batch import Batch
 from orl.dataset import Dataset, require_rewards
 from orl.device import refuse_memory
+
+Metrics = dict[str, Tensor]  # each (P,), on the training device
+
+
+class Batch(NamedTuple):
+    """One batch per learner; actions in [-1, 1]."""
+
+    observations: Tensor  # (P, B, O)
+    actions: Tensor  # (P, B, A)
+    rewards: Tensor  # (P, B)
+    next_observations: Tensor  # (P, B, O), the true successor also where the episode was truncated
+    terminated: Tensor  # (P, B), 1.0 where the environment ended; truncation bootstraps and has no flag here
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Tensor]) -> Batch:
+        """Those of its tensors, by name, among others."""
+        return cls(*(inputs[name] for name in cls._fields))
+
+
+def gather_per_learner(tables: Tensor, indices: Tensor) -> Tensor:
+    """Each learner's entries of its own table: of (P, N, ...) at (..., P, B) those of (..., P, B, ...)."""
+    return tables[torch.arange(len(tables), device=tables.device).unsqueeze(1), indices]
 
 
 class ReplayBuffer:

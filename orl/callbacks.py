@@ -11,7 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
 
-from orl.loop import Moment
+from orl.training import TrainingStep
 
 if TYPE_CHECKING:
     from orl.agent import Agent
@@ -36,7 +36,7 @@ class Model:
     def n_envs(self) -> int:
         """Copies of the environment."""
         assert self.agent.collector is not None
-        return self.agent.collector.copies
+        return self.agent.collector.num_envs
 
     def get_env(self) -> Any:
         """The training environment, a vector environment of Gymnasium."""
@@ -54,11 +54,16 @@ class Model:
         """Write a checkpoint folder, named without the .zip that Stable-Baselines3's callbacks add."""
         self.agent.save(str(path).removesuffix(".zip"))
 
+    def save_replay_buffer(self, path: str | Path) -> None:
+        """Do nothing: `save` has the buffer in its checkpoint."""
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.agent, name)
 
 
-def called_back(agent: Agent, moments: Iterator[Moment], callback: Any, steps: int) -> Iterator[Moment]:
+def run_with_callbacks(
+    agent: Agent, moments: Iterator[TrainingStep], callback: Any, steps: int
+) -> Iterator[TrainingStep]:
     """Online training with Stable-Baselines3 callbacks: `on_step` after every step in all copies.
 
     Args:
@@ -80,7 +85,7 @@ def called_back(agent: Agent, moments: Iterator[Moment], callback: Any, steps: i
     return _call(agent, moments, called, steps)
 
 
-def _call(agent: Agent, moments: Iterator[Moment], called: BaseCallback, steps: int) -> Iterator[Moment]:
+def _call(agent: Agent, moments: Iterator[TrainingStep], called: BaseCallback, steps: int) -> Iterator[TrainingStep]:
     with warnings.catch_warnings():  # the training environment is one of Gymnasium, which is no fault
         warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
         called.init_callback(Model(agent, Logger(folder=None, output_formats=[])))  # type: ignore[arg-type]
@@ -102,7 +107,7 @@ def _of_the_step(agent: Agent) -> dict[str, Any]:
     collector = agent.collector
     assert collector is not None
     assert collector.latest is not None
-    infos: list[dict[str, Any]] = [{} for _ in range(collector.copies)]
+    infos: list[dict[str, Any]] = [{} for _ in range(collector.num_envs)]
     ended = collector.lengths[0] == 0
     returns, lengths = collector.reached
     for copy in np.flatnonzero(ended):

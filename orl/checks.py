@@ -75,7 +75,7 @@ def finite(arrays: Mapping[str, NDArray[Any]], name: str) -> None:
             raise ValueError(f"{name}: {key} has {what} in {len(rows)} rows, the first is row {rows[0]}")
 
 
-def seen(observations: ArrayLike, *shapes: tuple[int, ...]) -> NDArray[Any]:
+def check_observations(observations: ArrayLike, *shapes: tuple[int, ...]) -> NDArray[Any]:
     """What a policy is to act on, of one of these shapes (-1: any length) and finite."""
     array = np.asarray(observations)
     if array.shape not in shapes and not any(_fits(array.shape, shape) for shape in shapes):

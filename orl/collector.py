@@ -17,9 +17,8 @@ from torch import Tensor
 
 from orl import seeding
 from orl.checks import Floats
-from orl.environment import Environment, vector_environment
+from orl.environment import Environment, Spaces, vector_environment
 from orl.environment_state import environment_state, restore_environment
-from orl.spaces import Spaces
 
 RECENT = 100  # episodes that the reported mean return is taken over, as in Stable-Baselines3
 
@@ -56,7 +55,7 @@ class Collector:
         theirs = Spaces.of(self.vector)
         self.spaces.check(theirs, str(theirs.environment_id))
         self.shape = (len(seeds), self.vector.num_envs // len(seeds))
-        streams = [seeding.sequence(seed, "environment").generate_state(self.copies) for seed in seeds]
+        streams = [seeding.sequence(seed, "environment").generate_state(self.num_envs) for seed in seeds]
         observations, _ = self.vector.reset(seed=np.concatenate(streams).tolist())
         self.observations = self._split(observations)
         self.returns, self.lengths = np.zeros(self.shape), np.zeros(self.shape, np.int64)  # of the running episodes
@@ -67,7 +66,7 @@ class Collector:
         self.latest: Step | None = None
 
     @property
-    def copies(self) -> int:
+    def num_envs(self) -> int:
         """Copies per learner, n."""
         return self.shape[1]
 
@@ -133,7 +132,7 @@ class Collector:
             states = [environment_state(each) for each in self._own_environments()]
             texts = [""] * self.shape[0]
             if all(states):
-                texts = ["\n".join(states[k * self.copies : (k + 1) * self.copies]) for k in range(self.shape[0])]
+                texts = ["\n".join(states[k * self.num_envs : (k + 1) * self.num_envs]) for k in range(self.shape[0])]
         else:
             restorable = hasattr(self.vector.unwrapped, "get_state")
             texts = [environment_state(self.vector) if restorable else ""] * self.shape[0]

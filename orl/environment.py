@@ -1,13 +1,19 @@
-"""Environments by id, with one-line errors, and the vector environments that learners act in."""
+"""Environments: by id, by factory or as objects; their spaces, and the vector forms that learners act in."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from orl.spelling import remedy
+from orl.checks import Floats, from_unit
+from orl.dataset import Dataset
+from orl.spelling import did_you_mean
 
 Environment = str | gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]
 
@@ -80,5 +86,100 @@ def _unknown_environment(environment_id: str) -> ValueError:
     otherwise = "see gymnasium.pprint_registry()"
     if environment_id.startswith("orl/"):
         otherwise = "`import orl.envs` registers the environments of orl"
-    hint = remedy(environment_id, gymnasium.registry, otherwise, alike=0.8)
+    hint = did_you_mean(environment_id, gymnasium.registry, otherwise, alike=0.8)
     return ValueError(f"{environment_id}: no such environment; {hint}")
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+Source = Environment | Dataset | Sequence[Dataset]
+
+
+def is_recorded(source: Source) -> TypeIs[Dataset | Sequence[Dataset]]:
+    """Whether a source is recorded data, not an environment."""
+    return isinstance(source, Dataset) or (isinstance(source, Sequence) and not isinstance(source, str))
+
+
+@dataclass(frozen=True, eq=False)
+class Spaces:
+    """Sizes and bounds at the boundary between an agent and the world."""
+
+    observation_size: int
+    action_low: Floats  # (A,), the environment's own unit
+    action_high: Floats  # (A,), the environment's own unit
+    environment_id: str | None
+
+    @property
+    def action_size(self) -> int:
+        """Number of action dimensions, A."""
+        return len(self.action_low)
+
+    @classmethod
+    def of(cls, source: Source) -> Spaces:
+        """Read the spaces of an environment id, an environment, a vector environment or recorded data.
+
+        Raises:
+            ValueError: discrete or unbounded actions, observations that are not one flat vector, an unknown id.
+        """
+        if isinstance(source, str):
+            environment = make(source)
+            try:
+                return cls.of(environment)
+            finally:
+                environment.close()
+        if isinstance(source, Dataset):
+            return cls(source.observation_size, source.action_low, source.action_high, source.environment_id)
+        if isinstance(source, gymnasium.Env):
+            return cls._of_spaces(source.observation_space, source.action_space, source.spec)
+        if isinstance(source, VectorEnv):
+            spec = source.spec or getattr(next(iter(getattr(source, "envs", ())), None), "spec", None)
+            return cls._of_spaces(source.single_observation_space, source.single_action_space, spec)
+        if isinstance(source, Sequence) and source and all(isinstance(data, Dataset) for data in source):
+            return cls.of(source[0])
+        raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")
+
+    @classmethod
+    def _of_spaces(cls, observations: Any, actions: Any, spec: Any) -> Spaces:
+        name = spec.id if spec is not None else None
+        if not isinstance(actions, Box) or len(actions.shape) != 1 or actions.dtype.kind != "f":
+            raise ValueError(f"{name}: actions are {actions}; agents here act in a one-dimensional Box of floats")
+        if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
+            raise ValueError(
+                f"{name}: actions are unbounded; give them bounds, as "
+                "gymnasium.wrappers.TransformAction(environment, lambda action: action, Box(-1, 1, shape)) does"
+            )
+        if not isinstance(observations, Box) or len(observations.shape) != 1:
+            raise ValueError(f"{name}: observations are {observations}; wrap it in FlattenObservation first")
+        low, high = actions.low.astype(np.float32), actions.high.astype(np.float32)
+        return cls(observations.shape[0], low, high, name)
+
+    def check(self, other: Spaces, name: str) -> None:
+        """Refuse data or an environment whose sizes or action bounds differ from these."""
+        ours, theirs = (self.observation_size, self.action_size), (other.observation_size, other.action_size)
+        if ours != theirs:
+            raise ValueError(f"{name}: (observation, action) sizes are {theirs}, the agent has {ours}")
+        if not (np.allclose(self.action_low, other.action_low) and np.allclose(self.action_high, other.action_high)):
+            raise ValueError(
+                f"{name}: actions lie in [{other.action_low.tolist()}, {other.action_high.tolist()}], "
+                f"the agent's in [{self.action_low.tolist()}, {self.action_high.tolist()}]"
+            )
+
+    def to_environment(self, actions: Floats) -> Floats:
+        """Actions from [-1, 1] to the environment's unit."""
+        return from_unit(actions, self.action_low, self.action_high)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a checkpoint's manifest."""
+        return {
+            "observation_size": self.observation_size,
+            "action_low": self.action_low.tolist(),
+            "action_high": self.action_high.tolist(),
+            "environment_id": self.environment_id,
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Spaces:
+        """The inverse of `to_json`."""
+        low, high = (np.asarray(fields[key], np.float32) for key in ("action_low", "action_high"))
+        return cls(fields["observation_size"], low, high, fields["environment_id"])

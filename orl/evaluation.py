@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from orl import seeding
 from orl.checks import Floats
-from orl.environment import make_vector
-from orl.spaces import Spaces
+from orl.environment import Spaces, make_vector
 
 
 class Policy(Protocol):

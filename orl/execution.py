@@ -16,7 +16,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from orl.batch import Metrics
+from orl.buffer import Metrics
 
 Execution = Literal["eager", "compile", "graph"]
 Update = Callable[[Mapping[str, Tensor]], Metrics]  # from random numbers and a batch
@@ -24,7 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def available(config: Any, device: torch.device) -> Any:
+def resolve_execution(config: Any, device: torch.device) -> Any:
     """The configuration, with eager execution where the device has no graphs; that warns."""
     if getattr(config, "execution", "eager") != "graph" or device.type == "cuda":
         return config
@@ -81,7 +81,7 @@ class Runner:
     def __init__(self, config: Any, device: torch.device) -> None:
         self.makes_graphs = getattr(config, "execution", "eager") == "graph"
         self.device = device
-        self.captured: dict[Hashable, Captured] = {}
+        self.captured: dict[Hashable, CapturedUpdate] = {}
 
     def __call__(self, update: Update, inputs: Mapping[str, Tensor], kind: Hashable) -> Metrics:
         """Do an update.
@@ -94,7 +94,7 @@ class Runner:
         if not self.makes_graphs:
             return update(inputs)
         if kind not in self.captured:
-            self.captured[kind] = Captured(inputs, self.device)
+            self.captured[kind] = CapturedUpdate(inputs, self.device)
         try:
             return self.captured[kind](update, inputs)
         except CaptureError as error:
@@ -111,7 +111,7 @@ class CaptureError(Exception):
     """An update that can't be captured."""
 
 
-class Captured:
+class CapturedUpdate:
     """An update that is captured on its fourth call, and replayed from then on.
 
     The calls before are updates too, in which compilers and libraries make what they make once.
@@ -138,7 +138,7 @@ class Captured:
         torch._foreach_copy_(list(self.inputs.values()), list(inputs.values()))
         if self.calls < self.FIRST_CALLS:
             self.calls += 1
-            return self.graph.before(functools.partial(update, self.inputs))
+            return self.graph.warm_up(functools.partial(update, self.inputs))
         if self.values is None:
             try:
                 self.values = self.graph.capture(functools.partial(self._stacked, update))
@@ -160,7 +160,7 @@ class CudaGraph:
         self.stream = _stream(device)
         self.graph: Any = None
 
-    def before(self, function: Callable[[], R]) -> R:
+    def warm_up(self, function: Callable[[], R]) -> R:
         """Call the function as it is, on the stream that it will be captured on."""
         present = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(present)

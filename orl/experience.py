@@ -12,9 +12,8 @@ from orl.buffer import ReplayBuffer
 from orl.checks import Floats
 from orl.collector import Collector, Step
 from orl.dataset import Dataset
-from orl.environment import Environment
-from orl.spaces import Spaces
-from orl.state import own
+from orl.environment import Environment, Spaces
+from orl.state import strip_prefix
 
 
 class Experience:
@@ -29,7 +28,7 @@ class Experience:
     def __init__(self, spaces: Spaces, seeds: Sequence[int], device: torch.device) -> None:
         self.spaces, self.seeds, self.device = spaces, list(seeds), device
         self.environment: Environment | None = spaces.environment_id
-        self.buffer: ReplayBuffer | None = None
+        self.replay_buffer: ReplayBuffer | None = None
         self.collector: Collector | None = None
         self._saved: dict[str, Tensor] = {}  # of a checkpoint: what waits for the environments
 
@@ -37,9 +36,9 @@ class Experience:
         """Hold recorded data, one dataset per learner."""
         for each in datasets:
             self.spaces.check(Spaces.of(each), each.name)
-        if self.buffer is not None and self.buffer.capacity:
-            warnings.warn(f"the {len(self.buffer):,} transitions of its own give way to the data", stacklevel=3)
-        self.buffer = ReplayBuffer.from_datasets(datasets, self.device)
+        if self.replay_buffer is not None and self.replay_buffer.capacity:
+            warnings.warn(f"the {len(self.replay_buffer):,} transitions of its own give way to the data", stacklevel=3)
+        self.replay_buffer = ReplayBuffer.from_datasets(datasets, self.device)
 
     def connect(self, environment: Environment | None, buffer_size: int) -> None:
         """Make the environments and a buffer with room, where they are not there yet; recorded data stay in it.
@@ -57,10 +56,10 @@ class Experience:
             if self.collector is not None:
                 self.collector.close()
             self.collector, self.environment, self._saved = collector, environment, {}
-        if self.buffer is None:
-            self.buffer = self._empty(buffer_size)
-        elif not self.buffer.capacity:
-            self.buffer = self.buffer.grown(buffer_size)
+        if self.replay_buffer is None:
+            self.replay_buffer = self._empty(buffer_size)
+        elif not self.replay_buffer.capacity:
+            self.replay_buffer = self.replay_buffer.grown(buffer_size)
 
     def _empty(self, buffer_size: int) -> ReplayBuffer:
         sizes = self.spaces.observation_size, self.spaces.action_size
@@ -69,9 +68,9 @@ class Experience:
     def act(self, actions: Floats) -> Step:
         """Act once in every copy with actions (P, n, A) in [-1, 1], and store what came of it."""
         assert self.collector is not None
-        assert self.buffer is not None
+        assert self.replay_buffer is not None
         step = self.collector.step(actions)
-        self.buffer.add(
+        self.replay_buffer.add(
             *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
         )
         return step
@@ -80,15 +79,17 @@ class Experience:
 
     def state(self) -> dict[str, Tensor]:
         """Buffer and running episodes, by name; recorded data are not kept."""
-        transitions = self.buffer.state() if self.buffer is not None and self.buffer.capacity else {}
+        transitions = (
+            self.replay_buffer.state() if self.replay_buffer is not None and self.replay_buffer.capacity else {}
+        )
         episodes = self.collector.state() if self.collector is not None else self._saved
         tensors = {f"buffer/{name}": tensor for name, tensor in transitions.items()}
         return tensors | {f"collector/{name}": tensor for name, tensor in episodes.items()}
 
     def load(self, tensors: Mapping[str, Tensor], buffer_size: int) -> None:
         """The inverse of `state`; running episodes wait until the environments are made."""
-        kept = {name: own(tensors, name) for name in ("buffer/", "collector/")}
+        kept = {name: strip_prefix(tensors, name) for name in ("buffer/", "collector/")}
         if kept["buffer/"]:
-            self.buffer = self._empty(buffer_size)
-            self.buffer.load(kept["buffer/"])
+            self.replay_buffer = self._empty(buffer_size)
+            self.replay_buffer.load(kept["buffer/"])
         self._saved = kept["collector/"]

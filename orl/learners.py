@@ -17,19 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from orl import checkpoint, seeding
-from orl.configuration import make_config
+from orl.config import make_config
 from orl.device import pick_device, refuse_memory
-from orl.environment import Environment
-from orl.execution import Runner, available
+from orl.environment import Environment, Spaces
+from orl.execution import Runner, resolve_execution
 from orl.experience import Experience
+from orl.noise import NoiseBlocks, NoiseSpec
 from orl.normalize import Normalizer
 from orl.policy import Policy
-from orl.seeding import Draw, RandomBlocks
-from orl.spaces import Spaces
 from orl.state import flatten_state, restore_state
 from orl.updates import Adam
 
-COUNTS = ("updates", "steps", "phase_updates", "fitted", "first_update")  # what a learner has been through
+COUNTS = ("updates", "steps", "total_phase_updates", "fitted", "first_update")  # what a learner has been through
 
 
 class Learners(Policy):
@@ -42,22 +41,24 @@ class Learners(Policy):
     Config: ClassVar[type]
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
-        self.spaces, self.config, self.seeds, self.device = spaces, available(config, device), seeds, device
+        self.spaces, self.config, self.seeds, self.device = spaces, resolve_execution(config, device), seeds, device
         self.runner = Runner(self.config, device)
         self.updates = 0  # gradient updates done; one update is one call of `update`
         self.steps = 0  # environment steps done by each learner, over its copies
-        self.phase_updates = 0  # critic-only updates of stabilization phases, counted as if every learner did them all
+        self.total_phase_updates = (
+            0  # critic-only updates of stabilization phases, counted as if every learner did them all
+        )
         self.first_update = 0  # the environment step after which updates begin, online
         self.experience = Experience(spaces, seeds, device)
         self.fitted = False  # whether statistics were taken from data
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, Adam] = {}
-        self.constants: dict[str, Tensor] = {}  # other state, each with the population as first axis
+        self.buffers: dict[str, Tensor] = {}  # other state, each with the population as first axis
         if self.population > 1:
             self._refuse_memory()
         self.build([seeding.torch_generator(s, "initialisation") for s in seeds])
-        self.random = RandomBlocks(seeds, self.draws(), device)
+        self.random = NoiseBlocks(seeds, self.draws(), device)
         self.action_generators = [seeding.torch_generator(s, "actions", device) for s in seeds]
         self.exploration_generators = [seeding.torch_generator(s, "exploration", device) for s in seeds]
 
@@ -76,18 +77,18 @@ class Learners(Policy):
         """Fill `networks`, `optimizers` and `constants`; one generator per learner."""
 
     @abstractmethod
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Random numbers that one update consumes; `indices` (batch,) choose the transitions."""
 
     @property
-    def work(self) -> int:
+    def progress_count(self) -> int:
         """Steps and updates done, which grows with every piece of training; the number of a checkpoint."""
-        return self.steps + self.updates + self.phase_updates
+        return self.steps + self.updates + self.total_phase_updates
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name and a JSON-able manifest: the learners, without data and environments."""
         block_start, position = self.random.state()
-        tensors = flatten_state(self.networks, self.optimizers, {**self.constants, **self._other_tensors()})
+        tensors = flatten_state(self.networks, self.optimizers, {**self.buffers, **self._other_tensors()})
         tensors["random/block_start"] = block_start
         tensors["random/actions"] = torch.stack([g.get_state() for g in self.action_generators])
         tensors["random/exploration"] = torch.stack([g.get_state() for g in self.exploration_generators])
@@ -121,7 +122,7 @@ class Learners(Policy):
         agent = cls.__new__(cls)
         config = make_config(cls.Config, None, manifest["config"])
         agent._create(Spaces.from_json(manifest["spaces"]), config, list(manifest["seeds"]), device)
-        restore_state(agent.networks, agent.optimizers, {**agent.constants, **agent._other_tensors()}, tensors)
+        restore_state(agent.networks, agent.optimizers, {**agent.buffers, **agent._other_tensors()}, tensors)
         agent.random.load(tensors["random/block_start"], manifest["random_position"])
         seeding.set_states(agent.action_generators, tensors["random/actions"])
         seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
@@ -151,7 +152,7 @@ class Learners(Policy):
         Online training goes on exactly from it: buffer, running episodes and generators are in it.
         """
         (tensors, manifest), (more, described) = self.state(), self.online_state()
-        checkpoint.save_population(Path(path), self.work, tensors | more, manifest | {"online": described})
+        checkpoint.save_population(Path(path), self.progress_count, tensors | more, manifest | {"online": described})
 
     @classmethod
     def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:

@@ -18,7 +18,7 @@ from orl.checkpoint import write_text
 SEED = "seed"
 
 
-class Sink:
+class MetricsLogger:
     """TensorBoard events (one run per learner) and `progress.csv` (one row per record and learner) in a folder.
 
     Names follow Stable-Baselines3: `train/critic_loss`, `eval/mean_reward`.

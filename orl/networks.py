@@ -1,15 +1,23 @@
-"""Networks whose parameters carry leading axes of independent members.
+"""Networks whose parameters carry leading axes of independent members: layers, actors, critics, targets.
 
-Shape key: L leading axes, such as (population,) or (population, critics); B batch.
+Shape key: L leading axes, such as (population,) or (population, critics); P population, C critics, B batch,
+O observation, A action.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from orl.noise import NoiseSpec
 
 
 class StackedLinear(nn.Module):
@@ -130,3 +138,204 @@ class StackedMLP(nn.Module):
             hidden = torch.relu(hidden) if hidden.requires_grad else torch.relu_(hidden)
         outputs: Tensor = last(hidden)
         return outputs
+
+
+LOG_STD_RANGE = (-20.0, 2.0)
+
+NextPolicy = tuple[Tensor, Tensor]  # mean and standard deviation before the tanh, each (P, B, A)
+
+
+class DeterministicActor(nn.Module):
+    """tanh(network(observation))."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, action_size))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Actions (P, B, A) of observations (P, B, O)."""
+        return torch.tanh(self.network(observations))
+
+
+class GaussianActor(nn.Module):
+    """Normal distribution with mean tanh(network(observation)) and one log-std per action dimension.
+
+    It is not squashed: samples are clipped to [-1, 1] when they are used. Source: the policy of IQL (Kostrikov et al.
+    2021, arXiv 2110.06169, appendix B).
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, action_size))
+        self.log_std = nn.Parameter(torch.zeros(len(generators), 1, action_size))
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (P, B, A) and standard deviation (P, 1, A)."""
+        return torch.tanh(self.network(observations)), self.log_std.clamp(*LOG_STD_RANGE).exp()
+
+    def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Log-density (P, B) of actions (P, B, A)."""
+        mean, std = self(observations)
+        return normal_log_prob((actions - mean) / std, std)
+
+    def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
+        """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A)."""
+        mean, std = self(observations)
+        actions: Tensor = mean + std * noise
+        return actions.clamp(-1.0, 1.0)
+
+
+class SquashedGaussianActor(nn.Module):
+    """tanh of a normal distribution whose mean and log-std depend on the observation.
+
+    Source: Haarnoja et al. 2018 (SAC, arXiv 1812.05905), appendix C.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, 2 * action_size))
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation before the tanh, each (P, B, A)."""
+        mean, log_std = self.network(observations).chunk(2, dim=-1)
+        return mean, log_std.clamp(*LOG_STD_RANGE).exp()
+
+    def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Reparameterised actions (P, B, A) and their log-density (P, B), from standard normal noise (P, B, A)."""
+        mean, std = self(observations)
+        return squashed(mean, std, noise)
+
+    def mode(self, observations: Tensor) -> Tensor:
+        """tanh of the mean, (P, B, A)."""
+        return torch.tanh(self(observations)[0])
+
+
+class EntropyCoefficient(nn.Module):
+    """The weight of the entropy, alpha in SAC, one per learner; kept as its logarithm (P,)."""
+
+    def __init__(self, population: int, initial: float) -> None:
+        super().__init__()
+        self.log_value = nn.Parameter(torch.full((population,), math.log(initial)))
+
+    def forward(self) -> Tensor:
+        """(P, 1), above 0."""
+        return self.log_value.exp().unsqueeze(-1)
+
+
+def squashed(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """tanh(mean + std * noise) (P, B, A) and its log-density (P, B), from standard normal noise (P, B, A)."""
+    raw = mean + std * noise
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), exact where tanh saturates
+    log_slope = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
+    return torch.tanh(raw), normal_log_prob(noise, std) - log_slope.sum(-1)
+
+
+def normal_log_prob(standardised: Tensor, std: Tensor) -> Tensor:
+    """Log-density (P, B) of a diagonal normal at mean + std * standardised, summed over action dimensions."""
+    return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+
+class CriticEnsemble(nn.Module):
+    """C independent action-value networks per learner; layer normalisation and dropout as in `StackedMLP`."""
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        observation_size: int,
+        action_size: int,
+        hidden_sizes: Sequence[int],
+        num_critics: int,
+        *,
+        normalized: bool = False,
+        dropout_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_critics, self.hidden_sizes, self.dropout_rate = num_critics, tuple(hidden_sizes), dropout_rate
+        sizes = (observation_size + action_size, *hidden_sizes, 1)
+        self.network = StackedMLP(
+            generators, sizes, members=(num_critics,), normalized=normalized, dropout_rate=dropout_rate
+        )
+
+    def forward(self, observations: Tensor, actions: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
+        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); without `dropped` no unit is dropped."""
+        values: Tensor = self.network(self.inputs(observations, actions), dropped)
+        return values.squeeze(-1)
+
+    def inputs(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """What every critic's network gets, (P, C, B, O + A)."""
+        return torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
+
+    def dropout_draws(self, name: str, batch_size: int) -> dict[str, NoiseSpec]:
+        """The units to drop in one forward pass: draws `name/0`, `name/1`, ... for the hidden layers."""
+        if not self.dropout_rate:
+            return {}
+        return {
+            f"{name}/{i}": NoiseSpec("dropout", (self.num_critics, batch_size, size), self.dropout_rate)
+            for i, size in enumerate(self.hidden_sizes)
+        }
+
+
+class ValueFunction(nn.Module):
+    """One state-value network per learner."""
+
+    def __init__(
+        self, generators: Sequence[torch.Generator], observation_size: int, hidden_sizes: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, 1))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Values (P, B) of observations (P, B, O)."""
+        values: Tensor = self.network(observations)
+        return values.squeeze(-1)
+
+
+class Target(nn.Module):
+    """A frozen copy of a network that follows it slowly."""
+
+    def __init__(self, online: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(online).requires_grad_(False)
+        self.followed = online.parameters  # the method: the network itself would become a part of this one
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """What the copy returns."""
+        outputs: Tensor = self.network(*inputs)
+        return outputs
+
+    @cached_property
+    def pair(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The parameters of the copy and of the network; looking for them takes longer than an update of them."""
+        return list(self.network.parameters()), list(self.followed())
+
+    @torch.no_grad()
+    def polyak_update(self, tau: float) -> None:
+        """target <- (1 - tau) target + tau online."""
+        torch._foreach_lerp_(*self.pair, tau)
+
+
+def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:
+    """`size` critics per learner, without replacement: (P, C, B) to (P, size, B), chosen by uniform numbers (P, C).
+
+    Source: Chen et al. 2021 (REDQ, arXiv 2101.05982), Algorithm 1, line 6.
+    """
+    chosen = uniform.argsort(dim=1)[:, :size]  # (P, size)
+    return values.gather(1, chosen.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

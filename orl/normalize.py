@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orl.batch import Batch
+from orl.buffer import Batch
 from orl.dataset import Dataset
 
 EPSILON = 1e-3  # added to the standard deviation, as TD3+BC does (Fujimoto & Gu 2021, section 5)
@@ -27,7 +27,7 @@ class Normalizer:
         for learner, data in enumerate(datasets):
             key = id(data.observations)
             if key not in known:
-                known[key] = moments(data.observations)
+                known[key] = mean_and_std(data.observations)
             mean, std = known[key]
             self.mean[learner, 0], self.std[learner, 0] = mean, std
 
@@ -44,7 +44,7 @@ class Normalizer:
         return {"mean": self.mean, "std": self.std}
 
 
-def moments(features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tuple[Tensor, Tensor]:
+def mean_and_std(features: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> tuple[Tensor, Tensor]:
     """Mean and std + 1e-3 of each column of (N, F), accumulated in float64."""
     mean = features.mean(axis=0, dtype=np.float64)
     std = features.std(axis=0, dtype=np.float64) + EPSILON

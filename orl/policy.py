@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from orl.checks import Floats, seen
+from orl.checks import Floats, check_observations
+from orl.environment import Spaces
 from orl.normalize import Normalizer
 from orl.single_policy import SinglePolicy
-from orl.spaces import Spaces
 
 
 class Policy(ABC):
@@ -49,7 +49,7 @@ class Policy(ABC):
         Returns:
             (P, B, A) in the environment's unit.
         """
-        observations = seen(observations, (self.population, -1, self.spaces.observation_size))
+        observations = check_observations(observations, (self.population, -1, self.spaces.observation_size))
         actions = self._actions(observations, None if deterministic else self.action_generators)
         return self.spaces.to_environment(actions)
 
@@ -76,7 +76,7 @@ class Policy(ABC):
         if self.population > 1:
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
         size = self.spaces.observation_size
-        array = seen(observation, (size,), (-1, size))
+        array = check_observations(observation, (size,), (-1, size))
         if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
             return (action[None] if array.ndim == 2 else action), None

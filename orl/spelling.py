@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def remedy(name: str, names: Iterable[str], otherwise: str | None = None, *, alike: float = 0.6) -> str:
+def did_you_mean(name: str, names: Iterable[str], otherwise: str | None = None, *, alike: float = 0.6) -> str:
     """`did you mean ...?` where one of the names is nearly the same, else what to choose from.
 
     Args:

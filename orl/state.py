@@ -26,7 +26,7 @@ def flatten_state(
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
-def own(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name begins with a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
@@ -39,7 +39,7 @@ def restore_state(
 ) -> None:
     """Copy `flatten_state`'s tensors into networks and optimizers of the same shapes."""
     for name, network in networks.items():
-        network.load_state_dict(own(tensors, f"{name}/"))
+        network.load_state_dict(strip_prefix(tensors, f"{name}/"))
     for name, optimizer in optimizers.items():
         optimizer.steps.copy_(tensors[f"optimizer/{name}/0/step"][0])
         for i in range(len(optimizer.parameters)):

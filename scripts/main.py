@@ -19,7 +19,7 @@ from rich.table import Table
 import orl
 from orl.allocator import keep_memory
 from orl.launcher import JobError
-from orl.spelling import remedy
+from orl.spelling import did_you_mean
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; docs/performance.md has what more of them cost and bring
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"orl {orl.__version__}")
         return
     if words[0] not in VERBS:
-        fail(f"no verb {words[0]!r}; {remedy(words[0], VERBS)}")
+        fail(f"no verb {words[0]!r}; {did_you_mean(words[0], VERBS)}")
     keep_memory()
     warnings.formatwarning = lambda message, *_, **__: f"orl: {message}\n"
     try:
@@ -76,7 +76,7 @@ def _check_agent(verb: str, name: str) -> None:
 
     names = [each for each, (kind, _) in PRESETS.items() if verb == "train" or kind in ACTING]
     if name not in names:
-        fail(f"orl {verb} has no agent {name!r}; {remedy(name, names)}")
+        fail(f"orl {verb} has no agent {name!r}; {did_you_mean(name, names)}")
 
 
 def parse(words: Sequence[str]) -> Any:

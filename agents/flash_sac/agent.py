@@ -25,23 +25,21 @@ import torch
 from torch import Tensor
 
 from orl import losses
-from orl.actor import EntropyCoefficient, NextPolicy, squashed
 from orl.agent import Agent
 from orl.agents.flash_sac.networks import CategoricalCritic, NormalizedActor, project
 from orl.agents.flash_sac.reward_scale import RewardScale
 from orl.agents.phases import Phases
 from orl.agents.phases_config import PhasesConfig
 from orl.agents.sac import mode_or_sample, one_adam_each
-from orl.batch import Batch, Metrics
+from orl.buffer import Batch, Metrics
 from orl.collector import Step
-from orl.configuration import positive, share
-from orl.critic import Target
+from orl.config import check_fraction, check_positive
 from orl.dataset import Dataset
-from orl.environment import Environment
+from orl.environment import Environment, Spaces
 from orl.execution import Execution, compilable
-from orl.schedule import Schedule
-from orl.seeding import Draw
-from orl.spaces import Spaces
+from orl.networks import EntropyCoefficient, NextPolicy, Target, squashed
+from orl.noise import NoiseSpec
+from orl.training import Schedule
 from orl.updates import Gradients, gradients
 
 
@@ -79,10 +77,14 @@ class FlashSACConfig(PhasesConfig):
     execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
-        positive(self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width")
-        positive(self, "actor_blocks", "policy_delay", "target_std", "initial_entropy_coefficient", "learning_rate")
-        positive(self, "final_learning_rate", "cosine_horizon", "utd_ratio", "buffer_size")
-        share(self, "discount", "tau")
+        check_positive(
+            self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width"
+        )
+        check_positive(
+            self, "actor_blocks", "policy_delay", "target_std", "initial_entropy_coefficient", "learning_rate"
+        )
+        check_positive(self, "final_learning_rate", "cosine_horizon", "utd_ratio", "buffer_size")
+        check_fraction(self, "discount", "tau")
         self.check_phases()
         if self.num_bins < 2 or self.batch_size < 2:
             raise ValueError(f"FlashSACConfig.num_bins={self.num_bins}, batch_size={self.batch_size}: give 2 or more")
@@ -120,14 +122,17 @@ class CategoricalSoftActorCritic:
         self.optimizers = one_adam_each(self.networks, c.learning_rate)
         self.reward_scale = RewardScale(len(generators), c.discount, c.return_bound, device)
 
-    def critic_draws(self) -> dict[str, Draw]:
+    def critic_draws(self) -> dict[str, NoiseSpec]:
         """Random numbers of a critic update: which transitions, and the noise of next actions."""
-        noise = Draw("normal", (self.config.batch_size, self.action_size))
-        return {"indices": Draw("uniform", (self.config.batch_size,)), "next_noise": noise}
+        noise = NoiseSpec("normal", (self.config.batch_size, self.action_size))
+        return {"indices": NoiseSpec("uniform", (self.config.batch_size,)), "next_noise": noise}
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Those of a critic update, and the actor's noise on observations and next observations."""
-        return {**self.critic_draws(), "actor_noise": Draw("normal", (2 * self.config.batch_size, self.action_size))}
+        return {
+            **self.critic_draws(),
+            "actor_noise": NoiseSpec("normal", (2 * self.config.batch_size, self.action_size)),
+        }
 
     def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         """One step of the actor and of the entropy coefficient."""
@@ -230,7 +235,7 @@ class FlashSAC(Agent):
         """The learner, its reward scale and its phases."""
         self.soft = CategoricalSoftActorCritic(self.config, self.spaces, generators, self.device)
         self.networks, self.optimizers = self.soft.networks, self.soft.optimizers
-        self.constants = dict(self.soft.reward_scale.statistics)
+        self.buffers = dict(self.soft.reward_scale.statistics)
         self.phases = Phases(self)
 
     def schedule(self) -> Schedule:
@@ -238,7 +243,7 @@ class FlashSAC(Agent):
         c = self.config
         return Schedule(c.utd_ratio, c.learning_starts, c.period if c.phase_updates else None)
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Those of critics and actor."""
         return self.soft.draws()
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from orl.actor import squashed
+from orl.networks import squashed
 
 MOMENTUM = 0.01  # of the running statistics
 EPSILON = 1e-5

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orl.batch import own_entries
+from orl.buffer import gather_per_learner
 from orl.context import ContextSpace
 from orl.dataset import Dataset
 
@@ -64,7 +64,7 @@ class ContextGroups:
         number = contexts.shape[-1]
         shares = (torch.arange(number, device=contexts.device) + contexts) / number
         groups = (shares * self.counts).long().minimum(self.counts - 1)  # (..., P, K); rounding may reach the count
-        sizes, starts = (own_entries(each, groups).unsqueeze(-1) for each in (self.sizes, self.starts))
+        sizes, starts = (gather_per_learner(each, groups).unsqueeze(-1) for each in (self.sizes, self.starts))
         places = (starts + (rows * sizes).long()).flatten(-2)
         return self.order.take(places), self.values.take(places)
 

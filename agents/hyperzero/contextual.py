@@ -23,16 +23,14 @@ from orl import losses
 from orl.agent import Agent
 from orl.agents.hyperzero.context_groups import ContextGroups, concatenated
 from orl.agents.hyperzero.networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
-from orl.batch import Batch, Metrics
-from orl.buffer import ReplayBuffer, per_learner
-from orl.configuration import positive, share
+from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
+from orl.config import check_fraction, check_positive
 from orl.context import ContextSpace, ContextVariable, Floats
 from orl.dataset import Dataset
-from orl.environment import Environment
+from orl.environment import Environment, Source, Spaces, is_recorded
 from orl.execution import Execution, compilable
-from orl.normalize import moments
-from orl.seeding import Draw
-from orl.spaces import Source, Spaces, is_recorded
+from orl.noise import NoiseSpec
+from orl.normalize import mean_and_std
 from orl.updates import Adam, Gradients, clipped, gradients
 
 
@@ -68,9 +66,9 @@ class ContextualConfig:
         given: Any = self.contexts.variables if isinstance(self.contexts, ContextSpace) else self.contexts
         variables = tuple(v if isinstance(v, ContextVariable) else ContextVariable(**v) for v in given)  # from JSON
         object.__setattr__(self, "contexts", variables)
-        positive(self, "learning_rate", "gradient_clip", "contexts_per_batch", "rows_per_context")
-        positive(self, "embedding_scale", "embedding_blocks")
-        share(self, "discount")
+        check_positive(self, "learning_rate", "gradient_clip", "contexts_per_batch", "rows_per_context")
+        check_positive(self, "embedding_scale", "embedding_blocks")
+        check_fraction(self, "discount")
         kind = type(self).__name__
         if len(self.embedding_sizes) == 0 or len(self.hidden_sizes) == 0:
             raise ValueError(f"{kind}: embedding_sizes and hidden_sizes have at least one number each")
@@ -127,7 +125,7 @@ class ContextualAgent(Agent):
         self.networks = {"model": self.model}
         self.optimizers = {"model": Adam(self.model.parameters(), c.learning_rate)}
         shape = (self.population, 1)
-        self.constants = {
+        self.buffers = {
             "value_mean": torch.zeros(shape, device=self.device),
             "value_std": torch.ones(shape, device=self.device),
         }
@@ -152,13 +150,13 @@ class ContextualAgent(Agent):
         self.normalizer.std[..., self.plain_size :] = 1.0
         for learner, data in enumerate(datasets):
             if self.config.standardize_values and data.values is not None:
-                mean, std = moments(data.values[:, None])
-                self.constants["value_mean"][learner], self.constants["value_std"][learner] = mean, std
+                mean, std = mean_and_std(data.values[:, None])
+                self.buffers["value_mean"][learner], self.buffers["value_std"][learner] = mean, std
 
-    def draws(self) -> dict[str, Draw]:
+    def draws(self) -> dict[str, NoiseSpec]:
         """Which contexts, and which transitions of each."""
         shape = (self.config.contexts_per_batch, self.config.rows_per_context)
-        return {"contexts": Draw("uniform", shape[:1]), "rows": Draw("uniform", shape)}
+        return {"contexts": NoiseSpec("uniform", shape[:1]), "rows": NoiseSpec("uniform", shape)}
 
     def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """R transitions of each of K contexts, context by context, and their values."""
@@ -197,7 +195,7 @@ class ContextualAgent(Agent):
 
         Both regress the value network on what the data say; the policy gets no gradient from either.
         """
-        mean, std = self.constants["value_mean"], self.constants["value_std"]
+        mean, std = self.buffers["value_mean"], self.buffers["value_std"]
         predicted = self.action_values(value, batch.observations, batch.actions)
         with torch.no_grad():
             next_actions = self.policy_actions(policy, batch.next_observations)  # a' = stop_grad(pi_c(s'))

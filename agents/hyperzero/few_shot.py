@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 from orl.agents.bc import BC
 from orl.agents.hyperzero.contextual import ContextualAgent
 from orl.dataset import Dataset
+from orl.environment import Spaces
 from orl.networks import StackedLinear
-from orl.spaces import Spaces
 
 
 @torch.no_grad()

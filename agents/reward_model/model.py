@@ -31,14 +31,13 @@ from orl import checkpoint, losses, seeding
 from orl.agents.reward_model.ensemble import RewardEnsemble
 from orl.agents.reward_model.inputs import RewardInputs, with_contexts
 from orl.agents.reward_model.labels import TINY, Report, Split
-from orl.batch import Batch
-from orl.buffer import ReplayBuffer, per_learner
-from orl.configuration import make_config, positive
+from orl.buffer import Batch, ReplayBuffer, per_learner
+from orl.config import check_positive, make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
-from orl.progress import progress
-from orl.seeding import Draw, RandomBlocks
+from orl.noise import NoiseBlocks, NoiseSpec
 from orl.state import flatten_state, restore_state
+from orl.training import progress
 from orl.updates import Adam, gradients
 
 
@@ -65,8 +64,8 @@ class RewardModelConfig:
     clip_to_labels: bool = False  # keep imputed rewards inside the range of the labelled ones
 
     def __post_init__(self) -> None:
-        positive(self, "num_members", "huber_threshold", "learning_rate", "batch_size")
-        positive(self, "max_updates", "check_period", "patience", "log_offset")
+        check_positive(self, "num_members", "huber_threshold", "learning_rate", "batch_size")
+        check_positive(self, "max_updates", "check_period", "patience", "log_offset")
         if not (
             self.validation_share > 0 and self.held_out_share > 0 and self.validation_share + self.held_out_share < 1
         ):
@@ -136,7 +135,9 @@ class RewardModel:
         self._require_data()
         c, population = self.config, len(self.seeds)
         optimizer = Adam(self.ensemble.network.parameters(), c.learning_rate)
-        random = RandomBlocks(self.seeds, {"indices": Draw("uniform", (c.num_members * c.batch_size,))}, self.device)
+        random = NoiseBlocks(
+            self.seeds, {"indices": NoiseSpec("uniform", (c.num_members * c.batch_size,))}, self.device
+        )
         best = [p.detach().clone() for p in self.ensemble.network.parameters()]
         best_error = torch.full((population, c.num_members), torch.inf, device=self.device)
         waited = torch.zeros_like(best_error)
@@ -178,7 +179,7 @@ class RewardModel:
         """(P, K): mean loss of each member on its learner's validation labels."""
         errors = []
         for learner, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True)):
-            std = float(self.ensemble.constants["target_std"][learner]) or 1.0
+            std = float(self.ensemble.buffers["target_std"][learner]) or 1.0
             error = (self.ensemble.members(learner, data.pick(split.validation)) - data.rewards[split.validation]) / std
             errors.append(losses.huber(torch.from_numpy(error), self.config.huber_threshold).mean(-1))
         return torch.stack(errors).to(self.device)
@@ -188,7 +189,7 @@ class RewardModel:
         for learner, (data, split) in enumerate(zip(self.datasets, self.splits, strict=True)):
             mean, std = self.ensemble.predict(learner, data.pick(split.validation))
             error = np.abs(mean - data.rewards[split.validation])
-            self.ensemble.constants["calibration"][learner] = float(np.quantile(error / (2 * std + TINY), 0.95))
+            self.ensemble.buffers["calibration"][learner] = float(np.quantile(error / (2 * std + TINY), 0.95))
 
     def impute(self, data: Dataset | Sequence[Dataset]) -> Any:
         """Fill in hidden rewards and keep the known ones.
@@ -212,7 +213,7 @@ class RewardModel:
         members = self.ensemble.members(learner, data)
         imputed = members.mean(axis=0) - self.config.pessimism * members.std(axis=0)
         if self.config.clip_to_labels:
-            imputed = imputed.clip(*self.ensemble.constants["label_range"][learner].tolist())
+            imputed = imputed.clip(*self.ensemble.buffers["label_range"][learner].tolist())
         return data.with_rewards(np.where(known, data.rewards, imputed))
 
     def predict(self, learner: int, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -259,7 +260,7 @@ class RewardModel:
         }
         checkpoint.refuse_others(Path(path), "RewardModel", [""])
         checkpoint.save(
-            Path(path), 0, flatten_state({"network": self.ensemble.network}, {}, self.ensemble.constants), manifest
+            Path(path), 0, flatten_state({"network": self.ensemble.network}, {}, self.ensemble.buffers), manifest
         )
 
     @classmethod
@@ -277,6 +278,6 @@ class RewardModel:
         low, high = map(tuple, manifest["bounds"])
         inputs = RewardInputs(tuple(manifest["sizes"]), (low, high), config.use_next_observations, config.log_offset)
         model._create(inputs, config, manifest["seeds"], pick_device(device))
-        restore_state({"network": model.ensemble.network}, {}, model.ensemble.constants, tensors)
+        restore_state({"network": model.ensemble.network}, {}, model.ensemble.buffers, tensors)
         model.fitted = True
         return model

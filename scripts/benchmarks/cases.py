@@ -16,8 +16,8 @@ from orl.agents import SPEQ
 from orl.agents.stabilization import Phase
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
+from orl.environment import Spaces
 from orl.scripts.benchmarks.timing import Work
-from orl.spaces import Spaces
 
 ENVIRONMENT = "Hopper-v5"
 ROWS = 100_000  # transitions of the data that updates draw from

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from orl import checkpoint
 from orl.agents.mbtl.strategies import Strategy
-from orl.progress import progress
 from orl.scripts.contexts.selection_replay import compare, comparison_rows, show
+from orl.training import progress
 
 FloatArray = NDArray[np.float64]
 Shape = Literal["sloped", "distance", "mixed", "noisy", "flat"]

@@ -42,7 +42,7 @@ class MatrixProducts:
         self.results = [torch.bmm(*pair) for pair in self.products]
         self.graph = CudaGraph(device) if device.type == "cuda" else None  # starting them one by one takes longer
         if self.graph is not None:
-            self.graph.before(self._multiply)
+            self.graph.warm_up(self._multiply)
             self.graph.capture(self._multiply)
 
     def __call__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from orl.progress import progress
+from orl.training import progress
 
 Work = Callable[[], Any]
 

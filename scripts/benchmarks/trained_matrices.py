@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from orl import checkpoint, statistics
 from orl.agents.mbtl.strategies import Strategy
 from orl.envs.contextual.copies import offered_contexts
-from orl.progress import progress
 from orl.scripts.benchmarks.closed_form_matrices import budgets
 from orl.scripts.contexts.coverage import Coverage
 from orl.scripts.contexts.selection_replay import compare, comparison_rows, select, show, value
 from orl.scripts.figures.selection import coverage_figure
+from orl.training import progress
 
 OTHERS = "oracle-of-others"  # what the oracle picks on the mean of the other seeds' matrices: what repeats
 

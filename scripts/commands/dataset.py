@@ -22,7 +22,7 @@ from orl.scripts.data import mujoco as mujoco_datasets
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.data import recording
 from orl.scripts.running.options import check_least
-from orl.spelling import remedy
+from orl.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from orl.dataset import Dataset
@@ -95,7 +95,7 @@ class Make:
             elif identifier not in racing_datasets.RECIPES:
                 ours = (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES, *GROUPS)
                 others = f"choose from {_known()}; --env makes others, and orl specialists --dataset"
-                raise ValueError(f"{identifier!r} is none of ours; {remedy(identifier, ours, others, alike=0.9)}")
+                raise ValueError(f"{identifier!r} is none of ours; {did_you_mean(identifier, ours, others, alike=0.9)}")
             elif self.steps is not None:
                 raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
             else:

@@ -23,7 +23,6 @@ from orl.agents.reward_model.labels import Report
 from orl.dataset import Dataset
 from orl.datasets import store
 from orl.evaluation import evaluate
-from orl.progress import progress
 from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.figures import runs as figures
@@ -31,7 +30,8 @@ from orl.scripts.running import reward_variants as reward_kinds
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.reward_variants import KINDS, Rewards
-from orl.scripts.running.run_directory import RunFolder, score_row
+from orl.scripts.running.run_directory import RunDirectory, score_row
+from orl.training import progress
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
 SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 64}  # for two cores
@@ -93,7 +93,7 @@ class Demo:
             raise ValueError(f"{pair}: give two whose names differ after the last /")
         settings = dataclasses.asdict(self)
         del settings["out"]
-        folder = RunFolder.open(self.out, settings)
+        folder = RunDirectory.open(self.out, settings)
         results = folder.finished()
         if results is None:
             results = self._compare(folder)
@@ -102,7 +102,7 @@ class Demo:
         tables.show(results["rows"], f"{self.labels:.0%} of the rewards known")
         Console().print(f"figures and checkpoints: {self.out}", soft_wrap=True)
 
-    def _compare(self, folder: RunFolder) -> dict[str, Any]:
+    def _compare(self, folder: RunDirectory) -> dict[str, Any]:
         racing_datasets.register_environments()
         plans = {
             self.dataset: {"bc": ("none",), "iql": KINDS, "td3bc": KINDS},

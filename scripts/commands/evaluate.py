@@ -20,7 +20,7 @@ from orl.scripts.data.racing import register_environments
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import load_agent
-from orl.scripts.running.run_directory import RunFolder, config_of, score_row
+from orl.scripts.running.run_directory import RunDirectory, config_of, score_row
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Evaluate:
         run = os.path.relpath(self.run_folder, self.out or ".")  # its name alone may be another run's, as seed-0 is
         settings = {"run": run, "env": env, "episodes": self.episodes, "seed": self.seed}
         settings |= {"sample": self.sample, "context": self.context}
-        folder = RunFolder.open(self.out, settings) if self.out is not None else None
+        folder = RunDirectory.open(self.out, settings) if self.out is not None else None
         if self.video is not None:
             film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
             print(f"wrote {self.video}")

@@ -22,6 +22,7 @@ from orl import statistics
 from orl.agents import HyperZero, TaskSelector
 from orl.agents.mbtl.strategies import Strategy
 from orl.dataset import Dataset
+from orl.environment import Spaces
 from orl.scripts.commands.select import Baseline, Select, planned
 from orl.scripts.contexts.sources import Recipe, Sources
 from orl.scripts.contexts.specialist_data import specialist_episodes, transitions
@@ -34,8 +35,7 @@ from orl.scripts.figures.selection import BLUE, STYLES
 from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
-from orl.scripts.running.run_directory import RunFolder
-from orl.spaces import Spaces
+from orl.scripts.running.run_directory import RunDirectory
 
 COLOURS = (BLUE, STYLES["equidistant"]["color"], STYLES["random"]["color"])
 
@@ -68,7 +68,7 @@ class Generalist(Select):
             raise ValueError(f"--trainer {self.trainer}: critics of ours are needed; choose sac or speq")
         super().run()
 
-    def _select(self, folder: RunFolder, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
+    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
         recipe = sources.recipe
         self.choose(selector, sources)
         plans: dict[str, list[int]] = {self.strategy: selector.sources.tolist()}

@@ -26,7 +26,7 @@ from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import PRESETS
-from orl.scripts.running.run_directory import RunFolder
+from orl.scripts.running.run_directory import RunDirectory
 
 Chosen = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
 Baseline = Literal["random", "equidistant", "multi-task"]
@@ -88,7 +88,7 @@ class Select:
         self.launching.check()
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_KEPT}
         name = f"{type(self).__name__.lower()}-{self.trainer}-{self.env}".replace("/", "-").replace(":", "-")
-        folder = RunFolder.open(self.out or Path("runs") / name, kept)
+        folder = RunDirectory.open(self.out or Path("runs") / name, kept)
         recipe = Recipe(
             trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
         )  # fmt: skip
@@ -101,7 +101,7 @@ class Select:
             Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
         tables.show(results["rows"])
 
-    def _select(self, folder: RunFolder, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
+    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
         recipe = sources.recipe
         self.choose(selector, sources)
         multi_task = sources.multi_task_row(self.budget) if "multi-task" in self.baselines else None

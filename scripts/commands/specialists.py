@@ -27,7 +27,7 @@ from orl.scripts.figures.contexts import context_figure
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import ACTING, PRESETS, load_agent
-from orl.scripts.running.run_directory import RunFolder
+from orl.scripts.running.run_directory import RunDirectory
 
 C = TypeVar("C")
 
@@ -93,7 +93,7 @@ class Specialists(TrainOnline[C], Generic[C]):
         check_least(self, 1, "dataset_episodes")
         store.require_id(dataset_id)
         store.require_place(dataset_id)
-        if store.exists(dataset_id) and not RunFolder(self.place, {}).finished():
+        if store.exists(dataset_id) and not RunDirectory(self.place, {}).finished():
             raise ValueError(f"--dataset {dataset_id} exists already; give another id")
 
     def _make_dataset(self, dataset_id: str) -> None:
@@ -113,7 +113,7 @@ class Specialists(TrainOnline[C], Generic[C]):
         )
         Console().print(f"made {dataset_id}: {summary(datasets.load(dataset_id))}", soft_wrap=True)
 
-    def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunFolder) -> list[dict[str, Any]]:
+    def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunDirectory) -> list[dict[str, Any]]:
         """One for each context; draws the returns over them."""
         space, contexts = self.grid
         means = returns.mean(axis=1)

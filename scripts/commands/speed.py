@@ -16,7 +16,8 @@ from rich.table import Table
 from orl.agents import IQL, SAC, SPEQ, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
-from orl.execution import Captured, Execution
+from orl.environment import Spaces
+from orl.execution import CapturedUpdate, Execution
 from orl.scripts.benchmarks.baselines import Peers
 from orl.scripts.benchmarks.cases import (
     CONTEXTS,
@@ -35,8 +36,7 @@ from orl.scripts.benchmarks.timing import Contender, absent, machine, race
 from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.runs import speed_figure
 from orl.scripts.running.options import check_least
-from orl.scripts.running.run_directory import RunFolder
-from orl.spaces import Spaces
+from orl.scripts.running.run_directory import RunDirectory
 
 RACERS = 256
 TOGETHER = 20  # learners, one for each context
@@ -81,7 +81,7 @@ class Speed:
             raise ValueError(f"--peers {self.peers}: no such folder")
         settings = asdict(self) | {"peers": self.peers is not None}
         del settings["out"]
-        folder = RunFolder.open(self.out, settings) if self.out is not None else None
+        folder = RunDirectory.open(self.out, settings) if self.out is not None else None
         results = folder.finished() if folder is not None else None
         if results is None:
             torch.set_num_threads(self.threads)
@@ -142,7 +142,9 @@ class Speed:
                 except MemoryError:
                     found[name] = None
                     continue
-                for _ in range(2 * (Captured.FIRST_CALLS + 1) if execution == "graph" else 0):  # of two kinds at most
+                for _ in range(
+                    2 * (CapturedUpdate.FIRST_CALLS + 1) if execution == "graph" else 0
+                ):  # of two kinds at most
                     task()
                 found[name] = Contender(task, population)
         return found
@@ -213,7 +215,7 @@ class Speed:
         cars.reset(seed=0)
         moves = np.random.default_rng(0).uniform(-1, 1, (RACERS, 2)).astype(np.float32)
         observation = np.zeros(Spaces.of(ENVIRONMENT).observation_size, np.float32)
-        buffer, peer_buffer = agent.buffer, peer.replay_buffer
+        buffer, peer_buffer = agent.replay_buffer, peer.replay_buffer
         assert buffer is not None
         assert peer_buffer is not None
         batches = {

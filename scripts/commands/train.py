@@ -13,14 +13,15 @@ import torch
 import tyro
 from rich.console import Console
 
-from orl import checkpoint, datasets, loop
+from orl import checkpoint, datasets, training
 from orl.agent import Agent
 from orl.agents import RewardModel, RewardModelConfig
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.device import Precision
+from orl.environment import Spaces
 from orl.evaluation import evaluate
-from orl.metrics import Sink
+from orl.metrics import MetricsLogger
 from orl.scripts.commands.train_online import TrainOnline
 from orl.scripts.data.racing import register_environments
 from orl.scripts.figures import runs as figures
@@ -29,9 +30,8 @@ from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_labels
 from orl.scripts.running.registry import ACTING, PRESETS
 from orl.scripts.running.reward_variants import Rewards
-from orl.scripts.running.run_directory import RunFolder, score_row, write_evaluations
+from orl.scripts.running.run_directory import RunDirectory, score_row, write_evaluations
 from orl.scripts.running.training import Training, evaluation_metrics
-from orl.spaces import Spaces
 
 C = TypeVar("C")
 NOT_KEPT = ("out", "agent", "launching")  # of the options, in config.json
@@ -103,7 +103,7 @@ class Train(Training, Generic[C]):
         Spaces.of(data).check(Spaces.of(env), env)
         kind = self._kind(data)
         out = self.out or Path("runs") / f"{self.agent}-{Path(self.dataset).stem}-{kind}"
-        folder = RunFolder.open(out, {**self._described(env, kind), **self.set_arithmetic(out)})
+        folder = RunDirectory.open(out, {**self._described(env, kind), **self.set_arithmetic(out)})
         return self.obtain(
             folder, lambda: self._train(folder, data, env, kind), lambda: self._finish(folder, env, kind)
         )
@@ -135,7 +135,7 @@ class Train(Training, Generic[C]):
         """The id, or the file's name without its folder."""
         return Path(self.dataset).name if Path(self.dataset).exists() else self.dataset
 
-    def _variants(self, folder: RunFolder, data: Dataset, kind: str) -> list[Dataset]:
+    def _variants(self, folder: RunDirectory, data: Dataset, kind: str) -> list[Dataset]:
         if kind == "none":  # which read none
             return [data.fill(0.0)] * self.seeds
         if kind == "true":
@@ -154,7 +154,7 @@ class Train(Training, Generic[C]):
         assert self.labels is not None
         return data.with_labels(self.labels, mode=self.label_mode, seed=self.label_seed + seed)
 
-    def _train(self, folder: RunFolder, data: Dataset, env: str, kind: str) -> None:
+    def _train(self, folder: RunDirectory, data: Dataset, env: str, kind: str) -> None:
         variants = self._variants(folder, data, kind)
         agent = self.restored(folder)
         if agent is None:
@@ -163,9 +163,9 @@ class Train(Training, Generic[C]):
             agent.attach(variants)
             folder.resume(agent.updates)
             Console().print(f"resuming {folder.path} at update {agent.updates:,}", soft_wrap=True)
-        with Sink(folder.path, learner_names(self.seed_numbers), agent.updates) as sink:
+        with MetricsLogger(folder.path, learner_names(self.seed_numbers), agent.updates) as sink:
             if agent.updates < self.steps:
-                for updates, metrics in loop.offline(agent, self.steps - agent.updates, progress_bar=True):
+                for updates, metrics in training.offline(agent, self.steps - agent.updates, progress_bar=True):
                     last = updates == self.steps
                     if updates % self.log_every == 0 or last:
                         sink.write(updates, metrics)
@@ -175,13 +175,13 @@ class Train(Training, Generic[C]):
                         sink.flush()
                         agent.save(self.checkpoints(folder))
 
-    def _evaluate(self, agent: Agent, folder: RunFolder, env: str, sink: Sink) -> None:
+    def _evaluate(self, agent: Agent, folder: RunDirectory, env: str, sink: MetricsLogger) -> None:
         evaluation = evaluate(agent, env, episodes=self.eval_episodes)
         folder.record(agent.updates, evaluation.returns, evaluation.lengths)
         metrics = evaluation_metrics(evaluation, env)
         sink.write(agent.updates, {name: torch.from_numpy(values) for name, values in metrics.items()}, "eval/")
 
-    def _finish(self, folder: RunFolder, env: str, kind: str) -> dict[str, Any]:
+    def _finish(self, folder: RunDirectory, env: str, kind: str) -> dict[str, Any]:
         seeds = self.seed_numbers
         returns = np.array([each["returns"] for each in folder.history])  # (evaluations, P, E)
         write_evaluations(folder, seeds, folder.history, "updates")

@@ -15,26 +15,26 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl import datasets, loop
-from orl.actor import SquashedGaussianActor
+from orl import datasets, training
 from orl.agents import SAC, SPEQ, FlashSAC
 from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.device import Precision, pick_device
+from orl.environment import Spaces
 from orl.evaluation import evaluate
-from orl.loop import Moment
-from orl.metrics import Sink
+from orl.metrics import MetricsLogger
+from orl.networks import SquashedGaussianActor
 from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.online import training_figure
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.policies import write_policy
 from orl.scripts.running.registry import PRESETS
 from orl.scripts.running.replay import replay_dataset
-from orl.scripts.running.run_directory import RunFolder, score_row, write_evaluations
+from orl.scripts.running.run_directory import RunDirectory, score_row, write_evaluations
 from orl.scripts.running.training import Training, evaluation_metrics
-from orl.spaces import Spaces
+from orl.training import TrainingStep
 
 C = TypeVar("C")
 CLOCK = "time/total_work"
@@ -92,7 +92,7 @@ class TrainOnline(Training, Generic[C]):
         self._refuse_memory(Spaces.of(self.env))
         named = {"agent": self.agent, **dataclasses.asdict(self)}
         kept = {name: value for name, value in named.items() if name not in self.not_kept}
-        folder = RunFolder.open(self.place, {**kept, **self.set_arithmetic(self.place)})
+        folder = RunDirectory.open(self.place, {**kept, **self.set_arithmetic(self.place)})
         return self.obtain(folder, lambda: self._train(folder), lambda: self._finish(folder))
 
     @property
@@ -115,15 +115,15 @@ class TrainOnline(Training, Generic[C]):
             learners = self.launching.side_by_side(self.seeds)
             ReplayBuffer(*sizes, population=learners, device=pick_device(self.device))
 
-    def _train(self, folder: RunFolder) -> None:
+    def _train(self, folder: RunDirectory) -> None:
         agent, place = self._agent(folder), self.checkpoints(folder)
         spent = folder.history[-1]["training_seconds"] if folder.history else 0.0
         agent.connect(self.environment())
-        with Sink(folder.path, learner_names(self.seed_numbers), agent.work, CLOCK) as sink:
-            saved, started = agent.work, time.monotonic()
+        with MetricsLogger(folder.path, learner_names(self.seed_numbers), agent.progress_count, CLOCK) as sink:
+            saved, started = agent.progress_count, time.monotonic()
             in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)
             left = self.steps - agent.steps
-            for moment in loop.online(agent, left, progress_bar=True) if left > 0 else ():
+            for moment in training.online(agent, left, progress_bar=True) if left > 0 else ():
                 spent += time.monotonic() - started
                 last = moment.steps >= self.steps and not moment.in_phase
                 ended, in_phase = in_phase and not moment.in_phase, moment.in_phase
@@ -131,8 +131,8 @@ class TrainOnline(Training, Generic[C]):
                 due = last or (not in_phase and moment.steps % self.eval_every == 0)
                 if due or ended:
                     self._evaluate(agent, folder, sink, spent, after_phase=ended and not due)
-                if last or agent.work - saved >= self._work_between_checkpoints(in_phase):
-                    saved = agent.work
+                if last or agent.progress_count - saved >= self._work_between_checkpoints(in_phase):
+                    saved = agent.progress_count
                     sink.flush()
                     agent.save(place)
                 started = time.monotonic()
@@ -144,42 +144,48 @@ class TrainOnline(Training, Generic[C]):
         ratio: float = self.config.utd_ratio  # type: ignore[attr-defined]
         return self.checkpoint_every if in_phase else round(self.checkpoint_every * (1.0 + ratio))
 
-    def _agent(self, folder: RunFolder) -> SAC | SPEQ | FlashSAC:
+    def _agent(self, folder: RunDirectory) -> SAC | SPEQ | FlashSAC:
         agent: Any = self.restored(folder)
         if agent is None:
             return PRESETS[self.agent][0](self.env, self.config, seed=self.seed_numbers, device=self.device)  # type: ignore[return-value]
-        folder.resume(agent.work, "work")
+        folder.resume(agent.progress_count, "work")
         Console().print(f"resuming {folder.path} at step {agent.steps:,}", soft_wrap=True)
         return agent  # type: ignore[no-any-return]
 
-    def _log(self, agent: SAC | SPEQ | FlashSAC, moment: Moment, sink: Sink, *, last: bool) -> None:
+    def _log(self, agent: SAC | SPEQ | FlashSAC, moment: TrainingStep, sink: MetricsLogger, *, last: bool) -> None:
         assert agent.collector is not None
         if moment.in_phase:
-            sink.write(agent.work, moment.metrics, "phase/", x=agent.updates + agent.phase_updates)
+            sink.write(agent.progress_count, moment.metrics, "phase/", x=agent.updates + agent.total_phase_updates)
         elif moment.steps % self.log_every == 0 or last:
-            sink.write(agent.work, moment.metrics, x=moment.steps)
-            sink.write(agent.work, agent.collector.metrics(), "rollout/", x=moment.steps)
+            sink.write(agent.progress_count, moment.metrics, x=moment.steps)
+            sink.write(agent.progress_count, agent.collector.metrics(), "rollout/", x=moment.steps)
             counts = {"total_timesteps": agent.steps, "updates": agent.updates}
             full = {name: torch.full((agent.population,), value, device=agent.device) for name, value in counts.items()}
-            if "stabilization_updates" in agent.constants:
-                full["stabilization_updates"] = agent.constants["stabilization_updates"]
-            sink.write(agent.work, full, "time/", x=moment.steps)
+            if "stabilization_updates" in agent.buffers:
+                full["stabilization_updates"] = agent.buffers["stabilization_updates"]
+            sink.write(agent.progress_count, full, "time/", x=moment.steps)
 
     def _evaluate(
-        self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder, sink: Sink, seconds: float, *, after_phase: bool
+        self,
+        agent: SAC | SPEQ | FlashSAC,
+        folder: RunDirectory,
+        sink: MetricsLogger,
+        seconds: float,
+        *,
+        after_phase: bool,
     ) -> None:
         played = evaluate(agent, self.env, episodes=self.eval_episodes, **self.keywords(self.eval_episodes))
         metrics = evaluation_metrics(played, self.env)
         if self.bias_episodes:
             bias = critic_bias(agent, self.env, episodes=self.bias_episodes, **self.keywords(self.bias_episodes))
             metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
-        in_phases = agent.constants.get("stabilization_updates", torch.zeros(agent.population))
+        in_phases = agent.buffers.get("stabilization_updates", torch.zeros(agent.population))
         folder.record(
             agent.updates,
             played.returns,
             played.lengths,
             steps=agent.steps,
-            work=agent.work,
+            work=agent.progress_count,
             training_seconds=round(seconds, 1),
             stabilization_updates=in_phases.long().tolist(),
             after_phase=after_phase,
@@ -187,14 +193,14 @@ class TrainOnline(Training, Generic[C]):
             critic_bias_std=_finite(metrics.get("critic_bias_std")),
         )
         tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in metrics.items()}
-        sink.write(agent.work, tensors, "eval/", x=agent.steps)
+        sink.write(agent.progress_count, tensors, "eval/", x=agent.steps)
         if after_phase or not isinstance(agent.soft.actor, SquashedGaussianActor):
             return
         for k, name in enumerate(learner_names(self.seed_numbers)):
             facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.agent}
             write_policy(agent, k, folder.path / name / "policies" / f"step-{agent.steps}.safetensors", **facts)
 
-    def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunFolder) -> None:
+    def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunDirectory) -> None:
         for k, name in enumerate(learner_names(self.seed_numbers)):
             datasets.write_npz(self.replay(agent, k), folder.path / name / "replay.npz")
 
@@ -202,7 +208,7 @@ class TrainOnline(Training, Generic[C]):
         """A learner's transitions."""
         return replay_dataset(agent, learner)
 
-    def _finish(self, folder: RunFolder) -> dict[str, Any]:
+    def _finish(self, folder: RunDirectory) -> dict[str, Any]:
         history = [each for each in folder.history if not each["after_phase"]]
         returns = np.array([each["returns"] for each in history])  # (evaluations, P, E)
         write_evaluations(folder, self.seed_numbers, history, "steps")
@@ -226,7 +232,7 @@ class TrainOnline(Training, Generic[C]):
         training_figure({folder.path.name: folder.history}, self.env, folder.path / "training.png")
         return folder.finish(self.rows(row, returns[-1], folder))
 
-    def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunFolder) -> list[dict[str, Any]]:
+    def rows(self, row: dict[str, Any], returns: NDArray[np.float64], folder: RunDirectory) -> list[dict[str, Any]]:
         """Of the results, from the row over all learners and their last returns (P, E)."""
         return [row]
 

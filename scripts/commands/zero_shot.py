@@ -23,7 +23,7 @@ from orl.scripts.contexts.zero_shot_trial import Trial
 from orl.scripts.figures.zero_shot import return_figure, score_figure, weight_figure
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_labels, check_least
-from orl.scripts.running.run_directory import RunFolder
+from orl.scripts.running.run_directory import RunDirectory
 
 GRIDS = {  # by environment, where --contexts is not given
     "orl/ContextPendulum-v0": "mass=0.25:2:7,length=0.25:2:7",
@@ -102,7 +102,7 @@ class ZeroShot:
         self._check(space, contexts)
         kept = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         out = self.out or Path("runs") / f"zero-shot-{self.env.replace('/', '-')}"
-        folder = RunFolder.open(out, {**kept, "contexts": self.grid})
+        folder = RunDirectory.open(out, {**kept, "contexts": self.grid})
         if (results := folder.finished()) is None:
             task = Task(self.env, space, contexts, self.eval_episodes, self.device)
             trials = [self._trial(task, seed, out / f"seed-{seed}") for seed in self._seed_numbers]

@@ -20,9 +20,8 @@ from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.datasets import Episode
 from orl.datasets.episodes import to_dataset
-from orl.datasets.recording import Diary
-from orl.environment import make_vector
-from orl.spaces import Spaces
+from orl.datasets.recording import EpisodeBuilder
+from orl.environment import Spaces, make_vector
 
 
 def specialist_episodes(
@@ -84,7 +83,7 @@ def _play(
 ) -> list[Episode]:
     """One episode in each copy of an environment that resets copies in the step in which their episode ends."""
     observations, _ = environment.reset(seed=starts)  # type: ignore[arg-type]
-    diaries = [Diary(start, observation) for start, observation in zip(starts, observations, strict=True)]
+    diaries = [EpisodeBuilder(start, observation) for start, observation in zip(starts, observations, strict=True)]
     values: list[NDArray[np.float32]] = []
     while running := [i for i, diary in enumerate(diaries) if not diary.ended]:
         actions, found = _actions_and_values(agent, observations)

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orl import checkpoint, loop
+from orl import checkpoint, training
 from orl.agent import Agent
 from orl.agents.families import TARGET_ENTROPY, family
-from orl.configuration import make_config
+from orl.config import make_config
 from orl.context import ContextSpace, Floats
-from orl.environment import make_vector
+from orl.environment import Spaces, make_vector
 from orl.evaluation import Policy
 from orl.scripts.running.registry import PRESETS
-from orl.spaces import Spaces
 
 # Of our agents, unless settings say otherwise: small networks that learn small tasks in a few thousand steps.
 SMALL = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 500}
@@ -91,7 +90,7 @@ class PopulationTrainer(Trainer):
             agent = self._kind(self.env, self.config(steps), seed=list(seeds), device=self.device)
         agent.connect(environment)
         saved = agent.steps
-        for moment in loop.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
+        for moment in training.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
             if not moment.in_phase and (agent.steps - saved >= every or agent.steps >= steps):
                 saved = agent.steps
                 agent.save(place)

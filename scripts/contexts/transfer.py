@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
+from orl.environment import Spaces
 from orl.evaluation import Policy, evaluate
-from orl.spaces import Spaces
 
 COPIES = 10_000  # of the environment at a time
 

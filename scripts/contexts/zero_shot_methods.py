@@ -21,11 +21,11 @@ from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRE
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
-from orl.progress import progress
 from orl.scripts.contexts.splits import Indices, Split
 from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.transfer import transfer_returns
 from orl.scripts.contexts.zero_shot_returns import Returns, Scale
+from orl.training import progress
 
 SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
 METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes

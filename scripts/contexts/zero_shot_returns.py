@@ -17,7 +17,7 @@ from orl.scripts.contexts.splits import Indices
 Returns = NDArray[np.float64]
 
 
-class Stages:
+class ArrayCache:
     """Named arrays of one `.npz` file; a stage whose array is there is not done again.
 
     Args:

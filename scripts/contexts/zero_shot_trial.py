@@ -31,7 +31,7 @@ from orl.scripts.contexts.zero_shot_methods import (
     pick_contexts,
     randomized,
 )
-from orl.scripts.contexts.zero_shot_returns import Returns, Scale, Stages
+from orl.scripts.contexts.zero_shot_returns import ArrayCache, Returns, Scale
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
 
@@ -48,7 +48,7 @@ class Trial:
     def __init__(self, task: Task, seed: int, folder: Path) -> None:
         self.task, self.seed, self.folder = task, seed, folder
         self.splits = splits(task.space, task.contexts, seed)
-        self.stages = Stages(folder / "returns.npz")
+        self.stages = ArrayCache(folder / "returns.npz")
         self.learned: dict[str, Returns] = {}  # (S, N, E) each
         self.others: dict[str, dict[str, Returns]] = {split.name: {} for split in self.splits}  # (K, E) each
 

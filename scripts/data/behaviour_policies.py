@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from orl import seeding
 from orl.checkpoint import learner_names
 from orl.datasets.recording import Policy
+from orl.environment import Spaces
 from orl.scripts.running.policies import SavedPolicy
 from orl.scripts.running.registry import load_agent
-from orl.spaces import Spaces
 
 NETWORK = ("net_arch", "n_critics", "share_features_extractor", "ortho_init", "log_std_init", "clip_mean", "full_std")
 IRRELEVANT = ("optimizer_class", "optimizer_kwargs", "use_sde", "normalize_images", "use_expln")  # to acting

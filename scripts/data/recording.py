@@ -12,7 +12,7 @@ import gymnasium
 
 from orl import datasets
 from orl.datasets import Episode, recording
-from orl.spaces import Spaces
+from orl.environment import Spaces
 
 if TYPE_CHECKING:
     from orl.scripts.data.behaviour_policies import Behaviour

@@ -17,9 +17,9 @@ from typing import Any, Literal
 from orl import checkpoint
 from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
-from orl.progress import progress
 from orl.scripts.running.options import check_least
-from orl.scripts.running.run_directory import RunFolder
+from orl.scripts.running.run_directory import RunDirectory
+from orl.training import progress
 
 SECONDS = ("seconds", "training_seconds")
 Run = Callable[[Sequence[Job]], list[Path]]
@@ -90,7 +90,7 @@ def _finished_here(job: Job, folder: Path) -> Path:
     return folder
 
 
-def gather(folder: RunFolder, parts: Sequence[Path], seeds: Sequence[str]) -> None:
+def gather(folder: RunDirectory, parts: Sequence[Path], seeds: Sequence[str]) -> None:
     """Put together in one run folder what the jobs left in theirs: evaluations, metrics, `seed-K` folders.
 
     Args:

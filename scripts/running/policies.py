@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from orl import checkpoint, seeding
-from orl.actor import SquashedGaussianActor
 from orl.agents import SAC, SPEQ, FlashSAC
-from orl.spaces import Spaces
+from orl.environment import Spaces
+from orl.networks import SquashedGaussianActor
 
 
 def write_policy(agent: SAC | SPEQ | FlashSAC, learner: int, path: Path, **facts: Any) -> None:

@@ -16,15 +16,17 @@ def replay_dataset(agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
     Raises:
         ValueError: the agent has not acted.
     """
-    if agent.buffer is None or agent.collector is None:
+    if agent.replay_buffer is None or agent.collector is None:
         raise ValueError(f"{type(agent).__name__} has no replay; let it learn() first")
-    state, copies = agent.buffer.state(), agent.collector.copies
-    size = len(agent.buffer)
-    oldest = agent.buffer.position if size == agent.buffer.capacity else 0
+    state, copies = agent.replay_buffer.state(), agent.collector.num_envs
+    size = len(agent.replay_buffer)
+    oldest = agent.replay_buffer.position if size == agent.replay_buffer.capacity else 0
     order = (np.arange(size) + oldest) % size
     rows = np.concatenate([order[copy::copies] for copy in range(copies)])
     table, rewards = state["table"][learner].cpu().numpy()[rows], state["rewards"][learner].cpu().numpy()[rows]
-    observations, actions, next_observations, terminated = np.split(table, np.cumsum(agent.buffer.widths)[:-1], axis=1)
+    observations, actions, next_observations, terminated = np.split(
+        table, np.cumsum(agent.replay_buffer.widths)[:-1], axis=1
+    )
     leads_on = np.zeros(size, bool)
     leads_on[:-1] = (next_observations[:-1] == observations[1:]).all(axis=1)
     ended = terminated[:, 0] > 0

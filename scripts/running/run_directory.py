@@ -18,7 +18,7 @@ from orl import checkpoint, datasets, statistics
 
 
 @dataclass
-class RunFolder:
+class RunDirectory:
     """One run; the same configuration continues it, another one is refused."""
 
     path: Path
@@ -28,7 +28,7 @@ class RunFolder:
     earlier_seconds: float = 0.0  # of the processes before this one
 
     @classmethod
-    def open(cls, path: Path, config: dict[str, Any]) -> RunFolder:
+    def open(cls, path: Path, config: dict[str, Any]) -> RunDirectory:
         """Make the folder, or continue in it.
 
         Raises:
@@ -128,7 +128,7 @@ def command_line(folder: Path) -> str:
 
 
 def write_evaluations(
-    folder: RunFolder, seeds: Sequence[int], history: Sequence[Mapping[str, Any]], clock: str
+    folder: RunDirectory, seeds: Sequence[int], history: Sequence[Mapping[str, Any]], clock: str
 ) -> None:
     """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
     for k, name in enumerate(checkpoint.learner_names(seeds)):

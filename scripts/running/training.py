@@ -17,7 +17,7 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.checkpoint import learner_names
-from orl.configuration import make_config
+from orl.config import make_config
 from orl.device import Precision, pick_device, set_precision
 from orl.evaluation import Evaluation
 from orl.launcher import Job
@@ -25,7 +25,7 @@ from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching, gather
 from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import PRESETS
-from orl.scripts.running.run_directory import RunFolder
+from orl.scripts.running.run_directory import RunDirectory
 
 POSITIVE = ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every")
 
@@ -81,7 +81,7 @@ class Training(ABC):
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
     def obtain(
-        self, folder: RunFolder, train: Callable[[], None], finish: Callable[[], dict[str, Any]]
+        self, folder: RunDirectory, train: Callable[[], None], finish: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
         """The results, after the training that they need, here or in jobs."""
         results = folder.finished()
@@ -94,7 +94,7 @@ class Training(ABC):
             self._train_in_jobs(folder)
         return finish()
 
-    def _train_in_jobs(self, folder: RunFolder) -> None:
+    def _train_in_jobs(self, folder: RunDirectory) -> None:
         jobs = []
         for first in self.seed_numbers[:: self.launching.seeds_per_job]:
             count = self.launching.side_by_side(self.first_seed + self.seeds - first)
@@ -107,11 +107,11 @@ class Training(ABC):
         options: dict[str, Any] = {"first_seed": first_seed, "seeds": seeds, "launching": Launching()}
         return dataclasses.replace(self, **options)  # type: ignore[type-var]
 
-    def checkpoints(self, folder: RunFolder) -> Path:
+    def checkpoints(self, folder: RunDirectory) -> Path:
         """Where `Agent.save` writes: a folder per seed in either case."""
         return folder.path / learner_names(self.seed_numbers)[0] if self.seeds == 1 else folder.path
 
-    def restored(self, folder: RunFolder) -> Agent | None:
+    def restored(self, folder: RunDirectory) -> Agent | None:
         """The agent at the last checkpoint that all seeds have."""
         folders = [folder.path / name for name in learner_names(self.seed_numbers)]
         without = [each for each in folders if not checkpoint.numbers(each)]

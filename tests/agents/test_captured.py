@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from orl import execution, loop, seeding
+from orl import execution, seeding, training
 from orl.agent import Agent
 from orl.agents import BC, IQL, SAC, SPEQ, TD3BC, FlashSAC, HyperZero
 from orl.agents.hyperzero.cloning import ContextualCloning
@@ -79,7 +79,7 @@ class RecordedGraph(TorchDispatchMode):
         self.operations: list[tuple[Any, Any, Any, Any]] = []
         self.overwritten: list[tuple[Tensor, Tensor]] = []
 
-    def before(self, function: Callable[[], Any]) -> Any:
+    def warm_up(self, function: Callable[[], Any]) -> Any:
         return function()
 
     def capture(self, function: Callable[[], Any]) -> Any:
@@ -116,7 +116,7 @@ class RecordedGraph(TorchDispatchMode):
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs on a machine that has none."""
     monkeypatch.setattr(execution, "CudaGraph", RecordedGraph)
-    monkeypatch.setattr("orl.learners.available", lambda config, device: config)
+    monkeypatch.setattr("orl.learners.resolve_execution", lambda config, device: config)
     monkeypatch.setattr(RecordedGraph, "replays", 0)
 
 
@@ -218,12 +218,12 @@ def test_a_graph_serves_all_phases_and_holds_nothing_of_them(device: str, stroll
     agent = kind(stroll, seed=SEEDS, device=device, execution="graph", **settings)
     agent.connect()
     policies, graphs = [], []
-    for moment in loop.online(agent, 35):
+    for moment in training.online(agent, 35):
         if moment.in_phase:
             graphs.append(agent.runner.captured["phase"])
             if agent.phases.running is not None:
                 policies.append(weakref.ref(agent.phases.running.policies))
-    assert agent.phase_updates == 24
+    assert agent.total_phase_updates == 24
     assert len(set(graphs)) == 1
     assert policies
     assert all(each() is None for each in policies)
@@ -254,7 +254,7 @@ def test_what_can_not_be_captured_warns_once_and_goes_on(device: str, make_data:
 def test_memory_is_given_back_with_the_agent(device: str, make_data: MakeData) -> None:
     """At once: nothing tells Python's collector of cycles that a device is full."""
     agent = TD3BC(make_data(), device=device, execution="graph", **SMALL).fit(12)
-    table = weakref.ref(agent.buffer.table)
+    table = weakref.ref(agent.replay_buffer.table)
     gc.disable()
     try:
         del agent

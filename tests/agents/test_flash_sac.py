@@ -12,12 +12,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from orl import loop
+from orl import training
 from orl.agent import Agent
 from orl.agents import FlashSAC, FlashSACConfig
 from orl.agents.flash_sac.networks import UnitLinear
 from orl.agents.flash_sac.reward_scale import RewardScale
-from orl.batch import Batch
+from orl.buffer import Batch
 
 SMALL: dict[str, Any] = {
     "critic_width": 8,
@@ -47,7 +47,7 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance
 def test_learner_k_of_many_equals_that_learner_alone(phases: dict[str, Any]) -> None:
     many = FlashSAC(ENV, seed=[0, 1, 2], **SMALL, **phases).learn(130)
     alone = FlashSAC(ENV, seed=1, **SMALL, **phases).learn(130)
-    assert many.phase_updates == alone.phase_updates == (40 if phases else 0)
+    assert many.total_phase_updates == alone.total_phase_updates == (40 if phases else 0)
     assert_same(tensors(many.learner(1)), tensors(alone), rtol=1e-9, atol=1e-10)
 
 
@@ -55,7 +55,7 @@ def test_training_goes_on_exactly_in_the_middle_of_a_phase(tmp_path: Path) -> No
     whole = FlashSAC(ENV, seed=[0, 1], **SMALL, **PHASES).learn(130)
     first = FlashSAC(ENV, seed=[0, 1], **SMALL, **PHASES)
     first.connect()
-    for moment in loop.online(first, 130):
+    for moment in training.online(first, 130):
         if moment.in_phase:
             break
     assert first.phases.running is not None
@@ -68,7 +68,7 @@ def test_training_goes_on_exactly_in_the_middle_of_a_phase(tmp_path: Path) -> No
 def test_a_phase_moves_critics_and_targets_alone() -> None:
     agent = FlashSAC(ENV, **SMALL, **PHASES)
     agent.connect()
-    moments = loop.online(agent, 130)
+    moments = training.online(agent, 130)
     before = next(tensors(agent) for moment in moments if moment.steps == 50)
     for moment in moments:
         if moment.in_phase and agent.phases.running is None:
@@ -82,9 +82,9 @@ def test_a_phase_moves_critics_and_targets_alone() -> None:
 
 def test_an_actor_step_leaves_the_critic_alone_and_keeps_rows_at_norm_one() -> None:
     agent = FlashSAC(ENV, **SMALL).learn(40)
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     random = agent.random.next()
-    batch = agent.buffer.sample(random["indices"])
+    batch = agent.replay_buffer.sample(random["indices"])
     before = {name: value.clone() for name, value in agent.soft.critic.state_dict().items()}
     agent.soft.update_actor(batch, random)
     assert all(value.equal(before[name]) for name, value in agent.soft.critic.state_dict().items())
@@ -99,8 +99,8 @@ def trained(make_data: Any) -> tuple[FlashSAC, Batch, dict[str, Tensor]]:
     agent = FlashSAC([each.with_rewards(100 * each.rewards) for each in datasets], seed=[0, 1], **SMALL).fit(4)
     agent.soft.entropy_coefficient.log_value.data.copy_(torch.tensor([-1.0, 0.5]))
     random = agent.random.next()
-    assert agent.buffer is not None
-    return agent, agent.buffer.sample(random["indices"]), random
+    assert agent.replay_buffer is not None
+    return agent, agent.replay_buffer.sample(random["indices"]), random
 
 
 def plain_sample(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,7 +245,7 @@ def test_a_loaded_agent_has_the_learning_rate_of_its_step(steps: int, tmp_path: 
     loaded = FlashSAC.load(tmp_path)
     for each in (agent, loaded):
         each.learn(1)
-    assert agent.phase_updates == loaded.phase_updates == (20 if steps == 50 else 0)
+    assert agent.total_phase_updates == loaded.total_phase_updates == (20 if steps == 50 else 0)
     assert_same(tensors(loaded), tensors(agent), rtol=0.0, atol=0.0)
 
 
@@ -275,7 +275,7 @@ def test_returns_end_with_their_episodes_also_where_environments_change(tmp_path
         agent.learn(2 * number, copies(number))
         expected = np.zeros((1, number))
         for k in range(2):
-            rewards = agent.buffer.gather(torch.arange(number)[None] + agent.steps - (2 - k) * number).rewards  # type: ignore[union-attr]
+            rewards = agent.replay_buffer.gather(torch.arange(number)[None] + agent.steps - (2 - k) * number).rewards  # type: ignore[union-attr]
             expected = agent.config.discount * expected + rewards.numpy()
         np.testing.assert_allclose(agent.soft.reward_scale.returns, expected, rtol=1e-6)
     with pytest.warns(UserWarning, match="new episodes begin"):

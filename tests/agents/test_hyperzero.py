@@ -20,7 +20,7 @@ from orl.agents.hyperzero.context_groups import ContextGroups
 from orl.agents.hyperzero.contextual import ContextualAgent
 from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.agents.hyperzero.networks import ContextEncoding
-from orl.batch import Batch
+from orl.buffer import Batch
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
@@ -196,8 +196,8 @@ def test_rows_of_a_context_together_or_one_by_one(
     single = kind(make_tasks(), preset, **SMALL | {"contexts_per_batch": 16, "rows_per_context": 1}).fit(1)
     single.model.load_state_dict(agent.model.state_dict())
     random = agent.random.next()
-    assert agent.buffer is not None
-    inputs = agent.sample(agent.buffer, random)
+    assert agent.replay_buffer is not None
+    inputs = agent.sample(agent.replay_buffer, random)
     batch, values = Batch.of(inputs), inputs["values"]
     together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
     for first, second in zip(together[0], one_by_one[0], strict=True):
@@ -213,9 +213,9 @@ def test_values_move_the_policy_through_the_embedding_alone(
 ) -> None:
     """And nothing beyond a termination counts: neither the value there nor the state."""
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     random = agent.random.next()
-    inputs = agent.sample(agent.buffer, random)
+    inputs = agent.sample(agent.replay_buffer, random)
     batch, values = Batch.of(inputs), inputs["values"]
     embedded = agent.embed(batch.observations[:, ::4, 3:])
 
@@ -232,7 +232,7 @@ def test_values_move_the_policy_through_the_embedding_alone(
     assert any(gradient.abs().max() > 0 for gradient in reached)
     assert (errors(0.0)["td_loss"] != errors(0.0, moved=1.0)["td_loss"]).any()
     assert torch.equal(errors(1.0)["td_loss"], errors(1.0, moved=1.0)["td_loss"])
-    expected = ((values - batch.rewards) / agent.constants["value_std"]).square()
+    expected = ((values - batch.rewards) / agent.buffers["value_std"]).square()
     torch.testing.assert_close(errors(1.0)["td_loss"], expected)
 
 

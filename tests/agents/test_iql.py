@@ -181,8 +181,8 @@ def test_an_actor_update_leaves_values_and_critics_unchanged(make_data: MakeData
     agent = IQL(make_data(), **SMALL).fit(1)
     networks = [agent.critic, agent.value, agent.critic_target]
     before = [p.detach().clone() for network in networks for p in network.parameters()]
-    assert agent.buffer is not None
-    batch = agent.buffer.sample(torch.rand(1, 16, dtype=torch.float64))
+    assert agent.replay_buffer is not None
+    batch = agent.replay_buffer.sample(torch.rand(1, 16, dtype=torch.float64))
     found, _ = agent.actor_gradients(batch, torch.zeros(1, 16))
     agent.optimizers["actor"].step(found)
     after = [p for network in networks for p in network.parameters()]

@@ -16,7 +16,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from orl import loop
+from orl import training
 from orl.agent import Agent
 from orl.agents import IQL, SAC, SPEQ, TD3BC
 from orl.agents.critic_bias import critic_bias
@@ -136,7 +136,7 @@ def test_iql_goes_on_in_an_environment(stroll: str, make_data: MakeData, float64
     data = make_data(rows=40, action_size=1, action_low=-2, action_high=2)
     settings: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8}
     together = IQL(data, seed=SEEDS, **settings).fit(6).learn(30, stroll)
-    assert (together.updates, together.steps, len(together.buffer or ())) == (36, 30, 70)
+    assert (together.updates, together.steps, len(together.replay_buffer or ())) == (36, 30, 70)
     for k, seed in enumerate(SEEDS):
         alone = IQL(data, seed=seed, **settings).fit(6).learn(30, stroll)
         assert_close({name: values[k : k + 1] for name, values in everything(together).items()}, everything(alone))
@@ -167,7 +167,7 @@ def test_a_run_saved_in_the_middle_of_a_phase_continues_bit_for_bit(
     whole, cut = make(variant, stroll, seed).learn(STEPS), make(variant, stroll, seed)
     cut.connect()
     assert isinstance(cut, SPEQ)
-    for _ in loop.online(cut, STEPS):
+    for _ in training.online(cut, STEPS):
         if cut.phases.running is not None and cut.phases.running.updates == 2 * pieces:
             break
     assert cut.phases.running is not None
@@ -202,7 +202,7 @@ def test_runs_continue_bit_for_bit_in_another_process(tmp_path: Path, monkeypatc
     for i, (variant, environment, seed, stop) in enumerate(plans):
         agent = make(variant, environment, seed)
         agent.connect()
-        for moment in loop.online(agent, total):
+        for moment in training.online(agent, total):
             if moment.steps == stop and (moment.in_phase or not isinstance(agent, SPEQ)):
                 break
         agent.save(tmp_path / str(i))
@@ -230,7 +230,7 @@ def test_environments_that_do_not_fit_begin_new_episodes_and_say_so(stroll: str,
     with pytest.warns(UserWarning, match="the environment cannot be put back where it was; new episodes begin"):
         agent.learn(4)
     assert agent.steps == 30
-    assert len(agent.buffer) == 30  # type: ignore[arg-type]
+    assert len(agent.replay_buffer) == 30  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["single", "vector"])
@@ -251,7 +251,7 @@ def test_an_environment_of_ones_own_is_not_replaced_by_one_of_its_id(stroll: str
         for _ in range(2):  # the first attempt leaves nothing behind
             with pytest.raises(ValueError, match="wrappers, the one that was saved"):
                 loaded.learn(4, wrapped)
-        assert len(loaded.learn(4, gymnasium.make(stroll, length=4)).buffer) == 30  # type: ignore[arg-type]
+        assert len(loaded.learn(4, gymnasium.make(stroll, length=4)).replay_buffer) == 30  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["id", "single", "vector"])
@@ -294,7 +294,7 @@ def test_evaluation_between_changes_nothing(variant: str, stroll: str) -> None:
     watched.connect()
     numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
     torch_state = torch.random.get_rng_state()
-    for i, _ in enumerate(loop.online(watched, 60)):
+    for i, _ in enumerate(training.online(watched, 60)):
         if i % 7 == 0:
             evaluate(watched, stroll, episodes=2)
             critic_bias(watched, stroll, episodes=1)
@@ -319,24 +319,24 @@ def test_a_learner_taken_out_has_no_data_and_learns_on(variant: str, stroll: str
     one = population.learner(1)
     observations = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     np.testing.assert_allclose(one.predict(observations[1], deterministic=True)[0], population.act(observations)[1])
-    before = one.phase_updates
+    before = one.total_phase_updates
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         one.learn(8)
-    assert one.buffer is not None
-    assert len(one.buffer) == 8
-    assert one.phase_updates == before
+    assert one.replay_buffer is not None
+    assert len(one.replay_buffer) == 8
+    assert one.total_phase_updates == before
     assert all(values.isfinite().all() for name, values in one.state()[0].items() if values.is_floating_point())
     one.learn(13)  # to step 61: past the warm-up at the place 60
     if isinstance(one, SPEQ):
-        assert one.phase_updates == before + 12
+        assert one.total_phase_updates == before + 12
 
 
 @pytest.mark.parametrize("variant", ["droq", "speq"])
 def test_predict_metrics_and_bounds(variant: str, stroll: str) -> None:
     agent = make(variant, stroll, [0, 1])
     agent.connect()
-    for moment in loop.online(agent, 25):
+    for moment in training.online(agent, 25):
         for name, values in moment.metrics.items():
             assert values.shape == (2,), name
             assert values.isfinite().all(), name
@@ -389,12 +389,12 @@ def test_without_its_data_an_agent_gathers_transitions_before_it_goes_on(
     agent.learn(6, stroll)
     assert agent.updates == 10  # its data are there
     loaded = IQL.load(tmp_path / "fitted").learn(6, stroll)
-    assert (loaded.updates, len(loaded.buffer or ())) == (4, 6)
+    assert (loaded.updates, len(loaded.replay_buffer or ())) == (4, 6)
     loaded.save(tmp_path / "begun")
     resumed = IQL.load(tmp_path / "begun").learn(9)
-    assert (resumed.updates, len(resumed.buffer or ())) == (4 + 5, 15)
+    assert (resumed.updates, len(resumed.replay_buffer or ())) == (4 + 5, 15)
     assert_same(loaded.learn(9), resumed)
-    first = [a.buffer.gather(torch.tensor([[row]])).actions for a, row in ((agent, 60), (loaded, 0))]  # type: ignore[union-attr]
+    first = [a.replay_buffer.gather(torch.tensor([[row]])).actions for a, row in ((agent, 60), (loaded, 0))]  # type: ignore[union-attr]
     assert torch.equal(*first)  # the policy's own
 
 
@@ -409,7 +409,7 @@ def test_data_after_acting_leave_the_policy_as_it_is_and_say_what_they_replace(
         agent.attach(data)
     np.testing.assert_array_equal(agent.predict(observations, deterministic=True)[0], before)
     agent.learn(4)
-    assert len(agent.buffer or ()) == len(data) + 4
+    assert len(agent.replay_buffer or ()) == len(data) + 4
 
 
 def test_an_agent_that_acted_and_then_learned_from_data_can_be_saved(
@@ -432,11 +432,11 @@ def test_a_phase_that_was_left_ends_where_its_transitions_or_its_actor_change(
     agent = make("speq", stroll)
     assert isinstance(agent, SPEQ)
     agent.connect()
-    for moment in loop.online(agent, 40):
+    for moment in training.online(agent, 40):
         if moment.in_phase:
             break
     assert agent.phases.running is not None
-    done = agent.phase_updates
+    done = agent.total_phase_updates
     if how == "data":
         with pytest.warns(UserWarning, match="give way to the data"):
             agent.attach(make_data(rows=20, action_size=1, action_low=-2, action_high=2))
@@ -444,4 +444,4 @@ def test_a_phase_that_was_left_ends_where_its_transitions_or_its_actor_change(
         agent.step()
     agent.learn(2)
     assert agent.phases.running is None
-    assert agent.phase_updates == done == agent.constants["stabilization_updates"][0]
+    assert agent.total_phase_updates == done == agent.buffers["stabilization_updates"][0]

@@ -47,7 +47,7 @@ def test_rewards_of_many_tasks_need_the_context(make_tasks: MakeData) -> None:
 def test_contexts_are_normalised_like_the_other_inputs_and_change_no_other(make_tasks: MakeData) -> None:
     data = make_tasks()
     assert data.contexts is not None
-    constants, bare = (RewardModel(each, **SMALL).ensemble.constants for each in (data, replace(data, contexts=None)))
+    constants, bare = (RewardModel(each, **SMALL).ensemble.buffers for each in (data, replace(data, contexts=None)))
     mean, std = constants["input_mean"].flatten(), constants["input_std"].flatten()
     contexts = slice(5, 7)  # behind 3 observation features and 2 actions
     np.testing.assert_allclose(mean[contexts], data.contexts.mean(0, dtype=np.float64), rtol=1e-5)

@@ -82,7 +82,7 @@ def test_data_that_are_fully_labelled_are_returned_unchanged(truth: Dataset, spa
 def test_constant_rewards_give_exactly_the_constant(truth: Dataset, reward: float) -> None:
     constant = truth.with_rewards(np.full(len(truth), reward)).with_labels(0.1)
     model = RewardModel(constant, **SMALL).fit()
-    assert model.ensemble.constants["target_std"].item() == 0.0  # no rounding is taken for a spread
+    assert model.ensemble.buffers["target_std"].item() == 0.0  # no rounding is taken for a spread
     assert (model.impute(constant).rewards == np.float32(reward)).all()
     report = model.report(truth)[0]
     assert (report.r2, report.mae, report.coverage, report.return_correlation) == (None, 0.0, 1.0, None)
@@ -98,7 +98,7 @@ def test_hidden_rewards_do_not_leak(truth: Dataset) -> None:
 
 
 def test_standardisation_uses_labels_for_rewards_and_all_rows_for_inputs(truth: Dataset, sparse: Dataset) -> None:
-    constants = RewardModel(sparse, **SMALL).ensemble.constants
+    constants = RewardModel(sparse, **SMALL).ensemble.buffers
     labels = sparse.rewards[sparse.is_labelled]
     assert constants["target_mean"].item() == pytest.approx(labels.mean(), rel=1e-5)
     assert constants["target_std"].item() == pytest.approx(labels.std(), rel=1e-5)
@@ -136,7 +136,7 @@ def test_held_out_labels_do_not_touch_the_model(sparse: Dataset) -> None:
     rewards[held_out] = np.roll(rewards[held_out], 1)
     other = RewardModel(sparse.with_rewards(rewards), **SMALL).fit()
     assert all(torch.equal(a, b) for a, b in zip(parameters(model), parameters(other), strict=True))
-    assert torch.equal(model.ensemble.constants["calibration"], other.ensemble.constants["calibration"])
+    assert torch.equal(model.ensemble.buffers["calibration"], other.ensemble.buffers["calibration"])
     assert model.report()[0].mae != other.report()[0].mae
 
 
@@ -178,7 +178,7 @@ def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(spars
     assert members.shape == (3, 600)
     mean, std = model.predict(0, sparse)
     np.testing.assert_allclose(mean, members.mean(0))
-    calibration = model.ensemble.constants["calibration"].item()
+    calibration = model.ensemble.buffers["calibration"].item()
     np.testing.assert_allclose(std, members.std(0) * calibration)
     validation = model.splits[0].validation
     ratio = np.abs(mean - sparse.rewards)[validation] / (2 * members.std(0)[validation] + 1e-8)
@@ -199,7 +199,7 @@ def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
     inputs = np.concatenate(parts, axis=1)
     with torch.no_grad():
         outputs = model.ensemble.standardised(torch.from_numpy(inputs).expand(2, 1, -1, -1))
-    expected = outputs * model.ensemble.constants["target_std"] + model.ensemble.constants["target_mean"]
+    expected = outputs * model.ensemble.buffers["target_std"] + model.ensemble.buffers["target_mean"]
     for k in range(2):
         np.testing.assert_allclose(model.ensemble.members(k, sparse), expected[k].numpy(), atol=1e-5)
 
@@ -231,8 +231,8 @@ def test_the_population_law(make_data: MakeData, truth: Dataset, float64: None) 
         alone = RewardModel(data, seed=3 + k, **settings).fit()
         for mine, own in zip(parameters(together), parameters(alone), strict=True):
             torch.testing.assert_close(mine[k : k + 1], own, rtol=1e-10, atol=1e-10)
-        for name, values in together.ensemble.constants.items():
-            torch.testing.assert_close(values[k : k + 1], alone.ensemble.constants[name], rtol=1e-9, atol=1e-10)
+        for name, values in together.ensemble.buffers.items():
+            torch.testing.assert_close(values[k : k + 1], alone.ensemble.buffers[name], rtol=1e-9, atol=1e-10)
         np.testing.assert_allclose(together.impute(datasets)[k].rewards, alone.impute(data).rewards, rtol=1e-6)
 
 
@@ -248,7 +248,7 @@ def test_losses_are_hubers_of_standardised_rewards(sparse: Dataset, float64: Non
         labels = data.rewards[data.is_labelled].astype(np.float64)
         inputs = ensemble.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
         outputs = ensemble.network(
-            ((inputs - ensemble.constants["input_mean"][k]) / ensemble.constants["input_std"][k]).expand(2, -1, -1, -1)
+            ((inputs - ensemble.buffers["input_mean"][k]) / ensemble.buffers["input_std"][k]).expand(2, -1, -1, -1)
         )
         targets = (batch.rewards[k].view(3, 32) - labels.mean()) / labels.std()
         loss = loss + 3 * 2 * torch.nn.functional.huber_loss(outputs[k, ..., 0], targets, delta=0.5)

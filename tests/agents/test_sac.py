@@ -20,9 +20,9 @@ from torch.distributions.transforms import TanhTransform
 from orl.agents import SAC, SPEQ
 from orl.agents.sac import DROQ_PRESET, REDQ_PRESET, SAC_PRESET
 from orl.dataset import Dataset
+from orl.environment import Spaces
 from orl.evaluation import evaluate
 from orl.networks import StackedMLP
-from orl.spaces import Spaces
 
 MakeData = Callable[..., Dataset]
 SMALL: dict[str, Any] = {"hidden_sizes": (8, 6), "batch_size": 16, "target_entropy": -2.0}
@@ -157,9 +157,9 @@ def test_updates_equal_a_naive_implementation(
 
 def test_a_critic_update_leaves_the_actor_alone_and_an_actor_update_the_critics(make_data: MakeData) -> None:
     agent = SAC(make_data(), **SMALL).fit(2)
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     random = agent.random.next()
-    batch = agent.buffer.sample(random["indices"])
+    batch = agent.replay_buffer.sample(random["indices"])
     for update, moves in (
         (agent.soft.update_critic, ("critic", "critic_target")),
         (agent.soft.update_actor, ("actor", "entropy_coefficient")),
@@ -258,8 +258,8 @@ def test_updates_are_per_transition_whatever_the_number_of_copies(stroll: str, c
     assert (agent.steps, agent.updates) == (12, 0)
     agent.learn(30)
     assert (agent.steps, agent.updates) == (42, int(ratio * 30))
-    assert agent.buffer is not None
-    assert len(agent.buffer) == 42
+    assert agent.replay_buffer is not None
+    assert len(agent.replay_buffer) == 42
 
 
 def test_random_actions_come_first_and_fill_the_range(stroll: str) -> None:
@@ -268,8 +268,8 @@ def test_random_actions_come_first_and_fill_the_range(stroll: str) -> None:
         for parameter in agent.soft.actor.parameters():
             parameter.fill_(3.0)  # the policy alone would always act with 1
     agent.learn(310)
-    assert agent.buffer is not None
-    actions = agent.buffer.state()["table"][0, :, 3].numpy()
+    assert agent.replay_buffer is not None
+    actions = agent.replay_buffer.state()["table"][0, :, 3].numpy()
     assert np.histogram(actions[:300], 10, (-1, 1))[0].min() > 15
     assert (actions[301:] > 0.99).all()
 
@@ -278,16 +278,16 @@ def test_truncated_episodes_bootstrap(stroll: str) -> None:
     """Nothing that the time limit ended is stored as terminated, and its successor is not the next episode's start."""
     agent = SAC(gymnasium.make(stroll, ends="truncated"), learning_starts=100, **{**SMALL, "target_entropy": -1.0})
     agent.learn(60)
-    assert agent.buffer is not None
-    table = agent.buffer.state()["table"][0]
+    assert agent.replay_buffer is not None
+    table = agent.replay_buffer.state()["table"][0]
     assert (table[:, -1] == 0).all()
     assert (table[:, 6] == table[:, 2] + 1).all()  # the successor's step is the next one of the same episode
     assert (table[:, 5] == table[:, 1]).all()
     ended = SAC(gymnasium.make(stroll, ends="terminated"), learning_starts=100, **{**SMALL, "target_entropy": -1.0})
     ended.learn(60)
     assert ended.collector is not None
-    assert ended.buffer is not None
-    assert ended.buffer.state()["table"][0, :, -1].sum().item() == ended.collector.episodes[0]
+    assert ended.replay_buffer is not None
+    assert ended.replay_buffer.state()["table"][0, :, -1].sum().item() == ended.collector.episodes[0]
 
 
 @pytest.mark.slow

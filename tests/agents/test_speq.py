@@ -13,13 +13,13 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from orl import loop, seeding
+from orl import seeding, training
 from orl.agents import SPEQ
 from orl.agents.phases import Phases
 from orl.agents.speq import SPEQ_AUTO_PRESET, SPEQ_PRESET
 from orl.agents.stabilization import Phase
 from orl.dataset import Dataset
-from orl.seeding import RandomBlocks
+from orl.noise import NoiseBlocks
 
 MakeData = Callable[..., Dataset]
 SMALL: dict[str, Any] = {
@@ -61,11 +61,11 @@ def test_a_fixed_phase_is_the_online_critic_update_again_and_again(stroll: str, 
     """
     agent = up_to_the_phase(stroll, [3, 4])
     soft = copy.deepcopy(agent.soft)
-    numbers = RandomBlocks([3, 4], soft.critic_draws(), torch.device("cpu"), "phase", (20,))
-    assert agent.buffer is not None
+    numbers = NoiseBlocks([3, 4], soft.critic_draws(), torch.device("cpu"), "phase", (20,))
+    assert agent.replay_buffer is not None
     for _ in range(12):
         random = numbers.next()
-        metrics = soft.update_critic(agent.buffer.sample(random["indices"]), random)
+        metrics = soft.update_critic(agent.replay_buffer.sample(random["indices"]), random)
     *_, last = agent.phase()
     torch.testing.assert_close(last["critic_loss"], metrics["critic_loss"], rtol=1e-9, atol=0)
     for name in ("critic", "critic_target"):
@@ -75,11 +75,11 @@ def test_a_fixed_phase_is_the_online_critic_update_again_and_again(stroll: str, 
 
 def test_phases_come_in_pieces_and_are_counted(stroll: str) -> None:
     agent = SPEQ(stroll, **{**SMALL, "phase_updates": 10}).learn(20)
-    work = agent.work
+    work = agent.progress_count
     assert [metrics["phase_updates"].tolist() for metrics in agent.phase()] == [[3], [6], [9], [10]]
-    assert (agent.steps, agent.phase_updates, agent.work) == (20, 10, work + 10)
+    assert (agent.steps, agent.total_phase_updates, agent.progress_count) == (20, 10, work + 10)
     assert list(agent.phase()) == []
-    assert agent.constants["stabilization_updates"].tolist() == [10]
+    assert agent.buffers["stabilization_updates"].tolist() == [10]
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -87,10 +87,10 @@ def test_phases_follow_each_period_but_not_the_warm_up_nor_the_last_step(stroll:
     environment = gymnasium.make_vec(stroll, copies, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
     agent = SPEQ(environment, **{**SMALL, "learning_starts": 20, "phase_updates": 3})
     agent.connect()
-    places = [moment.steps for moment in loop.online(agent, 60) if moment.in_phase]
+    places = [moment.steps for moment in training.online(agent, 60) if moment.in_phase]
     assert places == ([40] if copies == 1 else [42])  # none at 20, nothing was learned yet, nor at 60
     assert agent.updates == agent.steps - 20 == 40
-    places = [moment.steps for moment in loop.online(agent, 21) if moment.in_phase]
+    places = [moment.steps for moment in training.online(agent, 21) if moment.in_phase]
     assert places == ([60, 80] if copies == 1 else [60])  # training went on, and the one of 60 comes first
 
 
@@ -99,7 +99,7 @@ def test_no_step_is_repeated_where_copies_jump_over_places(stroll: str) -> None:
     environment = gymnasium.make_vec(stroll, 7, "sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})
     agent = SPEQ(environment, **{**SMALL, "period": 5, "phase_updates": 2})
     agent.connect()
-    assert [moment.steps for moment in loop.online(agent, 35) if moment.in_phase] == [21, 28]
+    assert [moment.steps for moment in training.online(agent, 35) if moment.in_phase] == [21, 28]
 
 
 # Automatic length.
@@ -137,7 +137,7 @@ def test_a_phase_stops_after_patience_with_the_critics_that_were_asked_for(
         counts.append(metrics["phase_updates"].tolist())
         seen.append([critics(agent, k) for k in range(3)])
     assert counts == [[3, 3, 3], [6, 6, 6], [9, 9, 6], [9, 12, 6], [9, 15, 6]]
-    assert agent.constants["stabilization_updates"].tolist() == [9, 15, 6]
+    assert agent.buffers["stabilization_updates"].tolist() == [9, 15, 6]
     chosen = [1, 3, 0] if restore_best else [3, 5, 2]
     for k, check in enumerate(chosen):
         assert equal(critics(agent, k), seen[check][k]), k
@@ -159,7 +159,7 @@ def test_the_tolerance_is_a_share_of_the_best_score_of_either_sign(
     scripted(monkeypatch, [[score] for score in scores])
     agent = up_to_the_phase(stroll, length="policy_value", patience=2, smoothing=1, tolerance=0.001)
     list(agent.phase())
-    assert agent.constants["stabilization_updates"].tolist() == [updates]
+    assert agent.buffers["stabilization_updates"].tolist() == [updates]
 
 
 def test_scores_are_smoothed(stroll: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,23 +172,23 @@ def test_a_phase_ends_at_its_longest_where_it_still_improves(stroll: str, monkey
     scripted(monkeypatch, [[float(-check)] for check in range(99)])
     agent = up_to_the_phase(stroll, length="td_error", smoothing=1)
     list(agent.phase())
-    assert agent.constants["stabilization_updates"].tolist() == [12]
+    assert agent.buffers["stabilization_updates"].tolist() == [12]
 
 
 def test_held_out_transitions_are_chosen_by_the_seed_and_never_trained_on(
     stroll: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = up_to_the_phase(stroll, [3, 4], length="td_error", held_out=0.25)
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     drawn: list[Tensor] = []
-    gather = agent.buffer.gather
-    monkeypatch.setattr(agent.buffer, "gather", lambda indices: drawn.append(indices) or gather(indices))
+    gather = agent.replay_buffer.gather
+    monkeypatch.setattr(agent.replay_buffer, "gather", lambda indices: drawn.append(indices) or gather(indices))
     list(agent.phase())
     everything, held, *batches = drawn  # everything, once, for the policy of the next observations
     assert everything.shape == (2, 20)
     assert held.shape == (2, 5)
     trained = torch.cat(batches).movedim(1, 0).flatten(1)
-    assert trained.shape[1] == 8 * agent.phase_updates
+    assert trained.shape[1] == 8 * agent.total_phase_updates
     for k in range(2):
         own = torch.randperm(20, generator=seeding.torch_generator(3 + k, "phase", place=(20, 2)))
         assert held[k].tolist() == own[:5].tolist()
@@ -202,8 +202,8 @@ def test_scores_of_a_check_by_hand(stroll: str, float64: None) -> None:
     generator = seeding.torch_generator(0, "phase", place=(20, 2))
     rows = torch.randperm(20, generator=generator)[:held]
     noise = torch.randn(held, 1, generator=generator)
-    assert agent.buffer is not None
-    batch = agent.buffer.gather(rows.unsqueeze(0))
+    assert agent.replay_buffer is not None
+    batch = agent.replay_buffer.gather(rows.unsqueeze(0))
     soft = agent.soft
 
     def values_and_targets() -> tuple[Tensor, Tensor]:
@@ -231,8 +231,8 @@ def test_the_value_of_the_policy_by_hand(stroll: str, float64: None) -> None:
     generator = seeding.torch_generator(0, "phase", place=(20, 2))
     rows = torch.randperm(20, generator=generator)[:2]
     noise = torch.randn(2, 1, generator=generator)
-    assert agent.buffer is not None
-    batch = agent.buffer.gather(rows.unsqueeze(0))
+    assert agent.replay_buffer is not None
+    batch = agent.replay_buffer.gather(rows.unsqueeze(0))
     for metrics in agent.phase():
         with torch.no_grad():
             actions, log_prob = agent.soft.actor.sample(batch.observations, noise.unsqueeze(0))
@@ -249,8 +249,8 @@ def test_a_phase_waits_for_new_data(stroll: str) -> None:
     """20 new ones of 20, 20 of 40 and 40 of 80 are a share of 0.45; 20 of 60 and of 100 and 40 of 120 are not."""
     agent = SPEQ(stroll, **{**SMALL, "timing": "new_data", "new_share": 0.45, "phase_updates": 3})
     agent.connect()
-    assert [moment.steps for moment in loop.online(agent, 130) if moment.in_phase] == [20, 40, 80]
-    assert agent.constants["last_phase"].tolist() == [80]
+    assert [moment.steps for moment in training.online(agent, 130) if moment.in_phase] == [20, 40, 80]
+    assert agent.buffers["last_phase"].tolist() == [80]
 
 
 @pytest.mark.parametrize(("scale", "takes_part"), [(1.0, False), (30.0, True)])
@@ -259,25 +259,25 @@ def test_a_phase_waits_until_the_newest_transitions_have_larger_errors(
 ) -> None:
     """The rewards of the newest period, multiplied; the other learner's stay as they are."""
     agent = SPEQ(stroll, seed=[0, 1], **{**SMALL, "timing": "td_error", "error_ratio": 2.0}).learn(60)
-    assert agent.buffer is not None
-    agent.buffer.rewards.view(2, -1)[0, 40:60] *= scale
+    assert agent.replay_buffer is not None
+    agent.replay_buffer.rewards.view(2, -1)[0, 40:60] *= scale
     assert agent.phases.due(agent, 60).tolist() == [takes_part, False]
     before = [critics(agent, k) for k in range(2)]
     list(agent.phase())
-    assert agent.constants["stabilization_updates"].tolist() == [12 * takes_part, 0]
+    assert agent.buffers["stabilization_updates"].tolist() == [12 * takes_part, 0]
     assert [equal(critics(agent, k), before[k]) for k in range(2)] == [not takes_part, True]
-    assert agent.constants["last_phase"].tolist() == [60 * takes_part, 0]
+    assert agent.buffers["last_phase"].tolist() == [60 * takes_part, 0]
 
 
 def test_the_newest_transitions_are_found_after_the_buffer_wrapped(
     stroll: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = SPEQ(stroll, **{**SMALL, "buffer_size": 25, "timing": "td_error", "period": 10}).learn(32)
-    assert agent.buffer is not None
-    assert agent.buffer.position == 7
+    assert agent.replay_buffer is not None
+    assert agent.replay_buffer.position == 7
     drawn: list[Tensor] = []
-    gather = agent.buffer.gather
-    monkeypatch.setattr(agent.buffer, "gather", lambda indices: drawn.append(indices) or gather(indices))
+    gather = agent.replay_buffer.gather
+    monkeypatch.setattr(agent.replay_buffer, "gather", lambda indices: drawn.append(indices) or gather(indices))
     agent.phases.due(agent, 30)
     newest, all_of_it = (set(indices.flatten().tolist()) for indices in drawn)
     assert newest == {0, 1, 2, 3, 4, 5, 6, 22, 23, 24}
@@ -293,7 +293,7 @@ def test_the_first_update_of_all_can_be_a_phase_s(stroll: str) -> None:
     agent = SPEQ(stroll, seed=[0, 1], **settings).learn(20)
     assert agent.updates == 0
     list(agent.phase())
-    assert agent.constants["stabilization_updates"].min() > 0
+    assert agent.buffers["stabilization_updates"].min() > 0
     idle = SPEQ(stroll, seed=[0, 1], **{**SMALL, "utd_ratio": 0.01, "timing": "new_data"}).learn(20)
     before = [critics(idle, k) for k in range(2)]
     with pytest.MonkeyPatch.context() as patch:
@@ -335,7 +335,7 @@ def test_offline_to_online_begins_with_the_data(stroll: str, make_data: MakeData
     data = make_data(rows=40, action_size=1, action_low=-2, action_high=2)
     agent = SPEQ(data, **SMALL).fit(5)
     agent.learn(25, stroll)
-    assert agent.buffer is not None
-    assert len(agent.buffer) == 65
-    assert agent.phase_updates == 12
+    assert agent.replay_buffer is not None
+    assert len(agent.replay_buffer) == 65
+    assert agent.total_phase_updates == 12
     assert agent.updates == 5 + 25  # no random steps where data were there first

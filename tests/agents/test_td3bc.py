@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orl.agents import TD3BC
-from orl.batch import Batch
+from orl.buffer import Batch
 from orl.dataset import Dataset
 
 MakeData = Callable[..., Dataset]
@@ -63,8 +63,8 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
 def test_an_actor_update_leaves_the_critic_unchanged(make_data: MakeData) -> None:
     agent = TD3BC(make_data(), **SMALL).fit(1)
     before = [p.detach().clone() for p in agent.critic.parameters()]
-    assert agent.buffer is not None
-    batch: Batch = agent.buffer.sample(torch.rand(1, 16, dtype=torch.float64))
+    assert agent.replay_buffer is not None
+    batch: Batch = agent.replay_buffer.sample(torch.rand(1, 16, dtype=torch.float64))
     actor = [p.detach().clone() for p in agent.actor.parameters()]
     found, _ = agent.actor_gradients(batch)
     agent.optimizers["actor"].step(found)

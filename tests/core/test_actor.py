@@ -10,7 +10,7 @@ import torch
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from orl.actor import (
+from orl.networks import (
     DeterministicActor,
     EntropyCoefficient,
     GaussianActor,

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from orl import device, losses
-from orl.actor import GaussianActor
 from orl.agent import Agent
-from orl.batch import Batch, Metrics
+from orl.buffer import Batch, Metrics
 from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.evaluation import evaluate
+from orl.networks import GaussianActor
+from orl.noise import NoiseSpec
 from orl.normalize import EPSILON
-from orl.seeding import Draw
 from orl.updates import Adam, gradients
 
 MakeData = Callable[..., Dataset]
@@ -44,8 +44,8 @@ class Clone(Agent):
         self.networks = {"actor": self.actor.to(self.device)}
         self.optimizers = {"actor": Adam(self.actor.parameters(), 1e-2)}
 
-    def draws(self) -> dict[str, Draw]:
-        return {"indices": Draw("uniform", (16,))}
+    def draws(self) -> dict[str, NoiseSpec]:
+        return {"indices": NoiseSpec("uniform", (16,))}
 
     def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
         self.batch = batch

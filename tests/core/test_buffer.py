@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from orl import device, losses
-from orl.batch import own_entries
-from orl.buffer import ReplayBuffer
+from orl.buffer import ReplayBuffer, gather_per_learner
 from orl.dataset import Dataset
 from orl.device import available_memory, refuse_memory
 
@@ -134,8 +133,11 @@ def test_batches_of_many_updates_are_those_of_each(data: Dataset) -> None:
 
 def test_each_learner_takes_entries_of_its_own_table() -> None:
     tables = torch.arange(12).view(2, 3, 2)
-    assert own_entries(tables, torch.tensor([[2], [0]])).tolist() == [[[4, 5]], [[6, 7]]]
-    assert own_entries(tables[..., 0], torch.tensor([[[2], [0]], [[1], [1]]])).tolist() == [[[4], [6]], [[2], [8]]]
+    assert gather_per_learner(tables, torch.tensor([[2], [0]])).tolist() == [[[4, 5]], [[6, 7]]]
+    assert gather_per_learner(tables[..., 0], torch.tensor([[[2], [0]], [[1], [1]]])).tolist() == [
+        [[4], [6]],
+        [[2], [8]],
+    ]
 
 
 def test_truncation_bootstraps_and_termination_does_not(data: Dataset) -> None:

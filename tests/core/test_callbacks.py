@@ -67,7 +67,7 @@ def test_copies_count_together_and_phases_do_not_count(stroll: str) -> None:
     recorder = Recorder()
     agent = SPEQ(environment, period=12, phase_updates=4, check_every=2, dropout_rate=0.0, **SMALL)
     agent.learn(30, callback=recorder)
-    assert agent.phase_updates == 2 * 4  # after 12 and 24
+    assert agent.total_phase_updates == 2 * 4  # after 12 and 24
     assert recorder.seen == list(range(3, 31, 3))
     assert recorder.model.n_envs == 3
 

@@ -17,8 +17,7 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 import orl.envs
 from orl import seeding
 from orl.collector import RECENT, Collector
-from orl.environment import vector_environment
-from orl.spaces import Spaces
+from orl.environment import Spaces, vector_environment
 
 SAME_STEP = AutoresetMode.SAME_STEP
 SEEDS = [5, 9]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orl import losses
-from orl.critic import CriticEnsemble, Target, ValueFunction, random_subset
+from orl.networks import CriticEnsemble, Target, ValueFunction, random_subset
 from orl.updates import Adam, gradients
 
 Generators = Callable[..., list[torch.Generator]]

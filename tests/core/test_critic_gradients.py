@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from orl import losses
-from orl.critic import CriticEnsemble
-from orl.critic_gradients import critic_gradients
-from orl.seeding import RandomBlocks
-from orl.updates import Adam, gradients
+from orl.networks import CriticEnsemble
+from orl.noise import NoiseBlocks
+from orl.updates import Adam, critic_gradients, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -28,7 +27,7 @@ def test_they_are_autograd_s(
     with torch.no_grad():
         for parameter in critic.parameters():  # scales and shifts begin as ones and zeros
             parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.3)
-    blocks = RandomBlocks([0, 1], critic.dropout_draws("dropped", 6), torch.device("cpu"))
+    blocks = NoiseBlocks([0, 1], critic.dropout_draws("dropped", 6), torch.device("cpu"))
     dropped = list(blocks.next().values())
     observations, actions = torch.randn(2, 6, 3, generator=random), torch.randn(2, 6, 2, generator=random)
     targets = torch.randn(2, 6, generator=random)

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl import seeding
 from orl.checks import Floats
+from orl.environment import Spaces
 from orl.evaluation import evaluate
-from orl.spaces import Spaces
 
 ID = "orl-tests/Countdown-v0"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from orl.batch import Batch
+from orl.buffer import Batch
 from orl.dataset import Dataset
-from orl.normalize import EPSILON, Normalizer, moments
+from orl.normalize import EPSILON, Normalizer, mean_and_std
 
 
 def test_moments_by_hand() -> None:
-    mean, std = moments(np.array([[0.0, 5.0], [2.0, 5.0]], np.float32))
+    mean, std = mean_and_std(np.array([[0.0, 5.0], [2.0, 5.0]], np.float32))
     assert mean.tolist() == [1.0, 5.0]
     torch.testing.assert_close(std, torch.tensor([1.0 + EPSILON, EPSILON]))
 
@@ -19,7 +19,7 @@ def test_moments_by_hand() -> None:
 def test_moments_are_accumulated_in_double_precision() -> None:
     features = np.full((10_000, 2), 1e4, np.float32)  # two columns: of one, NumPy adds up pairs of pairs
     features[::2] += 1
-    mean, std = moments(features)
+    mean, std = mean_and_std(features)
     torch.testing.assert_close(mean, torch.full((2,), 1e4 + 0.5))
     torch.testing.assert_close(std, torch.full((2,), 0.5 + EPSILON))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orl.schedule import Schedule
+from orl.training import Schedule
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0, 8.1, 20.0, 1 / 3])

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from orl import seeding
-from orl.seeding import Draw, RandomBlocks
+from orl.noise import NoiseBlocks, NoiseSpec
 
-DRAWS = {"indices": Draw("uniform", (3,)), "noise": Draw("normal", (2, 2))}
+DRAWS = {"indices": NoiseSpec("uniform", (3,)), "noise": NoiseSpec("normal", (2, 2))}
 CPU = torch.device("cpu")
 
 
@@ -48,7 +48,7 @@ def test_bad_seeds_are_refused(seed: Any) -> None:
 
 
 def test_numbers_have_the_shape_and_kind_that_was_asked_for() -> None:
-    blocks = RandomBlocks([0, 1], DRAWS, CPU)
+    blocks = NoiseBlocks([0, 1], DRAWS, CPU)
     numbers = [blocks.next() for _ in range(300)]
     indices = torch.stack([each["indices"] for each in numbers])
     noise = torch.stack([each["noise"] for each in numbers])
@@ -63,22 +63,22 @@ def test_numbers_have_the_shape_and_kind_that_was_asked_for() -> None:
 
 
 def test_a_learner_sees_the_numbers_that_it_would_see_alone() -> None:
-    together, alone = RandomBlocks([4, 7, 9], DRAWS, CPU), RandomBlocks([7], DRAWS, CPU)
-    for _ in range(RandomBlocks.BLOCK + 5):
+    together, alone = NoiseBlocks([4, 7, 9], DRAWS, CPU), NoiseBlocks([7], DRAWS, CPU)
+    for _ in range(NoiseBlocks.BLOCK + 5):
         population, single = together.next(), alone.next()
         for name in DRAWS:
             assert torch.equal(population[name][1:2], single[name])
 
 
-@pytest.mark.parametrize("taken", [0, 1, 37, RandomBlocks.BLOCK - 1, RandomBlocks.BLOCK, RandomBlocks.BLOCK + 1, 200])
+@pytest.mark.parametrize("taken", [0, 1, 37, NoiseBlocks.BLOCK - 1, NoiseBlocks.BLOCK, NoiseBlocks.BLOCK + 1, 200])
 def test_numbers_continue_exactly_from_a_state(taken: int) -> None:
-    blocks = RandomBlocks([0, 1], DRAWS, CPU)
+    blocks = NoiseBlocks([0, 1], DRAWS, CPU)
     for _ in range(taken):
         blocks.next()
     start, position = blocks.state()
-    resumed = RandomBlocks([0, 1], DRAWS, CPU)
+    resumed = NoiseBlocks([0, 1], DRAWS, CPU)
     resumed.load(start.clone(), position)
-    for _ in range(RandomBlocks.BLOCK + 3):
+    for _ in range(NoiseBlocks.BLOCK + 3):
         expected, numbers = blocks.next(), resumed.next()
         for name in DRAWS:
             assert torch.equal(expected[name], numbers[name])
@@ -97,7 +97,7 @@ def point_at(calls: list[int]) -> Callable[[Mapping[str, Tensor]], dict[str, Ten
 
 def test_what_numbers_point_at_is_that_of_every_update_and_asked_for_many_at_a_time() -> None:
     """Across the end of a block, in one go and in two; not more is asked for than is needed."""
-    plain, ahead = RandomBlocks([0, 1], DRAWS, CPU), RandomBlocks([0, 1], DRAWS, CPU)
+    plain, ahead = NoiseBlocks([0, 1], DRAWS, CPU), NoiseBlocks([0, 1], DRAWS, CPU)
     calls: list[int] = []
     inputs = [*ahead.with_batches(50, point_at(calls)), *ahead.with_batches(20, point_at(calls))]
     assert calls == [16, 16, 16, 2, 14, 6]
@@ -110,7 +110,7 @@ def test_what_numbers_point_at_is_that_of_every_update_and_asked_for_many_at_a_t
 
 
 def test_a_state_between_two_batches_counts_the_ones_that_were_handed_out() -> None:
-    blocks, resumed = (RandomBlocks([0, 1], DRAWS, CPU) for _ in range(2))
+    blocks, resumed = (NoiseBlocks([0, 1], DRAWS, CPU) for _ in range(2))
     inputs = blocks.with_batches(99, point_at([]))
     for _ in range(37):
         next(inputs)
@@ -120,7 +120,7 @@ def test_a_state_between_two_batches_counts_the_ones_that_were_handed_out() -> N
 
 
 def test_no_updates_draw_nothing() -> None:
-    blocks = RandomBlocks([0], DRAWS, CPU)
+    blocks = NoiseBlocks([0], DRAWS, CPU)
     before = blocks.state()[0]
     assert list(blocks.with_batches(0, point_at([]))) == []
     assert torch.equal(blocks.state()[0], before)
@@ -140,7 +140,7 @@ def test_every_unit_is_dropped_independently_at_the_rate(rate: float) -> None:
     """Poisson many throws with replacement hit each of n units with probability `rate`, apart from one another."""
     shape, count = (2, 5, 7), 20_000
     units = 2 * 5 * 7
-    places = Draw("dropout", shape, rate).sample(count, torch.Generator().manual_seed(0), CPU)
+    places = NoiseSpec("dropout", shape, rate).sample(count, torch.Generator().manual_seed(0), CPU)
     assert places.dtype == torch.int64
     assert places.min() >= 0
     assert places.max() == units  # that place is no unit
@@ -155,7 +155,7 @@ def test_every_unit_is_dropped_independently_at_the_rate(rate: float) -> None:
 
 def test_the_throws_are_as_many_as_the_argument_says() -> None:
     """A unit is missed by Poisson(-n log(1 - p)) throws with probability exp(log(1 - p)) = 1 - p."""
-    places = Draw("dropout", (100,), 0.2).sample(20_000, torch.Generator().manual_seed(1), CPU)
+    places = NoiseSpec("dropout", (100,), 0.2).sample(20_000, torch.Generator().manual_seed(1), CPU)
     throws = (places < 100).sum(1).double()
     mean = -100 * np.log1p(-0.2)
     assert throws.mean().item() == pytest.approx(mean, rel=0.01)
@@ -164,23 +164,23 @@ def test_the_throws_are_as_many_as_the_argument_says() -> None:
 
 
 def test_dropped_units_come_from_blocks_like_other_numbers() -> None:
-    draws = {"noise": Draw("normal", (2,)), "dropped/0": Draw("dropout", (2, 3, 4), 0.3)}
-    together, alone = RandomBlocks([4, 7], draws, CPU), RandomBlocks([7], draws, CPU)
+    draws = {"noise": NoiseSpec("normal", (2,)), "dropped/0": NoiseSpec("dropout", (2, 3, 4), 0.3)}
+    together, alone = NoiseBlocks([4, 7], draws, CPU), NoiseBlocks([7], draws, CPU)
     for _ in range(70):
         population, single = together.next(), alone.next()
         for name in draws:
             assert torch.equal(population[name][1:], single[name])
     start, position = together.state()
-    resumed = RandomBlocks([4, 7], draws, CPU)
+    resumed = NoiseBlocks([4, 7], draws, CPU)
     resumed.load(start, position)
     assert torch.equal(resumed.next()["dropped/0"], together.next()["dropped/0"])
 
 
 def test_streams_of_one_name_are_told_apart_by_their_place() -> None:
-    draws = {"noise": Draw("normal", (4,))}
-    firsts = [RandomBlocks([0], draws, CPU, "phase", place).next()["noise"] for place in ((), (10,), (20,), (10, 2))]
+    draws = {"noise": NoiseSpec("normal", (4,))}
+    firsts = [NoiseBlocks([0], draws, CPU, "phase", place).next()["noise"] for place in ((), (10,), (20,), (10, 2))]
     assert not any(torch.equal(a, b) for i, a in enumerate(firsts) for b in firsts[:i])
-    assert torch.equal(RandomBlocks([0], draws, CPU, "phase", (10,)).next()["noise"], firsts[1])
+    assert torch.equal(NoiseBlocks([0], draws, CPU, "phase", (10,)).next()["noise"], firsts[1])
 
 
 def test_states_of_another_kind_of_device_become_seeds() -> None:
@@ -197,7 +197,7 @@ def test_states_of_another_kind_of_device_become_seeds() -> None:
 
 
 def test_a_block_of_another_kind_of_device_is_drawn_anew_and_can_be_kept() -> None:
-    first, second = RandomBlocks([0], DRAWS, CPU), RandomBlocks([0], DRAWS, CPU)
+    first, second = NoiseBlocks([0], DRAWS, CPU), NoiseBlocks([0], DRAWS, CPU)
     with pytest.warns(UserWarning, match="go on differently"):
         first.load(torch.arange(16, dtype=torch.uint8).view(1, 16), 5)
     second.load(*first.state())

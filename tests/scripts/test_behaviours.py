@@ -17,9 +17,9 @@ import torch
 
 from orl import datasets
 from orl.agents import SAC
+from orl.environment import Spaces
 from orl.scripts.data.behaviour_policies import load_behaviour
 from orl.scripts.running.policies import write_policy
-from orl.spaces import Spaces
 
 PENDULUM = Spaces.of("Pendulum-v1")  # actions in [-2, 2]
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3))

@@ -106,7 +106,7 @@ def test_acting_jobs_end_as_one_population(here: Run, tmp_path: Path) -> None:
     ]
     assert (cut / "seed-1" / "replay.npz").exists()
     agents = [SPEQ.load(path).learn(20) for path in (cut, whole)]
-    assert [(agent.seeds, agent.steps, agent.phase_updates) for agent in agents] == [([0, 1, 2], 66, 36)] * 2
+    assert [(agent.seeds, agent.steps, agent.total_phase_updates) for agent in agents] == [([0, 1, 2], 66, 36)] * 2
     first, second = (agent.act(np.ones((3, 4, 3), np.float32)) for agent in agents)
     np.testing.assert_allclose(first, second, atol=1e-3)
     assert SPEQ.load(cut / "seed-2").seeds == [2]

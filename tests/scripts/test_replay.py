@@ -51,7 +51,7 @@ def test_rows_and_ends_are_those_that_happened(
     """Also where the oldest were overwritten, in the middle of a step of all copies or not."""
     record = Record(monkeypatch)
     agent = acted(stroll, [0, 1], copies, 120, buffer_size=capacity)
-    assert agent.buffer is not None
+    assert agent.replay_buffer is not None
     left = min(capacity, 120)
     for k in range(2):
         data = replay_dataset(agent, k)

@@ -104,7 +104,7 @@ def test_a_run_of_speq(train: Run, stroll: str, tmp_path: Path, capsys: pytest.C
     train(*words)
     assert "is finished" in capsys.readouterr().out
     agent = SPEQ.load(out)
-    assert (agent.seeds, agent.steps, agent.phase_updates) == ([0, 1], STEPS, 27)
+    assert (agent.seeds, agent.steps, agent.total_phase_updates) == ([0, 1], STEPS, 27)
 
 
 @pytest.mark.parametrize("preset", ["sac", "redq", "droq", "speq-auto"])

@@ -16,7 +16,7 @@ from orl.envs.contextual.copies import offered_contexts
 from orl.scripts.contexts import zero_shot_trial
 from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.zero_shot_methods import chosen, nearest
-from orl.scripts.contexts.zero_shot_returns import Scale, Stages
+from orl.scripts.contexts.zero_shot_returns import ArrayCache, Scale
 from orl.scripts.running import reward_variants as reward_kinds
 
 ENV = "orl/ContextPendulum-v0"
@@ -79,9 +79,9 @@ def test_nearest_is_the_specialist_of_the_nearest_training_context() -> None:
 
 
 def test_a_stage_is_done_once(tmp_path: Path) -> None:
-    stages = Stages(tmp_path / "new" / "returns.npz")
+    stages = ArrayCache(tmp_path / "new" / "returns.npz")
     np.testing.assert_array_equal(stages("a", lambda: np.ones(2)), [1.0, 1.0])
-    np.testing.assert_array_equal(Stages(stages.path)("a", lambda: np.zeros(2)), [1.0, 1.0])
+    np.testing.assert_array_equal(ArrayCache(stages.path)("a", lambda: np.zeros(2)), [1.0, 1.0])
 
 
 def test_from_nothing_to_results_and_on_after_an_interruption(

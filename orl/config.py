@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from orl.spelling import remedy
+from orl.spelling import did_you_mean
 
 
 def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:
@@ -28,7 +28,7 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
     names = [field.name for field in dataclasses.fields(kind)]
     for name in overrides:
         if name not in names:
-            raise ValueError(f"{name!r} is not a field of {kind.__name__}; {remedy(name, names)}")
+            raise ValueError(f"{name!r} is not a field of {kind.__name__}; {did_you_mean(name, names)}")
     given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | dict(overrides)
     values = {name: _plain(value) for name, value in given.items()}
     for name, hint in get_type_hints(type(config)).items():
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
-def positive(config: Any, *names: str) -> None:
+def check_positive(config: Any, *names: str) -> None:
     """Refuse fields that are not above zero; None is allowed where the field has it."""
     for name in names:
         value = getattr(config, name)
@@ -73,7 +73,7 @@ def positive(config: Any, *names: str) -> None:
             raise ValueError(f"{type(config).__name__}.{name}={value}: must be above 0")
 
 
-def share(config: Any, *names: str) -> None:
+def check_fraction(config: Any, *names: str) -> None:
     """Refuse fields that are outside [0, 1]."""
     for name in names:
         value = getattr(config, name)

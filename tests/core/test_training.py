@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from orl import loop
-from orl.progress import progress
+from orl import training
+from orl.training import progress
 
 
 class Counter:
@@ -45,7 +45,7 @@ class Counter:
 def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> None:
     learner = Counter()
     seen = []
-    for updates, metrics in loop.offline(learner, 3):
+    for updates, metrics in training.offline(learner, 3):
         assert learner.updates == updates  # the consumer acts between updates
         seen.append((updates, metrics["count"].item()))
     assert seen == [(6, 6.0), (7, 7.0), (8, 8.0)]
@@ -54,17 +54,17 @@ def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> Non
 @pytest.mark.parametrize("number", [0, -3, 2.5, float("nan"), float("inf")])
 def test_what_is_no_count_is_refused(number: float) -> None:
     with pytest.raises(ValueError, match=f"updates={number}: give a whole number, at least 1"):
-        next(loop.offline(Counter(), number))  # type: ignore[arg-type]
+        next(training.offline(Counter(), number))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"steps={number}: give a whole number, at least 1"):
-        next(loop.online(Counter(), number))  # type: ignore[arg-type]
+        next(training.online(Counter(), number))  # type: ignore[arg-type]
 
 
 def test_a_count_may_be_written_as_a_float() -> None:
-    assert [updates for updates, _ in loop.offline(Counter(), 3e0)] == [6, 7, 8]  # type: ignore[arg-type]
+    assert [updates for updates, _ in training.offline(Counter(), 3e0)] == [6, 7, 8]  # type: ignore[arg-type]
 
 
 def test_a_progress_bar_shows_what_was_done(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(list(loop.offline(Counter(), 4, progress_bar=True))) == 4
+    assert len(list(training.offline(Counter(), 4, progress_bar=True))) == 4
     assert "4/4" in capsys.readouterr().out
 
 
@@ -75,7 +75,7 @@ def test_an_invisible_progress_bar_prints_nothing(capsys: pytest.CaptureFixture[
 
 
 def moments(learner: Counter, steps: int) -> list[tuple[int, int, bool]]:
-    return [(moment.steps, learner.updates - 5, moment.in_phase) for moment in loop.online(learner, steps)]
+    return [(moment.steps, learner.updates - 5, moment.in_phase) for moment in training.online(learner, steps)]
 
 
 def test_online_it_yields_after_every_step_and_its_updates() -> None:
@@ -84,7 +84,7 @@ def test_online_it_yields_after_every_step_and_its_updates() -> None:
     learner.due = 2
     assert moments(learner, 1) == [(4, 5, False)]
     learner.due = 0
-    assert [moment.metrics for moment in loop.online(learner, 2)] == [{}, {}]
+    assert [moment.metrics for moment in training.online(learner, 2)] == [{}, {}]
 
 
 def test_online_copies_share_the_steps() -> None:
@@ -104,7 +104,7 @@ def test_a_phase_follows_its_step_and_none_the_last_one() -> None:
 def test_metrics_of_several_updates_are_the_last_of_each() -> None:
     learner = Counter()
     learner.due = 3
-    found = [moment.metrics for moment in loop.online(learner, 2)]
+    found = [moment.metrics for moment in training.online(learner, 2)]
     assert [metrics["count"].item() for metrics in found] == [8.0, 11.0]
     assert [metrics["actor"].item() for metrics in found] == [6.0, 9.0]  # not every update has one
 
@@ -112,5 +112,5 @@ def test_metrics_of_several_updates_are_the_last_of_each() -> None:
 def test_a_progress_bar_shows_the_steps_and_not_the_phases(capsys: pytest.CaptureFixture[str]) -> None:
     learner = Counter()
     learner.copies, learner.phases = 2, (4,)
-    assert len(list(loop.online(learner, 8, progress_bar=True))) == 6
+    assert len(list(training.online(learner, 8, progress_bar=True))) == 6
     assert "8/8" in capsys.readouterr().out

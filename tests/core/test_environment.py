@@ -12,8 +12,7 @@ from gymnasium.spaces import Box, Discrete
 
 from orl.checks import to_unit
 from orl.dataset import Dataset
-from orl.environment import make, make_vector
-from orl.spaces import Spaces
+from orl.environment import Spaces, make, make_vector
 
 
 def test_an_id_an_environment_and_a_vector_environment_agree() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from orl.configuration import make_config, positive, share
+from orl.config import check_fraction, check_positive, make_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Settings:
     execution: Literal["eager", "compile"] = "eager"
 
     def __post_init__(self) -> None:
-        positive(self, "learning_rate", "horizon")
+        check_positive(self, "learning_rate", "horizon")
 
 
 def test_defaults_overrides_and_a_given_configuration() -> None:
@@ -54,9 +54,9 @@ def test_fields_that_must_be_positive(field: str, value: Any) -> None:
 
 
 def test_shares_lie_between_zero_and_one() -> None:
-    share(Settings(learning_rate=1.0), "learning_rate")
+    check_fraction(Settings(learning_rate=1.0), "learning_rate")
     with pytest.raises(ValueError, match=r"Settings\.learning_rate=1\.5: must lie in \[0, 1\]"):
-        share(Settings(learning_rate=1.5), "learning_rate")
+        check_fraction(Settings(learning_rate=1.5), "learning_rate")
 
 
 def test_a_value_that_is_none_of_the_choices_names_them() -> None:

@@ -1,0 +1,145 @@
+"""Training loops, the schedule of updates, and the progress bar.
+
+Loops are generators: whoever consumes one evaluates, logs and saves between updates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from orl.buffer import Metrics
+
+REFRESH = 0.2  # seconds between redraws
+
+
+@contextmanager
+def progress(label: str, total: int, *, visible: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show work of `total` steps; yields a function that advances it by n."""
+    if not visible:
+        yield lambda steps: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, auto_refresh=False) as bar:
+        task = bar.add_task(label, total=total)
+        waiting, last = 0, time.monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal waiting, last
+            waiting += steps
+            if time.monotonic() - last > REFRESH:
+                bar.update(task, advance=waiting, refresh=True)
+                waiting, last = 0, time.monotonic()
+
+        yield advance
+        bar.update(task, advance=waiting, refresh=True)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Updates between environment steps, and stabilization phases every now and then."""
+
+    utd_ratio: float  # updates per transition
+    learning_starts: int  # steps without updates
+    period: int | None = None  # steps between the places where a phase can begin; None: no phases
+
+    def updates(self, before: int, after: int) -> int:
+        """Updates due when the steps go from `before` to `after`; over a run they add up to the ratio exactly."""
+        return self._total(after) - self._total(before)
+
+    def _total(self, steps: int) -> int:
+        return math.floor(self.utd_ratio * max(steps - self.learning_starts, 0) + 1e-9)
+
+    def phase_place(self, steps: int) -> int | None:
+        """The multiple of the period that was reached last, None before learning starts or without phases."""
+        if self.period is None:
+            return None
+        place = steps // self.period * self.period
+        return place if place > self.learning_starts else None
+
+
+class Learner(Protocol):
+    """What a loop needs of an agent."""
+
+    updates: int
+    steps: int
+
+    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
+        """Random numbers and batch of each of so many updates."""
+        ...
+
+    def step(self, inputs: Mapping[str, Tensor]) -> Metrics:
+        """Do one update."""
+        ...
+
+    def collect(self) -> int:
+        """Act once in every copy of the environment; returns how many updates are due."""
+        ...
+
+    def phase(self) -> Iterator[Metrics]:
+        """Do the stabilization phase that is due, a piece at a time."""
+        ...
+
+
+class TrainingStep(NamedTuple):
+    """Where online training stands between two pieces of work."""
+
+    steps: int  # of each learner, in its life
+    metrics: Metrics  # of the last update, (P,) each; empty where there was none
+    in_phase: bool  # within a stabilization phase, where steps stand still
+
+
+def check_count(name: str, number: float) -> int:
+    """A count, also from a float such as 1e6; refuse what is none."""
+    if not (1 <= number < math.inf and number == int(number)):
+        raise ValueError(f"{name}={number}: give a whole number, at least 1")
+    return int(number)
+
+
+def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
+    """Do `updates` updates on the agent's data.
+
+    Yields:
+        The number of updates that the agent has done in its life, and this update's metrics, (P,) each.
+    """
+    updates = check_count("updates", updates)
+    with progress("updates", updates, visible=progress_bar) as advance:
+        for inputs in agent.draw(updates):
+            metrics = agent.step(inputs)
+            advance(1)
+            yield agent.updates, metrics
+
+
+def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterator[TrainingStep]:
+    """Let every learner do `steps` environment steps and the updates that its schedule has for them.
+
+    A phase that is due after a step is done before the next one, so that none follows the last step.
+
+    Yields:
+        After every step in all copies, and after every piece of a stabilization phase.
+    """
+    steps = check_count("steps", steps)
+    end = agent.steps + steps
+    with progress("steps", steps, visible=progress_bar) as advance:
+        while agent.steps < end:
+            for metrics in agent.phase():
+                advance(0)
+                yield TrainingStep(agent.steps, metrics, True)
+            before, metrics = agent.steps, {}
+            for inputs in agent.draw(agent.collect()):
+                metrics |= agent.step(inputs)
+            advance(agent.steps - before)
+            yield TrainingStep(agent.steps, metrics, False)
