@@ -1,25 +1,57 @@
-"""One algorithm a file; the classes are re-exported here."""
+"""The algorithms: one a file, or a folder where one file is not enough; classes and presets are re-exported here."""
+
+from typing import TYPE_CHECKING
 
 from orl.agents.bc import BC, BCConfig
-from orl.agents.flash_sac.agent import FlashSAC, FlashSACConfig
-from orl.agents.hyperzero.cloning import ContextualCloning, ContextualCloningConfig
-from orl.agents.hyperzero.hyperzero import HyperZero, HyperZeroConfig
+from orl.agents.flash_sac import FLASH_SAC_PRESET, FLASH_SPEQ_PRESET, FlashSAC, FlashSACConfig
+from orl.agents.hyperzero.cloning import (
+    CONCATENATION_PRESET,
+    UVFA_PRESET,
+    ContextualCloning,
+    ContextualCloningConfig,
+)
+from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET, HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
 from orl.agents.mbtl.selector import TaskSelector
 from orl.agents.reward_model.model import RewardModel, RewardModelConfig
-from orl.agents.sac import SAC, SACConfig
-from orl.agents.speq import SPEQ, SPEQConfig
+from orl.agents.sac import (
+    DROQ_PRESET,
+    REDQ,
+    REDQ_PRESET,
+    SAC,
+    SAC_PRESET,
+    SOPE_PRESET,
+    SPEQ,
+    SPEQ_AUTO_PRESET,
+    SPEQ_PRESET,
+    DroQ,
+    SACConfig,
+)
 from orl.agents.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
     "BC",
+    "CONCATENATION_PRESET",
+    "DROQ_PRESET",
+    "FLASH_SAC_PRESET",
+    "FLASH_SPEQ_PRESET",
+    "HYPERZERO_PAPER_PRESET",
+    "HYPERZERO_PRESET",
     "IQL",
+    "REDQ",
+    "REDQ_PRESET",
     "SAC",
+    "SAC_PRESET",
+    "SOPE_PRESET",
     "SPEQ",
+    "SPEQ_AUTO_PRESET",
+    "SPEQ_PRESET",
     "TD3BC",
+    "UVFA_PRESET",
     "BCConfig",
     "ContextualCloning",
     "ContextualCloningConfig",
+    "DroQ",
     "FlashSAC",
     "FlashSACConfig",
     "HyperZero",
@@ -28,7 +60,16 @@ __all__ = [
     "RewardModel",
     "RewardModelConfig",
     "SACConfig",
-    "SPEQConfig",
     "TD3BCConfig",
     "TaskSelector",
 ]
+
+RENAMED = {"SPEQConfig": "SACConfig"}  # what earlier versions had
+
+
+if not TYPE_CHECKING:  # where every name is as good as there
+
+    def __getattr__(name: str) -> object:
+        if name in RENAMED:
+            raise ImportError(f"orl.agents.{name} is now orl.agents.{RENAMED[name]}")
+        raise AttributeError(f"module 'orl.agents' has no attribute {name!r}")

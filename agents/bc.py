@@ -10,7 +10,6 @@ Shape key: P population, B batch, O observation, A action.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +18,15 @@ from torch import Tensor
 from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
-from orl.config import check_positive
-from orl.execution import Execution, compilable
+from orl.config import AgentConfig, check_positive
+from orl.execution import compilable
 from orl.networks import DeterministicActor
-from orl.noise import NoiseSpec
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, gradients
 
 
 @dataclass(frozen=True)
-class BCConfig:
+class BCConfig(AgentConfig):
     """Hyperparameters of behaviour cloning."""
 
     # Actor
@@ -36,8 +35,6 @@ class BCConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
-    # Execution
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         check_positive(self, "learning_rate", "batch_size")
@@ -56,22 +53,22 @@ class BC(Agent):
         self.networks = {"actor": self.actor}
         self.optimizers = {"actor": Adam(self.actor.parameters(), self.config.learning_rate)}
 
-    def draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
         """Which transitions."""
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         """One step of the actor."""
-        found, metrics = self.actor_gradients(batch)
-        self.optimizers["actor"].step(found)
+        actor_step, metrics = self.actor_gradients(batch)
+        self.optimizers["actor"].step(actor_step)
         return metrics
 
     @compilable
     def actor_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """minimise mean (pi(s) - a)^2."""
         actions = self.actor(batch.observations)
-        found = gradients(losses.behaviour_cloning_loss(actions, batch.actions), self.actor)
-        return found, {"actor_loss": (actions.detach() - batch.actions).square().mean((1, 2))}
+        actor_step = gradients(losses.behaviour_cloning_loss(actions, batch.actions), self.actor)
+        return actor_step, {"actor_loss": (actions.detach() - batch.actions).square().mean((1, 2))}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""

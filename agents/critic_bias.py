@@ -17,7 +17,6 @@ from torch import Tensor
 from orl import seeding
 from orl.agents.flash_sac.agent import FlashSAC
 from orl.agents.sac import SAC
-from orl.agents.speq import SPEQ
 from orl.environment import make_vector
 
 HORIZON = 350  # decisions before a truncation whose return is not used: 0.99^350 = 0.03 of it is missing
@@ -31,7 +30,7 @@ class Bias(NamedTuple):
 
 
 def critic_bias(
-    agent: SAC | SPEQ | FlashSAC, environment_id: str, *, episodes: int = 3, seed: int = 0, **keywords: Any
+    agent: SAC | FlashSAC, environment_id: str, *, episodes: int = 3, seed: int = 0, **keywords: Any
 ) -> Bias:
     """Play episodes with sampled actions and compare every Q(s, a), the mean of the critics, with what followed.
 
@@ -47,7 +46,7 @@ def critic_bias(
     Returns:
         Mean and standard deviation of the error of each learner, (P,).
     """
-    population, soft = agent.population, agent.soft
+    population = agent.population
     environment = make_vector(environment_id, population * episodes, **keywords)
     starts = seeding.sequence(seed, "evaluation").generate_state(episodes).tolist()
     generator = seeding.torch_generator(seed, "evaluation", agent.device)
@@ -55,14 +54,14 @@ def critic_bias(
     running = np.ones(population * episodes, bool)
     truncated_at_end = np.zeros(population * episodes, bool)
     values, log_probs, rewards, alive = [], [], [], []
-    coefficient = soft.entropy_weight()
+    coefficient = agent.entropy_weight()
     while running.any():
         inputs = torch.as_tensor(observations, dtype=torch.get_default_dtype(), device=agent.device)
         inputs = agent.normalizer(inputs.view(population, episodes, -1))
         noise = torch.randn(episodes, agent.spaces.action_size, generator=generator, device=agent.device)
         with torch.no_grad():
-            actions, log_prob = soft.actor.sample(inputs, noise.expand(population, -1, -1))
-            values.append(_flat(soft.q_values(inputs, actions).mean(1)))
+            actions, log_prob = agent.actor.sample(inputs, noise.expand(population, -1, -1))
+            values.append(_flat(agent.q_values(inputs, actions).mean(1)))
         log_probs.append(_flat(coefficient * log_prob))
         in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
         observations, reward, terminated, truncated, _ = environment.step(in_unit.reshape(len(running), -1))

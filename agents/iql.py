@@ -16,7 +16,7 @@ Shape key: P population, C critics, B batch, O observation, A action.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,17 +26,16 @@ from torch import Tensor
 from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
-from orl.config import check_fraction, check_positive
+from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
-from orl.execution import Execution, compilable
+from orl.execution import compilable
 from orl.networks import CriticEnsemble, GaussianActor, Target, ValueFunction
-from orl.noise import NoiseSpec
-from orl.training import Schedule
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
-class IQLConfig:
+class IQLConfig(OnlineConfig):
     """Hyperparameters of IQL; defaults of the paper's locomotion experiments (appendix B)."""
 
     # Values
@@ -56,18 +55,13 @@ class IQLConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std
-    # Online, after the data
-    utd_ratio: float = 1.0  # updates per transition
-    learning_starts: int = 5_000  # environment steps without update, where there are no data; a beginner's are random
-    buffer_size: int = 1_000_000  # transitions per learner, the data among them
-    # Execution
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(
             self, "critic_learning_rate", "actor_learning_rate", "batch_size", "num_critics", "maximum_weight"
         )
-        check_positive(self, "cosine_horizon", "utd_ratio", "buffer_size")
+        check_positive(self, "cosine_horizon")
         check_fraction(self, "discount", "tau", "expectile")
 
 
@@ -109,27 +103,23 @@ class IQL(Agent):
                 spread = float(np.ptp(returns))
                 self.reward_scale[learner] = longest / spread if spread > 0 else 1.0
 
-    def schedule(self) -> Schedule:
-        """Updates at `utd_ratio`."""
-        return Schedule(self.config.utd_ratio, self.config.learning_starts)
-
-    def draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
         """Which transitions."""
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
-    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
-        """With the actor's learning rate of the moment."""
+    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
+        """With the actor's learning rate of this update."""
         self.optimizers["actor"].learning_rate.fill_(self.actor_learning_rate())
-        return super().step(inputs)
+        return super().gradient_step(batch, noise)
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
-        found, target_values, metrics = self.value_gradients(batch)
-        self.optimizers["value"].step(found)
-        found, actor_metrics = self.actor_gradients(batch, target_values)
-        self.optimizers["actor"].step(found)
-        found, critic_metrics = self.critic_gradients(batch)
-        self.optimizers["critic"].step(found)
+        value_step, target_values, metrics = self.value_gradients(batch)
+        self.optimizers["value"].step(value_step)
+        actor_step, actor_metrics = self.actor_gradients(batch, target_values)
+        self.optimizers["actor"].step(actor_step)
+        critic_step, critic_metrics = self.critic_gradients(batch)
+        self.optimizers["critic"].step(critic_step)
         self.critic_target.polyak_update(self.config.tau)
         return metrics | actor_metrics | critic_metrics
 

@@ -10,7 +10,6 @@ Shape key: P population, C critics, B batch, O observation, A action.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +18,15 @@ from torch import Tensor
 from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
-from orl.config import check_fraction, check_positive
-from orl.execution import Execution, compilable
+from orl.config import AgentConfig, check_fraction, check_positive
+from orl.execution import compilable
 from orl.networks import CriticEnsemble, DeterministicActor, Target
-from orl.noise import NoiseSpec
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
-class TD3BCConfig:
+class TD3BCConfig(AgentConfig):
     """Hyperparameters of TD3+BC; defaults of the paper's table 5."""
 
     # Critic
@@ -46,8 +45,6 @@ class TD3BCConfig:
     # Data
     batch_size: int = 256  # transitions per update and learner
     normalize_observations: bool = True  # by the data's mean and std, section 5
-    # Execution
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         check_positive(self, "critic_learning_rate", "actor_learning_rate", "batch_size", "policy_delay", "num_critics")
@@ -77,7 +74,7 @@ class TD3BC(Agent):
             "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
         }
 
-    def draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
         """Which transitions, and the noise on target actions."""
         batch_size = self.config.batch_size
         return {
@@ -85,17 +82,17 @@ class TD3BC(Agent):
             "target_noise": NoiseSpec("normal", (batch_size, self.spaces.action_size)),
         }
 
-    def turn(self) -> bool:
-        """Whether actor and targets have their turn."""
+    def is_actor_update(self) -> bool:
+        """Every `policy_delay` updates, also of the targets."""
         return (self.updates + 1) % self.config.policy_delay == 0
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
-        """Critics; every `policy_delay` updates the actor and the targets."""
-        found, metrics = self.critic_gradients(batch, random["target_noise"])
-        self.optimizers["critic"].step(found)
-        if self.turn():
-            found, actor_metrics = self.actor_gradients(batch)
-            self.optimizers["actor"].step(found)
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
+        """Critics; where it is due, the actor and the targets."""
+        critic_step, metrics = self.critic_gradients(batch, noise["target_noise"])
+        self.optimizers["critic"].step(critic_step)
+        if is_actor_update:
+            actor_step, actor_metrics = self.actor_gradients(batch)
+            self.optimizers["actor"].step(actor_step)
             self.critic_target.polyak_update(self.config.tau)
             self.actor_target.polyak_update(self.config.tau)
             metrics |= actor_metrics
@@ -119,10 +116,10 @@ class TD3BC(Agent):
         values = self.critic(batch.observations, actions)[:, 0]  # (P, B), the first critic, as in TD3
         q_scale = self.config.q_weight / values.detach().abs().mean(-1, keepdim=True).clamp(min=1e-8)
         cloning = losses.behaviour_cloning_loss(actions, batch.actions)
-        found = gradients(cloning - losses.over_batch(q_scale * values), self.actor)
+        actor_step = gradients(cloning - losses.over_batch(q_scale * values), self.actor)
         with torch.no_grad():
             error = (actions - batch.actions).square().mean((1, 2))
-            return found, {"actor_loss": error - (q_scale * values).mean(-1), "cloning_error": error}
+            return actor_step, {"actor_loss": error - (q_scale * values).mean(-1), "cloning_error": error}
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""

@@ -1,33 +1,45 @@
-"""The one abstract class: what every agent can do besides its own equations.
+"""The one abstract class: what an agent is made of, how it acts, trains and is stored, besides its own equations.
 
-Shape key: P population, B batch, O observation, A action.
+Shape key: P population, B batch, n copies of the environment per learner, O observation, A action.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, Self
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from orl import seeding, training
+from orl import checkpoint, seeding, training
 from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
-from orl.checks import Floats
+from orl.checks import Floats, check_observations
 from orl.collector import Collector, Step
-from orl.config import make_config
+from orl.config import AgentConfig, OnlineConfig, make_config
 from orl.dataset import Dataset
-from orl.device import pick_device
+from orl.device import pick_device, refuse_memory
 from orl.environment import Environment, Source, Spaces, check_copies, is_recorded
-from orl.learners import Learners
+from orl.execution import Runner, resolve_execution
+from orl.networks import Normalizer, StackedMLP
+from orl.noise import Noise, NoiseBlocks, NoiseSpec
+from orl.state import flatten_state, restore_state, strip_prefix
 from orl.training import Schedule
+from orl.updates import Adam
+
+COUNTS = ("updates", "steps", "total_phase_updates", "fitted", "first_update")  # what a learner has been through
 
 
-class Agent(Learners):
+class Agent(ABC):
     """A population of learners of one algorithm; one learner is the default.
+
+    Every tensor of its state has the population as its first axis, so that learners can be taken out and put together.
 
     Args:
         source: environment id, environment, vector environment, dataset, or one dataset per learner.
@@ -36,68 +48,195 @@ class Agent(Learners):
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         overrides: fields of the configuration, by name.
 
+    Attributes:
+        updates: gradient updates done; one update is one call of `update`.
+        steps: environment steps done by each learner, over its copies.
+        total_phase_updates: critic-only updates of stabilization phases, counted as if every learner did them all.
+
     Raises:
         ValueError: unknown overrides, spaces that the agent cannot handle, hidden rewards, datasets that do not
             match the seeds.
     """
 
+    Config: ClassVar[type[AgentConfig]]
+    preset: ClassVar[AgentConfig | None] = None  # the configuration by default, where it is not `Config()`
+    config: AgentConfig
+    environment: Environment | None
+
     def __init__(
         self,
         source: Source,
-        config: Any = None,
+        config: AgentConfig | None = None,
         *,
         seed: int | Sequence[int] = 0,
         device: str = "auto",
         **overrides: Any,
     ) -> None:
-        config = make_config(self.Config, config, overrides)
+        config = make_config(self.Config, config or self.preset, overrides)
         self._create(self.spaces_of(source, config), config, seeding.check_seeds(seed), pick_device(device))
         if is_recorded(source):
             self.attach(source)
         else:
             check_copies(source, self.population)
-            self.experience.environment = source
+            self.environment = source
 
-    # What an algorithm defines, besides `build` and `draws`.
+    # What an algorithm defines.
 
     @abstractmethod
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
-        """One update of every learner on normalised observations."""
+    def build(self, generators: list[torch.Generator]) -> None:
+        """Fill `networks`, `optimizers` and `buffers`; one generator per learner."""
 
-    def turn(self) -> Hashable:
-        """What Python decides in the next `update`, such as whether the actor has its turn."""
-        return None
+    @abstractmethod
+    def noise_specs(self) -> dict[str, NoiseSpec]:
+        """Random numbers that one update consumes; `indices` (batch,) choose the transitions."""
+
+    @abstractmethod
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
+        """One update of every learner, on normalised observations."""
+
+    @abstractmethod
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """Actions (P, B, A) in [-1, 1] for normalised observations (P, B, O); deterministic without noise (P, B, A)."""
+
+    # What it may define.
+
+    def is_actor_update(self) -> bool:
+        """Whether the next update is also one of the actor."""
+        return True
 
     @classmethod
     def spaces_of(cls, source: Source, config: Any) -> Spaces:
         """What the learners see and do, of what the constructor got."""
         return Spaces.of(source)
 
-    def prepare(self, datasets: Sequence[Dataset]) -> None:
+    def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
 
-    def observe(self, step: Step) -> None:
+    def observe(self, step: Step) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from a step in the environments, such as the scale of rewards."""
 
     def schedule(self) -> Schedule:
-        """When to update while acting; an algorithm without one learns from recorded data alone."""
-        raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
+        """When to update while acting."""
+        if not isinstance(self.config, OnlineConfig):
+            raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
+        return Schedule(self.config.utd_ratio, self.config.learning_starts)
 
     def phase(self) -> Iterator[Metrics]:
         """Do the stabilization phase that is due, a piece at a time; most algorithms have none."""
         return iter(())
 
-    # What every agent can do.
+    # Made of networks, optimizers, random numbers and counts.
+
+    def _create(self, spaces: Spaces, config: AgentConfig, seeds: list[int], device: torch.device) -> None:
+        self.spaces, self.seeds, self.device = spaces, seeds, device
+        self.config = dataclasses.replace(config, execution=resolve_execution(config.execution, device))
+        self.runner = Runner(self.config.execution, device)
+        self.updates = self.steps = self.total_phase_updates = 0
+        self.first_update = 0  # the environment step after which updates begin, online
+        self.fitted = False  # whether statistics were taken from data
+        self.environment = spaces.environment_id
+        self.collector: Collector | None = None  # None before the agent learns online
+        self.replay_buffer: ReplayBuffer | None = None  # None before there are transitions
+        self._running_episodes: dict[str, Tensor] = {}  # of a checkpoint, until the environments are made
+        self.normalizer = Normalizer(self.population, spaces.observation_size, device)
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, Adam] = {}
+        self.buffers: dict[str, Tensor] = {}  # other state
+        if self.population > 1:
+            self._refuse_memory()
+        self.build([seeding.torch_generator(seed, "initialisation") for seed in seeds])
+        self.noise = NoiseBlocks(seeds, self.noise_specs(), device)
+        self.action_generators = [seeding.torch_generator(seed, "actions", device) for seed in seeds]
+        self.exploration_generators = [seeding.torch_generator(seed, "exploration", device) for seed in seeds]
+
+    def _refuse_memory(self) -> None:
+        """Raise MemoryError where the networks will not fit: one learner says what each of them takes."""
+        with warnings.catch_warnings(action="ignore"):  # of what is built once more
+            self.build([seeding.torch_generator(self.seeds[0], "initialisation")])
+        parameters = [p for network in self.networks.values() for p in network.parameters()]
+        size = sum(p.nbytes * (4 if p.requires_grad else 1) for p in parameters)  # gradient and two moments
+        refuse_memory(
+            self.population * size, self.device, f"networks of {self.population} learners", "train fewer at a time"
+        )
 
     @property
-    def replay_buffer(self) -> ReplayBuffer | None:
-        """The transitions that updates draw from; None before there are any."""
-        return self.experience.replay_buffer
+    def population(self) -> int:
+        """Number of learners, P."""
+        return len(self.seeds)
 
     @property
-    def collector(self) -> Collector | None:
-        """The environments that this agent acts in; None before it learns online."""
-        return self.experience.collector
+    def progress_count(self) -> int:
+        """Steps and updates done, which grows with every piece of training; the number of a checkpoint."""
+        return self.steps + self.updates + self.total_phase_updates
+
+    # Acting.
+
+    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+        """Actions of every learner.
+
+        Args:
+            observations: (P, B, O), in the environment's unit; ValueError for another shape, and where not finite.
+            deterministic: the policy's mode instead of a sample.
+
+        Returns:
+            (P, B, A) in the environment's unit.
+        """
+        observations = check_observations(observations, (self.population, -1, self.spaces.observation_size))
+        actions = self._actions(observations, None if deterministic else self.action_generators)
+        return self.spaces.to_environment(actions)
+
+    def predict(
+        self,
+        observation: Floats,
+        state: None = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Floats, None]:
+        """Stable-Baselines3's protocol.
+
+        Args:
+            observation: (O,) or (n, O).
+            state, episode_start: unused.
+            deterministic: the policy's mode instead of a sample.
+
+        Returns:
+            Action (A,) or (n, A) in the environment's unit, and None for the state.
+
+        Raises:
+            ValueError: the agent is a population, or the observation has another size or is not finite.
+        """
+        if self.population > 1:
+            raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
+        size = self.spaces.observation_size
+        array = check_observations(observation, (size,), (-1, size))
+        if deterministic and array.size == size and self.single_policy is not None:
+            action = self.spaces.to_environment(self.single_policy(array.ravel()))
+            return (action[None] if array.ndim == 2 else action), None
+        actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
+        return (actions if array.ndim == 2 else actions[0]), None
+
+    @cached_property
+    def single_policy(self) -> SinglePolicy | None:
+        """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
+        network = getattr(self.networks.get("actor"), "network", None)
+        if not isinstance(network, StackedMLP) or self.population > 1 or self.device.type != "cpu":
+            return None
+        return SinglePolicy(network, self.normalizer, self.spaces.action_size)
+
+    def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
+        return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
+
+    def _actions(self, observations: Floats, generators: Sequence[torch.Generator] | None) -> Floats:
+        """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
+        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
+        noise = None
+        if generators is not None:
+            shape = (inputs.shape[1], self.spaces.action_size)
+            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
+        with torch.no_grad():
+            return self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+
+    # Training.
 
     def fit(self, updates: int, data: Dataset | Sequence[Dataset] | None = None, *, progress_bar: bool = False) -> Self:
         """Train on recorded data.
@@ -116,30 +255,11 @@ class Agent(Learners):
             pass
         return self
 
-    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
-        """Random numbers and batch of each of so many updates, before which nothing is added to the buffer."""
-        if self.replay_buffer is None:
-            raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
-        return self.random.with_batches(updates, partial(self.sample, self.replay_buffer))
-
-    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The batches (n, P, B, ...), by name, that the random numbers of n updates point at."""
-        return self.normalizer.batch(buffer.sample(random["indices"]))._asdict()
-
-    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
-        """Do one update, on what `draw` gave or on a batch of its own; metrics stay on the device."""
-        metrics = self.runner(self._update, inputs or next(self.draw(1)), self.turn())
-        self.updates += 1
-        return metrics
-
-    def _update(self, inputs: Mapping[str, Tensor]) -> Metrics:
-        return self.update(Batch.of(inputs), inputs)
-
     def learn(
         self,
         steps: int,
-        environment: Environment | None = None,
         *,
+        env: Environment | None = None,
         callback: Any = None,
         progress_bar: bool = False,
     ) -> Self:
@@ -147,43 +267,51 @@ class Agent(Learners):
 
         Args:
             steps: environment steps of every learner, over its copies.
-            environment: replaces what the constructor got, unless it is the same; an id makes one copy per learner.
+            env: replaces what the constructor got, unless it is the same; an id makes one copy per learner.
             callback: of Stable-Baselines3, or a list of them; for a single learner.
             progress_bar: show one.
 
         Returns:
             This agent.
         """
-        self.connect(environment)
-        moments = training.online(self, steps, progress_bar=progress_bar)
+        self.connect(env)
+        training_steps = training.online(self, steps, progress_bar=progress_bar)
         if callback is not None:
             from orl.callbacks import run_with_callbacks
 
-            moments = run_with_callbacks(self, moments, callback, steps)
-        for _ in moments:
+            training_steps = run_with_callbacks(self, training_steps, callback, steps)
+        for _ in training_steps:
             pass
         return self
 
-    def connect(self, environment: Environment | None = None) -> None:
-        """Make the environments and the buffer that online training needs, where they are not there yet."""
-        schedule, filled = self.schedule(), self.replay_buffer  # refuses before anything is made
-        self.experience.connect(environment, self.config.buffer_size)
-        if filled is None:
-            self.first_update = self.steps + schedule.learning_starts
-        elif filled is not self.replay_buffer:
-            self.first_update = self.steps
+    def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
+        """Batch and random numbers of each of so many updates, before which nothing is added to the buffer."""
+        if self.replay_buffer is None:
+            raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
+        return self.noise.with_batches(updates, self.sample)
+
+    def sample(self, noise: Noise) -> Batch:
+        """The batches (n, P, B, ...) that the random numbers of n updates point at."""
+        assert self.replay_buffer is not None
+        return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
+
+    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
+        """Do one update on what `batches` gave; metrics (P,) stay on the device."""
+        metrics = self.runner(self.update, batch, noise, self.is_actor_update())
+        self.updates += 1
+        return metrics
 
     def collect(self) -> int:
         """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
         assert self.collector is not None
-        step = self.experience.act(self._explore(self.collector.observations))
+        assert self.replay_buffer is not None
+        step = self.collector.step(self._explore(self.collector.observations))
+        self.replay_buffer.add(
+            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
+        )
         self.steps += self.collector.num_envs
         self.observe(step)
         return self.present_schedule().updates(self.steps - self.collector.num_envs, self.steps)
-
-    def present_schedule(self) -> Schedule:
-        """The schedule; updates begin when an empty buffer has been filled for as long as it says."""
-        return dataclasses.replace(self.schedule(), learning_starts=self.first_update)
 
     def _explore(self, observations: Floats) -> Floats:
         """Actions (P, n, A) in [-1, 1]: uniform before anything was learned, then the policy's samples."""
@@ -193,15 +321,186 @@ class Agent(Learners):
             return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
         return self._actions(observations, self.exploration_generators)
 
+    def present_schedule(self) -> Schedule:
+        """The schedule; updates begin when an empty buffer has been filled for as long as it says."""
+        return dataclasses.replace(self.schedule(), learning_starts=self.first_update)
+
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data: one dataset for all learners, or one each.
 
         Statistics are taken from the first data, and stay as they are once anything was learned with them.
         """
         datasets = per_learner(data, self.population)
-        self.experience.attach(datasets)
+        for dataset in datasets:
+            self.spaces.check(Spaces.of(dataset), dataset.name)
+        if self.replay_buffer is not None and self.replay_buffer.capacity:
+            warnings.warn(f"the {len(self.replay_buffer):,} transitions of its own give way to the data", stacklevel=2)
+        self.replay_buffer = ReplayBuffer.from_datasets(datasets, self.device)
         if not self.fitted and not self.updates:
-            if getattr(self.config, "normalize_observations", False):
+            if self.config.normalize_observations:
                 self.normalizer.fit(datasets)
             self.prepare(datasets)
             self.fitted = True
+
+    def connect(self, env: Environment | None = None) -> None:
+        """Make the environments and the buffer that online training needs, where they are not there yet.
+
+        Recorded data stay in the buffer, which gets room for more.
+
+        Raises:
+            ValueError: there is no environment, or one that does not fit; nothing has changed then.
+        """
+        schedule, before = self.schedule(), self.replay_buffer  # refuses before anything is made
+        assert isinstance(self.config, OnlineConfig)
+        if self.collector is None or env not in (None, self.environment):
+            env = env if env is not None else self.environment
+            if env is None:
+                raise ValueError("no environment is known to learn in; give one to learn() or load()")
+            collector = Collector(env, self.seeds, self.spaces)
+            if self._running_episodes and not collector.load(self._running_episodes):
+                warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
+            if self.collector is not None:
+                self.collector.close()
+            self.collector, self.environment, self._running_episodes = collector, env, {}
+        if before is None:
+            self.replay_buffer = self._empty_buffer(self.config.buffer_size)
+            self.first_update = self.steps + schedule.learning_starts
+        elif not before.capacity:
+            self.replay_buffer = before.grown(self.config.buffer_size)
+            self.first_update = self.steps
+
+    def _empty_buffer(self, capacity: int) -> ReplayBuffer:
+        sizes = self.spaces.observation_size, self.spaces.action_size
+        return ReplayBuffer(capacity, *sizes, population=self.population, device=self.device)
+
+    # State.
+
+    @classmethod
+    def algorithm(cls) -> str:
+        """What a checkpoint names: the class with the configuration, also of a preset such as `DroQ`."""
+        return next(each.__name__ for each in cls.__mro__ if "Config" in vars(each))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name and a JSON-able manifest: the learners, without data and environments."""
+        block_start, position = self.noise.state()
+        tensors = flatten_state(self.networks, self.optimizers, self._other_tensors())
+        tensors["random/block_start"] = block_start
+        tensors["random/actions"] = torch.stack([g.get_state() for g in self.action_generators])
+        tensors["random/exploration"] = torch.stack([g.get_state() for g in self.exploration_generators])
+        return tensors, {
+            "agent": self.algorithm(),
+            "config": dataclasses.asdict(self.config),
+            "seeds": self.seeds,
+            **{name: getattr(self, name) for name in COUNTS},
+            "random_position": position,
+            "spaces": self.spaces.to_json(),
+            "environment": self.environment if isinstance(self.environment, str) else None,
+        }
+
+    def _other_tensors(self) -> dict[str, Tensor]:
+        return self.buffers | {f"normalizer/{name}": tensor for name, tensor in self.normalizer.tensors().items()}
+
+    def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What online training holds besides the learners, buffer and running episodes; recorded data are not in it."""
+        buffer, collector = self.replay_buffer, self.collector
+        transitions = buffer.state() if buffer is not None and buffer.capacity else {}
+        episodes = collector.state() if collector is not None else self._running_episodes
+        tensors = {f"buffer/{name}": tensor for name, tensor in transitions.items()}
+        return tensors | {f"collector/{name}": tensor for name, tensor in episodes.items()}, {}
+
+    def load_online_state(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+        """The inverse of `online_state`; running episodes wait until the environments are made."""
+        transitions = strip_prefix(tensors, "buffer/")
+        if transitions and isinstance(self.config, OnlineConfig):
+            self.replay_buffer = self._empty_buffer(self.config.buffer_size)
+            self.replay_buffer.load(transitions)
+        self._running_episodes = strip_prefix(tensors, "collector/")
+
+    @classmethod
+    def _restore(cls, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], device: torch.device) -> Self:
+        if manifest["agent"] != cls.algorithm():
+            raise checkpoint.CheckpointError(
+                f"a checkpoint of {manifest['agent']}, not of {cls.algorithm()}; use {manifest['agent']}.load"
+            )
+        agent = cls.__new__(cls)
+        config = make_config(cls.Config, None, manifest["config"])
+        agent._create(Spaces.from_json(manifest["spaces"]), config, list(manifest["seeds"]), device)
+        restore_state(agent.networks, agent.optimizers, agent._other_tensors(), tensors)
+        agent.noise.load(tensors["random/block_start"], manifest["random_position"])
+        seeding.set_states(agent.action_generators, tensors["random/actions"])
+        seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
+        for name in COUNTS:
+            setattr(agent, name, manifest[name])
+        agent.environment = manifest["environment"]
+        return agent
+
+    def learner(self, k: int) -> Self:
+        """Learner k alone, a copy without data; with the same data it continues as it would have in the population."""
+        return self.select([k])
+
+    def select(self, learners: Sequence[int]) -> Self:
+        """The population of some of the learners, copies without data."""
+        if not len(learners):
+            raise ValueError(f"no learner is named; this population has learners 0 to {self.population - 1}")
+        for k in learners:
+            if isinstance(k, bool | np.bool_) or not 0 <= k < self.population:
+                raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
+        tensors, manifest = self.state()
+        chosen = {name: tensor[list(learners)] for name, tensor in tensors.items()}
+        return self._restore(chosen, {**manifest, "seeds": [self.seeds[k] for k in learners]}, self.device)
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it.
+
+        Online training goes on exactly from it: buffer, running episodes and generators are in it.
+        """
+        (tensors, manifest), (more, described) = self.state(), self.online_state()
+        checkpoint.save_population(Path(path), self.progress_count, tensors | more, manifest | {"online": described})
+
+    @classmethod
+    def load(cls, path: str | Path, *, env: Environment | None = None, device: str = "auto") -> Self:
+        """Read the newest readable checkpoint of one learner or of a population.
+
+        Args:
+            path: what `save` wrote.
+            env: to go on in, where the checkpoint was not trained in an environment id.
+            device: as in the constructor.
+
+        Raises:
+            CheckpointError: nothing readable, another agent, another format.
+        """
+        tensors, manifest = checkpoint.load_population(Path(path))
+        agent = cls._restore(tensors, manifest, pick_device(device))
+        agent.load_online_state(tensors, manifest["online"])
+        if env is not None:
+            agent.environment = env
+        return agent
+
+
+class SinglePolicy:
+    """tanh of a network's first A outputs in NumPy: the mode of every actor that has a `StackedMLP`.
+
+    Torch's modules cost several times the arithmetic of one observation. It computes on the very memory of parameters
+    and statistics: what changes them in place, as optimizers, checkpoints and normalizers do, changes the next action.
+
+    Args:
+        network: of one learner, on the CPU.
+        normalizer: of its observations, on the CPU.
+        action_size: A.
+    """
+
+    def __init__(self, network: StackedMLP, normalizer: Normalizer, action_size: int) -> None:
+        self.mean, self.std = normalizer.mean.numpy()[0, 0], normalizer.std.numpy()[0, 0]
+        layers: Any = network.layers
+        self.layers = [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
+        self.action_size = action_size
+
+    def __call__(self, observation: NDArray[Any]) -> NDArray[np.float32]:
+        """The action (A,) in [-1, 1] of an observation (O,) as the environment gives it."""
+        *hidden_layers, (weight, bias) = self.layers
+        hidden = (observation.astype(weight.dtype) - self.mean) / self.std
+        for hidden_weight, hidden_bias in hidden_layers:
+            hidden = np.maximum(hidden @ hidden_weight + hidden_bias, 0.0)
+        outputs = hidden @ weight + bias
+        action: NDArray[np.float32] = np.tanh(outputs[: self.action_size]).astype(np.float32)
+        return action

@@ -29,11 +29,8 @@ class Batch(NamedTuple):
     rewards: Tensor  # (P, B)
     next_observations: Tensor  # (P, B, O), the true successor also where the episode was truncated
     terminated: Tensor  # (P, B), 1.0 where the environment ended; truncation bootstraps and has no flag here
-
-    @classmethod
-    def of(cls, inputs: Mapping[str, Tensor]) -> Batch:
-        """Those of its tensors, by name, among others."""
-        return cls(*(inputs[name] for name in cls._fields))
+    values: Tensor | None = None  # (P, B), what a critic said of the actions, where data have it
+    next_policy: Tensor | None = None  # (P, B, 2A), mean and std before the tanh at s', where the policy stands still
 
 
 def gather_per_learner(tables: Tensor, indices: Tensor) -> Tensor:
@@ -135,7 +132,7 @@ class ReplayBuffer:
             )
         count = int(counts[0])
         indices = self.sizes - count + torch.arange(count, device=self.device)
-        buffer.add(*self.gather(indices))
+        buffer.add(*self.gather(indices)[:5])
         return buffer
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Configurations: frozen dataclasses, with overrides checked against their fields."""
+"""Configurations: frozen dataclasses, what every agent's has, and overrides that are checked against their fields."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from orl.execution import Execution
 from orl.spelling import did_you_mean
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """What the base class reads of every agent's configuration."""
+
+    normalize_observations: bool = False  # by the mean and std of the first recorded data
+    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
+
+
+@dataclass(frozen=True)
+class OnlineConfig(AgentConfig):
+    """What it reads of an agent that also learns in environments."""
+
+    utd_ratio: float = 1.0  # updates per transition, however many environments give them
+    learning_starts: int = 5_000  # environment steps with uniformly random actions and no update
+    buffer_size: int = 1_000_000  # transitions per learner; the oldest are overwritten
+
+    def __post_init__(self) -> None:
+        check_positive(self, "utd_ratio", "buffer_size")
+        if self.learning_starts < 0:
+            raise ValueError(f"{type(self).__name__}.learning_starts={self.learning_starts}: must not be negative")
 
 
 def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> Any:

@@ -7,29 +7,30 @@ the device goes through again without Python; it holds the compiled functions wh
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from orl.buffer import Metrics
+from orl import torch_private
+from orl.buffer import Batch, Metrics
+from orl.noise import Noise
 
 Execution = Literal["eager", "compile", "graph"]
-Update = Callable[[Mapping[str, Tensor]], Metrics]  # from random numbers and a batch
+Update = Callable[..., Metrics]  # of a batch, of random numbers, and of what Python decides
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def resolve_execution(config: Any, device: torch.device) -> Any:
-    """The configuration, with eager execution where the device has no graphs; that warns."""
-    if getattr(config, "execution", "eager") != "graph" or device.type == "cuda":
-        return config
+def resolve_execution(execution: Execution, device: torch.device) -> Execution:
+    """What was asked for, or eager execution where the device has no graphs; that warns."""
+    if execution != "graph" or device.type == "cuda":
+        return execution
     warnings.warn(f"execution='graph' needs CUDA: on {device} updates run eagerly", stacklevel=4)
-    return dataclasses.replace(config, execution="eager")
+    return "eager"
 
 
 def compilable(method: Callable[P, R]) -> Callable[P, R]:
@@ -55,7 +56,7 @@ def _first_call(
     method: Callable[P, R], compiled: dict[str, Callable[P, R]], *arguments: P.args, **names: P.kwargs
 ) -> R:
     try:
-        torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
+        torch_private.let_compile_trace_gradients()
         graph: Callable[P, R] = torch.compile(  # type: ignore[call-overload]
             method, fullgraph=True, dynamic=False, isolate_recompiles=True
         )
@@ -74,34 +75,35 @@ class Runner:
     What can't be captured warns once, and all updates are called from then on.
 
     Args:
-        config: of the agent, which may have an `execution`; "graph" makes graphs.
-        device: to make them on.
+        execution: how updates run.
+        device: where.
     """
 
-    def __init__(self, config: Any, device: torch.device) -> None:
-        self.makes_graphs = getattr(config, "execution", "eager") == "graph"
-        self.device = device
-        self.captured: dict[Hashable, CapturedUpdate] = {}
+    def __init__(self, execution: Execution, device: torch.device) -> None:
+        self.device, self.makes_graphs = device, execution == "graph"
+        self.captured: dict[tuple[Hashable, ...], CapturedUpdate] = {}  # by name and decisions
 
-    def __call__(self, update: Update, inputs: Mapping[str, Tensor], kind: Hashable) -> Metrics:
+    def __call__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
         """Do an update.
 
         Args:
-            update: changes tensors in place; Python decides nothing in it that `kind` does not say.
-            inputs: its random numbers and its batch, always of the same shapes.
-            kind: which update it is.
+            update: a method that changes tensors in place and decides nothing in Python that `decisions` do not say.
+            batch: always of the same shapes.
+            noise: random numbers, always of the same shapes.
+            decisions: its further arguments, such as whether the actor is updated.
         """
         if not self.makes_graphs:
-            return update(inputs)
+            return update(batch, noise, *decisions)
+        kind = update.__name__, *decisions
         if kind not in self.captured:
-            self.captured[kind] = CapturedUpdate(inputs, self.device)
+            self.captured[kind] = CapturedUpdate(batch, noise, self.device)
         try:
-            return self.captured[kind](update, inputs)
+            return self.captured[kind](update, batch, noise, *decisions)
         except CaptureError as error:
             warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
             self.makes_graphs = False
             self.captured.clear()
-            return update(inputs)
+            return update(batch, noise, *decisions)
 
     def __getstate__(self) -> dict[str, Any]:  # for copies: graphs compute on the memory of this agent
         return {**self.__dict__, "captured": {}}
@@ -117,40 +119,47 @@ class CapturedUpdate:
     The calls before are updates too, in which compilers and libraries make what they make once.
 
     Args:
-        inputs: random numbers and a batch, of the update's shapes.
+        batch: of the update's shapes.
+        noise: of the update's shapes.
         device: to make the graph on.
     """
 
     FIRST_CALLS = 3  # as many as torch's own `make_graphed_callables` has
 
-    def __init__(self, inputs: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(self, batch: Batch, noise: Noise, device: torch.device) -> None:
         self.graph, self.calls = CudaGraph(device), 0
-        self.inputs = {name: torch.empty_like(values) for name, values in inputs.items()}  # where the graph reads
+        self.batch = Batch(*(None if each is None else torch.empty_like(each) for each in batch))  # type: ignore[arg-type]
+        self.noise = {name: torch.empty_like(values) for name, values in noise.items()}  # where the graph reads
         self.names: list[str] = []  # of the metrics
         self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
 
-    def __call__(self, update: Update, inputs: Mapping[str, Tensor]) -> Metrics:
+    def __call__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
         """Do the update, always the same one; metrics are the caller's.
 
         Raises:
             CaptureError: it can't be captured, and was not done.
         """
-        torch._foreach_copy_(list(self.inputs.values()), list(inputs.values()))
+        torch_private.foreach_copy(_tensors(self.batch, self.noise), _tensors(batch, noise))
+        do = functools.partial(update, self.batch, self.noise, *decisions)
         if self.calls < self.FIRST_CALLS:
             self.calls += 1
-            return self.graph.warm_up(functools.partial(update, self.inputs))
+            return self.graph.warm_up(do)
         if self.values is None:
             try:
-                self.values = self.graph.capture(functools.partial(self._stacked, update))
+                self.values = self.graph.capture(functools.partial(self._stacked, do))
             except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
                 raise CaptureError(error.__context__ or error) from error
         self.graph.replay()
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
 
-    def _stacked(self, update: Update) -> Tensor:
-        metrics = update(self.inputs)
+    def _stacked(self, update: Callable[[], Metrics]) -> Tensor:
+        metrics = update()
         self.names = list(metrics)
         return torch.stack(list(metrics.values()))
+
+
+def _tensors(batch: Batch, noise: Noise) -> list[Tensor]:
+    return [each for each in (*batch, *noise.values()) if each is not None]
 
 
 class CudaGraph:

@@ -13,11 +13,16 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from orl.noise import NoiseSpec
+from orl import torch_private
+from orl.buffer import Batch
+from orl.dataset import Dataset
+from orl.noise import Noise, NoiseSpec
 
 
 class StackedLinear(nn.Module):
@@ -72,7 +77,7 @@ def normalised(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     With a scale, here of ones, torch takes half the time on a CPU.
     """
     shape = inputs.shape[-1:]
-    return torch.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
+    return torch_private.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
 
 
 def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
@@ -83,10 +88,10 @@ def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
         dropped: (P, K) places in each learner's flattened units; the number of units stands for none.
         rate: probability of a unit to be dropped, in [0, 1).
     """
-    return inputs * kept_scale(inputs, dropped, rate)
+    return inputs * dropout_scale(inputs, dropped, rate)
 
 
-def kept_scale(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
+def dropout_scale(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
     """What `dropout` multiplies its inputs by: 0 where a unit is dropped, 1 / (1 - rate) elsewhere."""
     units = inputs[0].numel()
     scale = inputs.new_full((len(inputs), units + 1), 1.0 / (1.0 - rate)).scatter_(1, dropped, 0.0)
@@ -283,14 +288,22 @@ class CriticEnsemble(nn.Module):
         """What every critic's network gets, (P, C, B, O + A)."""
         return torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
 
-    def dropout_draws(self, name: str, batch_size: int) -> dict[str, NoiseSpec]:
-        """The units to drop in one forward pass: draws `name/0`, `name/1`, ... for the hidden layers."""
+    def dropout_specs(self, name: str, batch_size: int) -> dict[str, NoiseSpec]:
+        """The units to drop in one forward pass: `name/0`, `name/1`, ... for the hidden layers."""
         if not self.dropout_rate:
             return {}
         return {
             f"{name}/{i}": NoiseSpec("dropout", (self.num_critics, batch_size, size), self.dropout_rate)
             for i, size in enumerate(self.hidden_sizes)
         }
+
+
+def dropped_units(noise: Noise, name: str) -> list[Tensor]:
+    """What `dropout_specs` made of each hidden layer, in order; empty where nothing is dropped."""
+    units: list[Tensor] = []
+    while f"{name}/{len(units)}" in noise:
+        units.append(noise[f"{name}/{len(units)}"])
+    return units
 
 
 class ValueFunction(nn.Module):
@@ -329,7 +342,7 @@ class Target(nn.Module):
     @torch.no_grad()
     def polyak_update(self, tau: float) -> None:
         """target <- (1 - tau) target + tau online."""
-        torch._foreach_lerp_(*self.pair, tau)
+        torch_private.foreach_lerp(*self.pair, tau)
 
 
 def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:
@@ -339,3 +352,46 @@ def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:
     """
     chosen = uniform.argsort(dim=1)[:, :size]  # (P, size)
     return values.gather(1, chosen.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+EPSILON = 1e-3  # added to the standard deviation, as TD3+BC does (Fujimoto & Gu 2021, section 5)
+
+
+class Normalizer:
+    """(x - mean) / std with one mean and one std per learner, frozen once fitted."""
+
+    def __init__(self, population: int, size: int, device: torch.device) -> None:
+        self.mean = torch.zeros(population, 1, size, device=device)
+        self.std = torch.ones(population, 1, size, device=device)
+
+    def fit(self, datasets: Sequence[Dataset]) -> None:
+        """Take the statistics of each learner's observations."""
+        statistics: dict[int, tuple[Tensor, Tensor]] = {}  # by array, which learners may share
+        for learner, data in enumerate(datasets):
+            key = id(data.observations)
+            if key not in statistics:
+                statistics[key] = mean_and_std(data.observations)
+            self.mean[learner, 0], self.std[learner, 0] = statistics[key]
+
+    def __call__(self, observations: Tensor) -> Tensor:
+        """(..., P, B, O) to (..., P, B, O)."""
+        return (observations - self.mean) / self.std
+
+    def batch(self, batch: Batch) -> Batch:
+        """With the observations that networks take."""
+        observations, next_observations = (
+            (each - self.mean) / self.std for each in (batch.observations, batch.next_observations)
+        )
+        return batch._replace(observations=observations, next_observations=next_observations)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The statistics, to be saved and loaded in place."""
+        return {"mean": self.mean, "std": self.std}
+
+
+def mean_and_std(features: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    """Mean and std + 1e-3 of each column of (N, F), accumulated in float64."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    std = features.std(axis=0, dtype=np.float64) + EPSILON
+    dtype = torch.get_default_dtype()
+    return torch.from_numpy(mean).to(dtype), torch.from_numpy(std).to(dtype)

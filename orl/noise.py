@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from orl import seeding
+from orl.buffer import Batch
 from orl.seeding import Stream
+
+Noise = Mapping[str, Tensor]  # random numbers of an update by the algorithm's names, (population, *shape) each
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,13 @@ class NoiseBlocks:
 
     They enter an update as tensors of shape (population, *shape), so that an update is a function of its inputs and
     learner k of a population sees the numbers that it would see alone.
+
+    Args:
+        seeds: one per learner.
+        specs: what one update consumes, by name.
+        device: to draw on.
+        stream: of the seeds.
+        key: tells the blocks of one stream apart.
     """
 
     BLOCK = 64  # updates a block
@@ -54,56 +64,57 @@ class NoiseBlocks:
     def __init__(
         self,
         seeds: Sequence[int],
-        draws: Mapping[str, NoiseSpec],
+        specs: Mapping[str, NoiseSpec],
         device: torch.device,
         stream: Stream = "updates",
-        place: tuple[int, ...] = (),
+        key: tuple[int, ...] = (),
     ) -> None:
-        self.draws = dict(draws)
+        self.specs = dict(specs)
         self.device = device
-        self.generators = [seeding.torch_generator(seed, stream, device, place) for seed in seeds]
+        self.generators = [seeding.torch_generator(seed, stream, device, key) for seed in seeds]
         self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
         self.block: dict[str, Tensor] = {}
 
-    def next(self) -> dict[str, Tensor]:
-        """The numbers of one update: a tensor (population, *shape) for each draw."""
-        self._begin_block()
+    def next(self) -> Noise:
+        """The numbers of one update."""
+        if self.position == self.BLOCK:
+            self._begin_block()
         numbers = {name: values[self.position] for name, values in self.block.items()}
         self.position += 1
         return numbers
 
-    def with_batches(
-        self, updates: int, sample: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-    ) -> Iterator[dict[str, Tensor]]:
-        """The numbers of so many updates, one after the other, and what they point at while it stands still.
+    def with_batches(self, updates: int, sample: Callable[[Noise], Batch]) -> Iterator[tuple[Batch, Noise]]:
+        """Batch and random numbers of so many updates, one after the other, while the buffer stands still.
 
         One call for many updates takes a fraction of the time of many calls.
 
         Args:
             updates: how many.
-            sample: from the numbers of n updates, (n, population, *shape) each, tensors (n, population, ...) by name.
+            sample: from the numbers of n updates, (n, population, *shape) each, their batches (n, population, ...).
         """
         while updates > 0:
-            self._begin_block()
+            if self.position == self.BLOCK:
+                self._begin_block()
             coming = slice(self.position, self.position + min(updates, self.AHEAD))
-            found = sample({name: values[coming] for name, values in self.block.items()})
-            for values in zip(*(each.contiguous().unbind() for each in found.values()), strict=True):
-                yield self.next() | dict(zip(found, values, strict=True))
+            batches = sample({name: values[coming] for name, values in self.block.items()})
+            count = len(batches.rewards)
+            columns = [[None] * count if each is None else each.contiguous().unbind() for each in batches]
+            for batch in map(Batch._make, zip(*columns, strict=True)):
+                yield batch, self.next()
                 updates -= 1
 
     def _begin_block(self) -> None:
-        """Draw another block where the last one is used up."""
-        if self.position == self.BLOCK:
-            self.block_start = self._generator_states()
-            self._draw()
-            self.position = 0
+        """Draw another block."""
+        self.block_start = self._generator_states()
+        self._draw()
+        self.position = 0
 
     def _draw(self) -> None:
-        columns: dict[str, list[Tensor]] = {name: [] for name in self.draws}
+        columns: dict[str, list[Tensor]] = {name: [] for name in self.specs}
         for generator in self.generators:
-            for name, draw in self.draws.items():
-                columns[name].append(draw.sample(self.BLOCK, generator, self.device))
+            for name, spec in self.specs.items():
+                columns[name].append(spec.sample(self.BLOCK, generator, self.device))
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
 
     def state(self) -> tuple[Tensor, int]:

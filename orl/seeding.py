@@ -16,9 +16,9 @@ Stream = Literal[
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 
-def sequence(seed: int, stream: Stream, *place: int) -> np.random.SeedSequence:
-    """The stream's own child of `SeedSequence(seed)`; `place` tells streams of one name apart."""
-    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *place))
+def sequence(seed: int, stream: Stream, *key: int) -> np.random.SeedSequence:
+    """The stream's own child of `SeedSequence(seed)`; `key` tells streams of one name apart."""
+    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *key))
 
 
 def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
@@ -27,10 +27,10 @@ def numpy_generator(seed: int, stream: Stream) -> np.random.Generator:
 
 
 def torch_generator(
-    seed: int, stream: Stream, device: torch.device | str = "cpu", place: tuple[int, ...] = ()
+    seed: int, stream: Stream, device: torch.device | str = "cpu", key: tuple[int, ...] = ()
 ) -> torch.Generator:
     """A torch generator for one stream of one seed."""
-    return torch.Generator(device).manual_seed(_seed(sequence(seed, stream, *place)))
+    return torch.Generator(device).manual_seed(_seed(sequence(seed, stream, *key)))
 
 
 def set_states(generators: Sequence[torch.Generator], states: Tensor) -> None:

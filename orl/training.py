@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 
-from orl.buffer import Metrics
+from orl.buffer import Batch, Metrics
+from orl.noise import Noise
 
 REFRESH = 0.2  # seconds between redraws
 
@@ -54,7 +54,7 @@ class Schedule:
 
     utd_ratio: float  # updates per transition
     learning_starts: int  # steps without updates
-    period: int | None = None  # steps between the places where a phase can begin; None: no phases
+    period: int | None = None  # steps between the starts of phases; None: no phases
 
     def updates(self, before: int, after: int) -> int:
         """Updates due when the steps go from `before` to `after`; over a run they add up to the ratio exactly."""
@@ -63,25 +63,25 @@ class Schedule:
     def _total(self, steps: int) -> int:
         return math.floor(self.utd_ratio * max(steps - self.learning_starts, 0) + 1e-9)
 
-    def phase_place(self, steps: int) -> int | None:
+    def phase_start(self, steps: int) -> int | None:
         """The multiple of the period that was reached last, None before learning starts or without phases."""
         if self.period is None:
             return None
-        place = steps // self.period * self.period
-        return place if place > self.learning_starts else None
+        start = steps // self.period * self.period
+        return start if start > self.learning_starts else None
 
 
-class Learner(Protocol):
+class Trainable(Protocol):
     """What a loop needs of an agent."""
 
     updates: int
     steps: int
 
-    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
-        """Random numbers and batch of each of so many updates."""
+    def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
+        """Batch and random numbers of each of so many updates."""
         ...
 
-    def step(self, inputs: Mapping[str, Tensor]) -> Metrics:
+    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
         """Do one update."""
         ...
 
@@ -109,7 +109,7 @@ def check_count(name: str, number: float) -> int:
     return int(number)
 
 
-def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
+def offline(agent: Trainable, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
     """Do `updates` updates on the agent's data.
 
     Yields:
@@ -117,13 +117,13 @@ def offline(agent: Learner, updates: int, *, progress_bar: bool = False) -> Iter
     """
     updates = check_count("updates", updates)
     with progress("updates", updates, visible=progress_bar) as advance:
-        for inputs in agent.draw(updates):
-            metrics = agent.step(inputs)
+        for batch, noise in agent.batches(updates):
+            metrics = agent.gradient_step(batch, noise)
             advance(1)
             yield agent.updates, metrics
 
 
-def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterator[TrainingStep]:
+def online(agent: Trainable, steps: int, *, progress_bar: bool = False) -> Iterator[TrainingStep]:
     """Let every learner do `steps` environment steps and the updates that its schedule has for them.
 
     A phase that is due after a step is done before the next one, so that none follows the last step.
@@ -139,7 +139,7 @@ def online(agent: Learner, steps: int, *, progress_bar: bool = False) -> Iterato
                 advance(0)
                 yield TrainingStep(agent.steps, metrics, True)
             before, metrics = agent.steps, {}
-            for inputs in agent.draw(agent.collect()):
-                metrics |= agent.step(inputs)
+            for batch, noise in agent.batches(agent.collect()):
+                metrics |= agent.gradient_step(batch, noise)
             advance(agent.steps - before)
             yield TrainingStep(agent.steps, metrics, False)

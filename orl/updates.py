@@ -9,13 +9,14 @@ Shape key: P population, C critics, L = (P, C), B batch, H hidden units. `d_x` i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from orl import torch_private
 from orl.buffer import Metrics
-from orl.networks import CriticEnsemble, StackedMLP, kept_scale, normalised
+from orl.networks import CriticEnsemble, StackedLayerNorm, StackedLinear, dropout_scale, normalised
 
 Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
 
@@ -50,7 +51,7 @@ class Adam:
     def step(self, gradients: Gradients) -> None:
         """One step of every learner against the gradients of the parameters, in their order."""
         self.steps.add_(1)
-        torch._fused_adam_(
+        torch_private.fused_adam(
             self.parameters,
             list(gradients),
             self.exp_avg,
@@ -106,62 +107,46 @@ def critic_gradients(
         The gradients, in the order of the critic's parameters, and `critic_loss`, the mean over critics, and `q_mean`,
         each (P,).
     """
-    layers: Any = critic.network.layers
+    network = critic.network
+    *hidden_layers, last = cast("list[StackedLinear]", list(network.layers))
+    norms = cast("list[StackedLayerNorm]", list(network.norms))
+    # Forwards, layer by layer: h = relu(n scale + shift), n = layer_norm(z), z = dropout (x W + b)
     hidden = critic.inputs(observations, actions)
-    passes = []
-    for i in range(len(layers) - 1):
-        passes.append(HiddenPass(critic.network, i, hidden, dropped))
-        hidden = passes[-1].outputs
-    last = layers[-1]
+    inputs, dropouts, normalisations, outputs = [], [], [], []
+    for i, layer in enumerate(hidden_layers):
+        inputs.append(hidden)
+        hidden = layer(hidden)
+        if dropped:
+            dropouts.append(dropout_scale(hidden, dropped[i], network.dropout_rate))
+            hidden.mul_(dropouts[i])
+        if norms:
+            normalisations.append((hidden, *normalised(hidden)))  # z, n, mean and 1 / std of z
+            hidden = torch.addcmul(norms[i].bias, normalisations[i][1], norms[i].weight)
+        hidden = hidden.relu_()
+        outputs.append(hidden)
     values = last(hidden)  # (L, B, 1)
     errors = values - targets[:, None, :, None]
     d_values = errors * (2.0 / errors.shape[-2])  # of mean_B (Q - y)^2
 
-    found = [((hidden * d_values).sum(-2, keepdim=True).mT, d_values.sum(-2, keepdim=True))]
+    # Backwards
+    of_layers = [((hidden * d_values).sum(-2, keepdim=True).mT, d_values.sum(-2, keepdim=True))]
     of_norms: list[tuple[Tensor, Tensor]] = []
     d_hidden = d_values * last.weight.mT  # (L, B, H)
-    for i in reversed(range(len(passes))):
-        d_linear = passes[i].backward(d_hidden, of_norms)
-        found.append((passes[i].inputs.mT @ d_linear, d_linear.sum(-2, keepdim=True)))
+    for i in reversed(range(len(hidden_layers))):
+        d_hidden = torch_private.threshold_backward(d_hidden, outputs[i], 0)  # of relu
+        if norms:
+            before, normal, mean, inverse_std = normalisations[i]
+            d_shift = d_hidden.sum(-2, keepdim=True)
+            of_norms.append((normal.mul_(d_hidden).sum(-2, keepdim=True), d_shift))
+            statistics = before, before.shape[-1:], mean, inverse_std
+            d_normal = d_hidden.mul_(norms[i].weight)
+            wanted = [True, False, False]  # of input, scale and shift, of which it has none
+            d_hidden = torch_private.native_layer_norm_backward(d_normal, *statistics, None, None, wanted)[0]
+        if dropped:
+            d_hidden = d_hidden.mul_(dropouts[i])
+        of_layers.append((inputs[i].mT @ d_hidden, d_hidden.sum(-2, keepdim=True)))
         if i:
-            d_hidden = d_linear @ layers[i].weight.mT
-    pairs = [*reversed(found), *reversed(of_norms)]
+            d_hidden = d_hidden @ hidden_layers[i].weight.mT
+    pairs = [*reversed(of_layers), *reversed(of_norms)]
     metrics = {"critic_loss": errors.square().mean((1, 2, 3)), "q_mean": values.mean((1, 2, 3))}
     return tuple(gradient for pair in pairs for gradient in pair), metrics
-
-
-class HiddenPass:
-    """One hidden layer of `StackedMLP`, forwards: h = relu(n scale + shift), n = layer_norm(z), z = kept (x W + b).
-
-    Args:
-        network: whose layer it is.
-        i: its number.
-        inputs: x, (L, B, in).
-        dropped: as for `StackedMLP.forward`.
-    """
-
-    def __init__(self, network: StackedMLP, i: int, inputs: Tensor, dropped: Sequence[Tensor]) -> None:
-        self.inputs, self.kept = inputs, None
-        hidden = network.layers[i](inputs)
-        if dropped:
-            self.kept = kept_scale(hidden, dropped[i], network.dropout_rate)
-            hidden.mul_(self.kept)
-        norms: Any = network.norms
-        self.norm = norms[i] if norms else None
-        if self.norm is not None:
-            self.before = hidden  # z
-            self.normal, self.mean, self.inverse_std = normalised(hidden)
-            hidden = torch.addcmul(self.norm.bias, self.normal, self.norm.weight)
-        self.outputs = hidden.relu_()  # h, (L, B, H)
-
-    def backward(self, d_outputs: Tensor, of_norms: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """From d_h to d_(x W + b), both (L, B, H); adds d_scale and d_shift (L, 1, H) to `of_norms`. Only once."""
-        d_hidden: Tensor = torch.ops.aten.threshold_backward(d_outputs, self.outputs, 0)  # of relu
-        if self.norm is not None:
-            d_shift = d_hidden.sum(-2, keepdim=True)
-            of_norms.append((self.normal.mul_(d_hidden).sum(-2, keepdim=True), d_shift))
-            statistics = self.before, self.before.shape[-1:], self.mean, self.inverse_std
-            d_normal = d_hidden.mul_(self.norm.weight)
-            wanted = [True, False, False]  # of input, scale and shift, of which it has none
-            d_hidden = torch.ops.aten.native_layer_norm_backward(d_normal, *statistics, None, None, wanted)[0]
-        return d_hidden if self.kept is None else d_hidden.mul_(self.kept)

@@ -2,7 +2,8 @@
 
 Source: Holiday-Robot 2026, FlashSAC, github.com/Holiday-Robot/FlashSAC (its code; the paper could not be read). The
 categorical value is C51's (Bellemare et al. 2017, arXiv 1707.06887), the reward scale SimbaV2's (Lee et al. 2025).
-Stabilization phases on such critics are unpublished: their length and timing are our choice.
+Stabilization phases on such critics are unpublished: their length and timing are our choice; checks of an
+automatic length look at expected values, with running statistics.
 
 Deviations:
 * actions are explored by the policy's own samples; FlashSAC holds a noise vector for several steps;
@@ -28,26 +29,23 @@ from orl import losses
 from orl.agent import Agent
 from orl.agents.flash_sac.networks import CategoricalCritic, NormalizedActor, project
 from orl.agents.flash_sac.reward_scale import RewardScale
-from orl.agents.phases import Phases
-from orl.agents.phases_config import PhasesConfig
-from orl.agents.sac import mode_or_sample, one_adam_each
+from orl.agents.phases import Phases, PhasesConfig
 from orl.buffer import Batch, Metrics
 from orl.collector import Step
-from orl.config import check_fraction, check_positive
+from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
-from orl.environment import Environment, Spaces
-from orl.execution import Execution, compilable
-from orl.networks import EntropyCoefficient, NextPolicy, Target, squashed
-from orl.noise import NoiseSpec
+from orl.environment import Environment
+from orl.execution import compilable
+from orl.networks import EntropyCoefficient, Target, squashed
+from orl.noise import Noise, NoiseSpec
 from orl.training import Schedule
-from orl.updates import Gradients, gradients
+from orl.updates import Adam, Gradients, gradients
 
 
 @dataclass(frozen=True)
-class FlashSACConfig(PhasesConfig):
+class FlashSACConfig(PhasesConfig, OnlineConfig):
     """Hyperparameters of FlashSAC; defaults of its MuJoCo runs."""
 
-    phase_updates: int = 0  # N: critic updates of a phase; 0: no phases
     # Critic
     critic_width: int = 256  # of the residual stream
     critic_blocks: int = 2  # residual blocks
@@ -69,99 +67,109 @@ class FlashSACConfig(PhasesConfig):
     discount: float = 0.99  # gamma
     tau: float = 0.01  # target <- (1 - tau) target + tau online, parameters only
     batch_size: int = 512  # transitions per update and learner
-    # Online
-    utd_ratio: float = 1.0  # updates per transition
-    learning_starts: int = 5_000  # environment steps with uniformly random actions and no update; FlashSAC: 10,000
-    buffer_size: int = 1_000_000  # transitions per learner
-    # Execution
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(
             self, "critic_width", "critic_blocks", "num_critics", "value_bound", "return_bound", "actor_width"
         )
         check_positive(
             self, "actor_blocks", "policy_delay", "target_std", "initial_entropy_coefficient", "learning_rate"
         )
-        check_positive(self, "final_learning_rate", "cosine_horizon", "utd_ratio", "buffer_size")
+        check_positive(self, "final_learning_rate", "cosine_horizon")
         check_fraction(self, "discount", "tau")
         self.check_phases()
         if self.num_bins < 2 or self.batch_size < 2:
             raise ValueError(f"FlashSACConfig.num_bins={self.num_bins}, batch_size={self.batch_size}: give 2 or more")
-        if self.timing == "td_error":
-            raise ValueError("FlashSACConfig.timing='td_error': give 'fixed' or 'new_data'")
-        if self.phase_updates < 0:
-            raise ValueError(f"FlashSACConfig.phase_updates={self.phase_updates}: must not be negative")
 
 
 FLASH_SAC_PRESET = FlashSACConfig()
 FLASH_SPEQ_PRESET = FlashSACConfig(phase_updates=20_000)  # two e-folds of 1 / (tau (1 - gamma)) updates
 
 
-class CategoricalSoftActorCritic:
-    """The networks of a population of FlashSAC learners and their equations."""
+class FlashSAC(Agent):
+    """A soft actor-critic with normalised networks and a categorical value (FlashSAC 2026)."""
 
-    def __init__(
-        self, config: FlashSACConfig, spaces: Spaces, generators: list[torch.Generator], device: torch.device
-    ) -> None:
-        c, self.config, self.action_size = config, config, spaces.action_size
-        sizes = spaces.observation_size, spaces.action_size
-        self.target_entropy = 0.5 * spaces.action_size * math.log(2.0 * math.pi * math.e * c.target_std**2)
-        self.actor = NormalizedActor(generators, *sizes, c.actor_width, c.actor_blocks)
+    Config = FlashSACConfig
+    config: FlashSACConfig
+
+    def build(self, generators: list[torch.Generator]) -> None:
+        """Normalised actor, categorical critics and their target, entropy coefficient, reward scale, and phases."""
+        c, action_size = self.config, self.spaces.action_size
+        sizes = self.spaces.observation_size, action_size
+        self.target_entropy = 0.5 * action_size * math.log(2.0 * math.pi * math.e * c.target_std**2)
+        self.actor = NormalizedActor(generators, *sizes, c.actor_width, c.actor_blocks).to(self.device)
         self.critic = CategoricalCritic(
             generators, sum(sizes), c.critic_width, c.critic_blocks, c.num_critics, c.num_bins, c.value_bound
-        )
-        self.critic_target = Target(self.critic)
-        self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient)
-        self.networks: dict[str, torch.nn.Module] = {
-            "critic": self.critic.to(device),
-            "critic_target": self.critic_target.to(device),
-            "actor": self.actor.to(device),
-            "entropy_coefficient": self.entropy_coefficient.to(device),
+        ).to(self.device)
+        self.critic_target = Target(self.critic).to(self.device)
+        self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient).to(self.device)
+        self.networks = {
+            "critic": self.critic,
+            "critic_target": self.critic_target,
+            "actor": self.actor,
+            "entropy_coefficient": self.entropy_coefficient,
         }
-        self.optimizers = one_adam_each(self.networks, c.learning_rate)
-        self.reward_scale = RewardScale(len(generators), c.discount, c.return_bound, device)
+        trained = ("critic", "actor", "entropy_coefficient")
+        self.optimizers = {name: Adam(self.networks[name].parameters(), c.learning_rate) for name in trained}
+        self.reward_scale = RewardScale(len(generators), c.discount, c.return_bound, self.device)
+        self.buffers = dict(self.reward_scale.statistics)
+        self.phases = Phases(self) if c.phase_updates else None
 
-    def critic_draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
+        """Those of a critic update, and the actor's noise on observations and next observations."""
+        noise = NoiseSpec("normal", (2 * self.config.batch_size, self.spaces.action_size))
+        return {**self.critic_noise_specs(), "actor_noise": noise}
+
+    def critic_noise_specs(self) -> dict[str, NoiseSpec]:
         """Random numbers of a critic update: which transitions, and the noise of next actions."""
-        noise = NoiseSpec("normal", (self.config.batch_size, self.action_size))
+        noise = NoiseSpec("normal", (self.config.batch_size, self.spaces.action_size))
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,)), "next_noise": noise}
 
-    def draws(self) -> dict[str, NoiseSpec]:
-        """Those of a critic update, and the actor's noise on observations and next observations."""
-        return {
-            **self.critic_draws(),
-            "actor_noise": NoiseSpec("normal", (2 * self.config.batch_size, self.action_size)),
-        }
+    def is_actor_update(self) -> bool:
+        """Every `policy_delay` updates, the first one among them."""
+        return self.updates % self.config.policy_delay == 0
 
-    def update_actor(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
+        """With the learning rates of this update."""
+        self._set_learning_rates()
+        return super().gradient_step(batch, noise)
+
+    def _set_learning_rates(self) -> None:
+        """The cosine schedule at the current environment step."""
+        c = self.config
+        share_left = 0.5 * (1.0 + math.cos(math.pi * min(self.steps / c.cosine_horizon, 1.0)))
+        learning_rate = c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left
+        for optimizer in self.optimizers.values():
+            optimizer.learning_rate.fill_(learning_rate)
+
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
+        """Where it is due, actor and entropy coefficient; then the critics and their targets."""
+        metrics = self.update_actor(batch, noise) if is_actor_update else {}
+        return metrics | self.update_critic(batch, noise)
+
+    def update_actor(self, batch: Batch, noise: Noise) -> Metrics:
         """One step of the actor and of the entropy coefficient."""
-        found, coefficient_found, metrics = self.actor_gradients(batch, random)
-        self.optimizers["actor"].step(found)
+        actor_step, coefficient_step, metrics = self.actor_gradients(batch, noise)
+        self.optimizers["actor"].step(actor_step)
         project(self.actor)
-        self.optimizers["entropy_coefficient"].step(coefficient_found)
+        self.optimizers["entropy_coefficient"].step(coefficient_step)
         return metrics
 
-    def next_policy(self, observations: Tensor) -> NextPolicy:
-        """Mean and standard deviation (P, B, A) before the tanh, with running statistics, without gradient."""
-        with torch.no_grad():
-            mean, std = self.actor(observations, False)
-            return mean, std
-
-    def update_critic(self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None = None) -> Metrics:
-        """One step of the critics, and their targets; `policy` is that of the next observations where it is known."""
-        found, metrics = self.critic_gradients(batch, random, policy)
-        self.optimizers["critic"].step(found)
+    def update_critic(self, batch: Batch, noise: Noise) -> Metrics:
+        """One step of the critics, and their targets. Online and in stabilization phases."""
+        critic_step, metrics = self.critic_gradients(batch, noise)
+        self.optimizers["critic"].step(critic_step)
         project(self.critic)
         self.critic_target.polyak_update(self.config.tau)
         return metrics
 
     @compilable
-    def actor_gradients(self, batch: Batch, random: Mapping[str, Tensor]) -> tuple[Gradients, Gradients, Metrics]:
+    def actor_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Gradients, Metrics]:
         """Minimise alpha log pi - min_i Q_i; batch statistics of [s; s'], of which s counts; critics stand still."""
         rows = batch.rewards.shape[-1]
         both = torch.cat([batch.observations, batch.next_observations], dim=1)  # (P, 2B, O)
-        actions, log_prob = self.actor.sample(both, random["actor_noise"], True)
+        actions, log_prob = self.actor.sample(both, noise["actor_noise"], True)
         actions, log_prob = actions[:, :rows], log_prob[:, :rows]
         value = self.critic.values(self.critic(batch.observations, actions, False)).amin(1)
         coefficient = self.entropy_coefficient().detach()
@@ -180,22 +188,19 @@ class CategoricalSoftActorCritic:
         )
 
     @compilable
-    def critic_gradients(
-        self, batch: Batch, random: Mapping[str, Tensor], policy: NextPolicy | None
-    ) -> tuple[Gradients, Metrics]:
+    def critic_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Metrics]:
         """Cross-entropy to the Bellman update of the less optimistic target critic's distribution."""
         rows = batch.rewards.shape[-1]
         with torch.no_grad():
-            mean, std = policy or self.next_policy(batch.next_observations)
-            next_actions, log_prob = squashed(mean, std, random["next_noise"])
+            next_actions, log_prob = self.next_actions(batch, noise)
             observations = torch.cat([batch.observations, batch.next_observations], dim=1)  # (P, 2B, O)
             actions = torch.cat([batch.actions, next_actions], dim=1)
             next_logits = self.critic_target(observations, actions, True)[:, :, rows:]  # (P, C, B, K)
             target = self.target_distribution(batch, next_logits, log_prob)
         logits = self.critic(observations, actions, True)[:, :, :rows]
-        found = gradients(losses.cross_entropy(logits, target), self.critic)
+        critic_step = gradients(losses.cross_entropy(logits, target), self.critic)
         with torch.no_grad():
-            return found, {
+            return critic_step, {
                 "critic_loss": -(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1).mean((1, 2)),
                 "q_mean": self.critic.values(logits).mean((1, 2)) * self.reward_scale.value.squeeze(-1),
                 "edge_mass": (target[..., 0] + target[..., -1]).mean(-1),
@@ -215,43 +220,17 @@ class CategoricalSoftActorCritic:
         values = (batch.rewards / self.reward_scale.value).unsqueeze(-1) + self.config.discount * carried
         return losses.categorical_target(probabilities, values, support)
 
-    def entropy_weight(self) -> Tensor:
-        """alpha (P, 1) in units of rewards."""
-        weight: Tensor = self.entropy_coefficient().detach() * self.reward_scale.value
-        return weight
+    def next_actions(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        """a' ~ pi(s') and log pi(a'|s'), with running statistics."""
+        following, policy = batch.next_observations, batch.next_policy
+        mean, std = self.actor(following, False) if policy is None else policy.chunk(2, dim=-1)
+        return squashed(mean, std, noise["next_noise"])
 
-    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Q (P, C, B) in units of rewards, with running statistics."""
-        return self.critic.values(self.critic(observations, actions, False)) * self.reward_scale.value.unsqueeze(1)
+    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """tanh of the mean, or a sample; running statistics."""
+        return self.actor.mode(observations) if noise is None else self.actor.sample(observations, noise)[0]
 
-
-class FlashSAC(Agent):
-    """A soft actor-critic with normalised networks and a categorical value (FlashSAC 2026)."""
-
-    Config = FlashSACConfig
-    config: FlashSACConfig
-
-    def build(self, generators: list[torch.Generator]) -> None:
-        """The learner, its reward scale and its phases."""
-        self.soft = CategoricalSoftActorCritic(self.config, self.spaces, generators, self.device)
-        self.networks, self.optimizers = self.soft.networks, self.soft.optimizers
-        self.buffers = dict(self.soft.reward_scale.statistics)
-        self.phases = Phases(self)
-
-    def schedule(self) -> Schedule:
-        """Updates at `utd_ratio`, and a place for a phase every `period` steps where there are phases."""
-        c = self.config
-        return Schedule(c.utd_ratio, c.learning_starts, c.period if c.phase_updates else None)
-
-    def draws(self) -> dict[str, NoiseSpec]:
-        """Those of critics and actor."""
-        return self.soft.draws()
-
-    def connect(self, environment: Environment | None = None) -> None:
-        """As for every agent; the rewards' scale follows the episodes that run there."""
-        super().connect(environment)
-        assert self.collector is not None
-        self.soft.reward_scale.go_on(self.collector.lengths)
+    # The scale of rewards.
 
     def prepare(self, datasets: Sequence[Dataset]) -> None:
         """Begin with the scale of the recorded rewards.
@@ -265,53 +244,81 @@ class FlashSAC(Agent):
                     f"{data.name}: rewards are scaled by the returns of episodes, and these rows form none; "
                     "fill hidden rewards in, with fill(0.0), fill('mean') or RewardModel.impute"
                 )
-        self.soft.reward_scale.fit(datasets)
+        self.reward_scale.fit(datasets)
+
+    def connect(self, env: Environment | None = None) -> None:
+        """As for every agent; the rewards' scale follows the episodes that run there."""
+        super().connect(env)
+        assert self.collector is not None
+        self.reward_scale.go_on(self.collector.lengths)
 
     def observe(self, step: Step) -> None:
         """Follow the rewards' scale."""
         assert self.collector is not None
-        self.soft.reward_scale.observe(step.rewards, self.collector.lengths == 0)
+        self.reward_scale.observe(step.rewards, self.collector.lengths == 0)
 
-    def step(self, inputs: Mapping[str, Tensor] | None = None) -> Metrics:
-        """With the learning rates of the moment."""
-        self._set_learning_rates()
-        return super().step(inputs)
+    def entropy_weight(self) -> Tensor:
+        """alpha (P, 1) in units of rewards."""
+        weight: Tensor = self.entropy_coefficient().detach() * self.reward_scale.value
+        return weight
 
-    def _set_learning_rates(self) -> None:
-        """The cosine schedule at the current environment step."""
+    def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Q (P, C, B) in units of rewards, with running statistics."""
+        return self.critic_values(observations, actions) * self.reward_scale.value.unsqueeze(1)
+
+    # Phases. Their values and targets are in units of scaled rewards.
+
+    @property
+    def phases_config(self) -> PhasesConfig:
+        """The configuration, of which a phase sees its part."""
+        return self.config
+
+    def schedule(self) -> Schedule:
+        """Updates at `utd_ratio`; a phase can begin every `period` steps."""
         c = self.config
-        share_left = 0.5 * (1.0 + math.cos(math.pi * min(self.steps / c.cosine_horizon, 1.0)))
-        learning_rate = c.final_learning_rate + (c.learning_rate - c.final_learning_rate) * share_left
-        for optimizer in self.optimizers.values():
-            optimizer.learning_rate.fill_(learning_rate)
-
-    def turn(self) -> bool:
-        """Whether the actor has its turn."""
-        return self.updates % self.config.policy_delay == 0
-
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
-        """Every `policy_delay` updates actor and entropy coefficient; then the critics."""
-        metrics: Metrics = {}
-        if self.turn():
-            metrics |= self.soft.update_actor(batch, random)
-        return metrics | self.soft.update_critic(batch, random)
-
-    def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
-        """tanh of the mean, or a sample; running statistics."""
-        return mode_or_sample(self.soft.actor, observations, noise)
+        return Schedule(c.utd_ratio, c.learning_starts, c.period if c.phase_updates else None)
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone."""
         self._set_learning_rates()
-        return self.phases.run(self)
+        return self.phases.run(self) if self.phases else iter(())
+
+    @torch.no_grad()
+    def next_policy(self, observations: Tensor) -> Tensor:
+        """Mean and standard deviation (P, B, 2A) before the tanh, with running statistics, without gradient."""
+        return torch.cat(self.actor(observations, False), dim=-1)
+
+    @torch.no_grad()
+    def targets(self, batch: Batch, noise: Noise) -> Tensor:
+        """Expected value (P, B) of the target distribution, before it is projected on the bins."""
+        next_actions, log_prob = self.next_actions(batch, noise)
+        logits = self.critic_target(batch.next_observations, next_actions, False)
+        next_values = self.critic.values(logits).amin(1) - self.entropy_coefficient() * log_prob
+        rewards = batch.rewards / self.reward_scale.value
+        return losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
+
+    @torch.no_grad()
+    def critic_values(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Expected values (P, C, B), with running statistics, without gradient."""
+        return self.critic.values(self.critic(observations, actions, False))
+
+    def policy_loss(self, observations: Tensor, noise: Tensor) -> Tensor:
+        """alpha log pi - mean_i Q_i (P, B) at the policy's actions."""
+        actions, log_prob = self.actor.sample(observations, noise)
+        loss: Tensor = self.entropy_coefficient() * log_prob - self.critic_values(observations, actions).mean(1)
+        return loss
+
+    # State.
 
     def online_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """With the phase that is running and the discounted returns of the running episodes."""
-        tensors, manifest = self.phases.add_state(*super().online_state())
-        return tensors | self.soft.reward_scale.running_state(), manifest
+        tensors, manifest = super().online_state()
+        of_phase, about_phase = self.phases.state() if self.phases else ({}, {})
+        return tensors | of_phase | self.reward_scale.running_state(), manifest | about_phase
 
     def load_online_state(self, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
         """The inverse of `online_state`."""
         super().load_online_state(tensors, manifest)
-        self.soft.reward_scale.load_running(tensors)
-        self.phases.load_state(self, tensors, manifest)
+        self.reward_scale.load_running(tensors)
+        if self.phases:
+            self.phases.load_state(self, tensors, manifest)

@@ -19,23 +19,23 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from orl import losses
+from orl import losses, torch_private
 from orl.agent import Agent
 from orl.agents.hyperzero.context_groups import ContextGroups, concatenated
 from orl.agents.hyperzero.networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
-from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
-from orl.config import check_fraction, check_positive
+from orl.buffer import Batch, Metrics, per_learner
+from orl.config import AgentConfig, check_fraction, check_positive
 from orl.context import ContextSpace, ContextVariable, Floats
 from orl.dataset import Dataset
 from orl.environment import Environment, Source, Spaces, is_recorded
-from orl.execution import Execution, compilable
-from orl.noise import NoiseSpec
-from orl.normalize import mean_and_std
+from orl.execution import compilable
+from orl.networks import mean_and_std
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, clipped, gradients
 
 
 @dataclass(frozen=True)
-class ContextualConfig:
+class ContextualConfig(AgentConfig):
     """Hyperparameters of agents that clone the specialists of many contexts."""
 
     # Contexts
@@ -59,8 +59,6 @@ class ContextualConfig:
     contexts_per_batch: int = 16  # K
     rows_per_context: int = 32  # R
     normalize_observations: bool = True  # by the data's mean and std; contexts have their own scale
-    # Execution
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
 
     def __post_init__(self) -> None:
         given: Any = self.contexts.variables if isinstance(self.contexts, ContextSpace) else self.contexts
@@ -153,20 +151,22 @@ class ContextualAgent(Agent):
                 mean, std = mean_and_std(data.values[:, None])
                 self.buffers["value_mean"][learner], self.buffers["value_std"][learner] = mean, std
 
-    def draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
         """Which contexts, and which transitions of each."""
         shape = (self.config.contexts_per_batch, self.config.rows_per_context)
         return {"contexts": NoiseSpec("uniform", shape[:1]), "rows": NoiseSpec("uniform", shape)}
 
-    def sample(self, buffer: ReplayBuffer, random: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def sample(self, noise: Noise) -> Batch:
         """R transitions of each of K contexts, context by context, and their values."""
-        indices, values = self.groups.draw(random["contexts"], random["rows"])
-        return {**self.normalizer.batch(buffer.gather(indices))._asdict(), "values": values}
+        assert self.replay_buffer is not None
+        indices, values = self.groups.draw(noise["contexts"], noise["rows"])
+        return self.normalizer.batch(self.replay_buffer.gather(indices))._replace(values=values)
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         """One step of everything on the sum of the losses."""
-        found, metrics = self.model_gradients(batch, random["values"])
-        self.optimizers["model"].step(found)
+        assert batch.values is not None
+        step, metrics = self.model_gradients(batch, batch.values)
+        self.optimizers["model"].step(step)
         return metrics
 
     @compilable
@@ -183,10 +183,10 @@ class ContextualAgent(Agent):
             errors = self.value_errors(batch, values, policy, value)
             loss = loss + losses.over_batch(c.value_weight * errors["value_loss"] + c.td_weight * errors["td_loss"])
             metrics |= errors
-        found = gradients(loss, self.model)
+        step = gradients(loss, self.model)
         if c.gradient_clip is not None:
-            found = clipped(found, c.gradient_clip)
-        return found, {name: error.detach().mean(-1) for name, error in metrics.items()}
+            step = clipped(step, c.gradient_clip)
+        return step, {name: error.detach().mean(-1) for name, error in metrics.items()}
 
     def value_errors(
         self, batch: Batch, values: Tensor, policy: Sequence[Layer], value: Sequence[Layer]
@@ -225,7 +225,7 @@ class ContextualAgent(Agent):
         contexts = observations[..., self.plain_size :]
         if (contexts == contexts[:, :1]).all():
             contexts = contexts[:, :1]
-        weights = self.updates, sum(parameter._version for parameter in self.model.parameters())  # written so often
+        weights = self.updates, sum(map(torch_private.times_written, self.model.parameters()))  # written so often
         if self.acting is None or self.acting[0] != weights or not torch.equal(self.acting[1], contexts):
             self.acting = weights, contexts.clone(), self.model["policy"](self.embed(contexts))
         return self.policy_actions(self.acting[2], observations)
@@ -268,10 +268,10 @@ class ContextualAgent(Agent):
         return layers
 
     @classmethod
-    def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:
+    def load(cls, path: str | Path, *, env: Environment | None = None, device: str = "auto") -> Self:
         """As for every agent; an environment with another context space is refused."""
-        agent = super().load(path, environment, device=device)
-        _check_environment(environment, agent.space)
+        agent = super().load(path, env=env, device=device)
+        _check_environment(env, agent.space)
         return agent
 
 

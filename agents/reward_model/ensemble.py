@@ -16,8 +16,7 @@ from orl import seeding
 from orl.agents.reward_model.inputs import RewardInputs, columns
 from orl.buffer import Batch
 from orl.dataset import Dataset
-from orl.networks import StackedMLP
-from orl.normalize import mean_and_std
+from orl.networks import StackedMLP, mean_and_std
 
 CHUNK = 4_096  # transitions predicted at a time
 STATISTICS = ("input_mean", "input_std", "target_mean", "target_std")

@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
 from stable_baselines3.common.logger import configure
 
 from orl.agents import SPEQ
-from orl.agents.stabilization import Phase
+from orl.agents.phases import Phase
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 from orl.environment import Spaces
@@ -45,24 +45,24 @@ def random_data() -> Dataset:
 def stabilization(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
-    inputs = phase.draw(agent, sys.maxsize)
-    return lambda: phase.step(agent, next(inputs))
+    batches = phase.batches(agent, sys.maxsize)
+    return lambda: agent.runner(agent.update_critic, *next(batches))
 
 
 def steps(agent: Any, count: int = 1) -> Work:
     """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
 
     def work() -> None:
-        for inputs in agent.draw(count):
-            agent.step(inputs)
+        for batch, noise in agent.batches(count):
+            agent.gradient_step(batch, noise)
 
     return work
 
 
 def fitting(agent: Any) -> Work:
     """One update after the other on recorded data, with their batches and random numbers."""
-    inputs = agent.draw(sys.maxsize)
-    return lambda: agent.step(next(inputs))
+    batches = agent.batches(sys.maxsize)
+    return lambda: agent.gradient_step(*next(batches))
 
 
 def peer_sac(device: str) -> PeerSAC:

@@ -13,7 +13,7 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl.agents import SAC, SPEQ, TaskSelector
+from orl.agents import SAC, TaskSelector
 from orl.agents.mbtl.strategies import Strategy
 from orl.context import ContextSpace
 from orl.envs.contextual.copies import offered_contexts
@@ -165,7 +165,7 @@ def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpa
     Raises:
         ValueError: an unknown trainer, or a setting of another form.
     """
-    acting = [preset for preset, (kind, _) in PRESETS.items() if kind in (SAC, SPEQ)]
+    acting = [preset for preset, (kind, _) in PRESETS.items() if issubclass(kind, SAC)]
     if name not in acting and not name.startswith(SB3):
         raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
     kind = SB3Trainer if name.startswith(SB3) else PopulationTrainer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import datasets
-from orl.agents import SAC, SPEQ, FlashSAC
+from orl.agents import SAC, FlashSAC
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.datasets import store
@@ -83,7 +83,7 @@ class Specialists(TrainOnline[C], Generic[C]):
         space, contexts = self.grid
         return {"contexts": space.ranges, "context": contexts.repeat(copies, axis=0).tolist()}
 
-    def replay(self, agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
+    def replay(self, agent: SAC | FlashSAC, learner: int) -> Dataset:
         """A learner's transitions, with its context."""
         data = super().replay(agent, learner)
         return dataclasses.replace(data, contexts=np.tile(self.grid[1][learner].astype(np.float32), (len(data), 1)))

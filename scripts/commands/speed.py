@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from orl.agents import IQL, SAC, SPEQ, TD3BC, HyperZero
+from orl.agents import IQL, SAC, SPEQ, SPEQ_PRESET, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
 from orl.environment import Spaces
@@ -157,7 +158,7 @@ class Speed:
         data, device = random_data(), pick_device(self.device)
         plain = PlainDroQ(data, dropout_rate=DROPOUT_RATE, device=str(device))
         contenders: Contenders = {"plain modules": Contender(plain.update_critics)}
-        contenders |= self._ours(SPEQ, SPEQ.Config(dropout_rate=DROPOUT_RATE), stabilization)
+        contenders |= self._ours(SPEQ, dataclasses.replace(SPEQ_PRESET, dropout_rate=DROPOUT_RATE), stabilization)
         sizes = data.observation_size, data.action_size
         traffic = {}
         for population in self.populations:

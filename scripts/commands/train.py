@@ -17,6 +17,7 @@ from orl import checkpoint, datasets, training
 from orl.agent import Agent
 from orl.agents import RewardModel, RewardModelConfig
 from orl.checkpoint import learner_names
+from orl.config import AgentConfig
 from orl.dataset import Dataset
 from orl.device import Precision
 from orl.environment import Spaces
@@ -33,7 +34,7 @@ from orl.scripts.running.reward_variants import Rewards
 from orl.scripts.running.run_directory import RunDirectory, score_row, write_evaluations
 from orl.scripts.running.training import Training, evaluation_metrics
 
-C = TypeVar("C")
+C = TypeVar("C", bound=AgentConfig)
 NOT_KEPT = ("out", "agent", "launching")  # of the options, in config.json
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import datasets, training
-from orl.agents import SAC, SPEQ, FlashSAC
+from orl.agents import SAC, FlashSAC
 from orl.agents.critic_bias import critic_bias
 from orl.buffer import ReplayBuffer
 from orl.checkpoint import learner_names
+from orl.config import AgentConfig
 from orl.dataset import Dataset
 from orl.device import Precision, pick_device
 from orl.environment import Spaces
@@ -36,7 +37,7 @@ from orl.scripts.running.run_directory import RunDirectory, score_row, write_eva
 from orl.scripts.running.training import Training, evaluation_metrics
 from orl.training import TrainingStep
 
-C = TypeVar("C")
+C = TypeVar("C", bound=AgentConfig)
 CLOCK = "time/total_work"
 
 
@@ -121,7 +122,7 @@ class TrainOnline(Training, Generic[C]):
         agent.connect(self.environment())
         with MetricsLogger(folder.path, learner_names(self.seed_numbers), agent.progress_count, CLOCK) as sink:
             saved, started = agent.progress_count, time.monotonic()
-            in_phase = not isinstance(agent, SAC) and agent.phases.were_last(agent)
+            in_phase = not isinstance(agent, SAC) and bool(agent.phases and agent.phases.were_last(agent))
             left = self.steps - agent.steps
             for moment in training.online(agent, left, progress_bar=True) if left > 0 else ():
                 spent += time.monotonic() - started
@@ -144,7 +145,7 @@ class TrainOnline(Training, Generic[C]):
         ratio: float = self.config.utd_ratio  # type: ignore[attr-defined]
         return self.checkpoint_every if in_phase else round(self.checkpoint_every * (1.0 + ratio))
 
-    def _agent(self, folder: RunDirectory) -> SAC | SPEQ | FlashSAC:
+    def _agent(self, folder: RunDirectory) -> SAC | FlashSAC:
         agent: Any = self.restored(folder)
         if agent is None:
             return PRESETS[self.agent][0](self.env, self.config, seed=self.seed_numbers, device=self.device)  # type: ignore[return-value]
@@ -152,7 +153,7 @@ class TrainOnline(Training, Generic[C]):
         Console().print(f"resuming {folder.path} at step {agent.steps:,}", soft_wrap=True)
         return agent  # type: ignore[no-any-return]
 
-    def _log(self, agent: SAC | SPEQ | FlashSAC, moment: TrainingStep, sink: MetricsLogger, *, last: bool) -> None:
+    def _log(self, agent: SAC | FlashSAC, moment: TrainingStep, sink: MetricsLogger, *, last: bool) -> None:
         assert agent.collector is not None
         if moment.in_phase:
             sink.write(agent.progress_count, moment.metrics, "phase/", x=agent.updates + agent.total_phase_updates)
@@ -167,7 +168,7 @@ class TrainOnline(Training, Generic[C]):
 
     def _evaluate(
         self,
-        agent: SAC | SPEQ | FlashSAC,
+        agent: SAC | FlashSAC,
         folder: RunDirectory,
         sink: MetricsLogger,
         seconds: float,
@@ -194,17 +195,17 @@ class TrainOnline(Training, Generic[C]):
         )
         tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in metrics.items()}
         sink.write(agent.progress_count, tensors, "eval/", x=agent.steps)
-        if after_phase or not isinstance(agent.soft.actor, SquashedGaussianActor):
+        if after_phase or not isinstance(agent.actor, SquashedGaussianActor):
             return
         for k, name in enumerate(learner_names(self.seed_numbers)):
             facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.agent}
             write_policy(agent, k, folder.path / name / "policies" / f"step-{agent.steps}.safetensors", **facts)
 
-    def _write_replay(self, agent: SAC | SPEQ | FlashSAC, folder: RunDirectory) -> None:
+    def _write_replay(self, agent: SAC | FlashSAC, folder: RunDirectory) -> None:
         for k, name in enumerate(learner_names(self.seed_numbers)):
             datasets.write_npz(self.replay(agent, k), folder.path / name / "replay.npz")
 
-    def replay(self, agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
+    def replay(self, agent: SAC | FlashSAC, learner: int) -> Dataset:
         """A learner's transitions."""
         return replay_dataset(agent, learner)
 

@@ -15,7 +15,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from orl import seeding
-from orl.agents import SAC, SPEQ, FlashSAC
+from orl.agents import SAC, FlashSAC
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.datasets import Episode
@@ -25,7 +25,7 @@ from orl.environment import Spaces, make_vector
 
 
 def specialist_episodes(
-    agent: SAC | SPEQ | FlashSAC,
+    agent: SAC | FlashSAC,
     env: str,
     space: ContextSpace,
     contexts: Floats,
@@ -79,7 +79,7 @@ def transitions(episodes: Sequence[Episode], spaces: Spaces) -> Dataset:
 
 
 def _play(
-    agent: SAC | SPEQ | FlashSAC, environment: VectorEnv[Any, Any, Any], starts: list[int], contexts: Floats
+    agent: SAC | FlashSAC, environment: VectorEnv[Any, Any, Any], starts: list[int], contexts: Floats
 ) -> list[Episode]:
     """One episode in each copy of an environment that resets copies in the step in which their episode ends."""
     observations, _ = environment.reset(seed=starts)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def _play(
 
 
 def _actions_and_values(
-    agent: SAC | SPEQ | FlashSAC, observations: NDArray[np.float32]
+    agent: SAC | FlashSAC, observations: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The policies' modes (P * E, A) in the environment's unit, and min_i Q_i(s, a), (P * E,), of (P * E, O)."""
     shape = (agent.population, -1, observations.shape[-1])
@@ -110,6 +110,6 @@ def _actions_and_values(
     with torch.no_grad():
         inputs = agent.normalizer(inputs)
         actions = agent.actions(inputs, None)
-        values = agent.soft.q_values(inputs, actions).amin(1)
+        values = agent.q_values(inputs, actions).amin(1)
     in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
     return in_unit.reshape(len(observations), -1), values.cpu().numpy().astype(np.float32).ravel()

@@ -15,7 +15,7 @@ from typing import Any
 
 from orl import checkpoint, training
 from orl.agent import Agent
-from orl.agents.families import TARGET_ENTROPY, family
+from orl.agents.sac import TARGET_ENTROPY, family
 from orl.config import make_config
 from orl.context import ContextSpace, Floats
 from orl.environment import Spaces, make_vector

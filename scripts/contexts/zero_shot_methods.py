@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.agents import BC, SAC, SPEQ, ContextualCloning, HyperZero
+from orl.agents import BC, SAC, ContextualCloning, HyperZero
 from orl.agents.hyperzero.cloning import CONCATENATION_PRESET, UVFA_PRESET
 from orl.agents.hyperzero.contextual import ContextualAgent, ContextualConfig
 from orl.agents.hyperzero.few_shot import few_shot
@@ -125,7 +125,7 @@ class Average:
 
     population = 1
 
-    def __init__(self, agent: SAC | SPEQ, learners: Indices) -> None:
+    def __init__(self, agent: SAC, learners: Indices) -> None:
         self.agent = agent.select(learners.tolist())
 
     def act(self, observations: NDArray[Any], *, deterministic: bool = True) -> NDArray[Any]:

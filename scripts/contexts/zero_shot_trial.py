@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.agents import SAC, SPEQ, HyperZero
+from orl.agents import SAC, HyperZero
 from orl.agents.hyperzero.contextual import ContextualConfig
 from orl.dataset import Dataset
 from orl.scripts.commands.specialists import Specialists
@@ -52,7 +52,7 @@ class Trial:
         self.learned: dict[str, Returns] = {}  # (S, N, E) each
         self.others: dict[str, dict[str, Returns]] = {split.name: {} for split in self.splits}  # (K, E) each
 
-    def specialists(self, trainer: PopulationTrainer, grid: str, steps: int) -> SAC | SPEQ:
+    def specialists(self, trainer: PopulationTrainer, grid: str, steps: int) -> SAC:
         """One for each context, trained together."""
         count = len(self.task.contexts)
         training = Specialists(
@@ -72,7 +72,7 @@ class Trial:
         agent: Any = load_agent(self.folder / "specialists", self.task.device)
         return agent  # type: ignore[no-any-return]
 
-    def measure(self, agent: SAC | SPEQ) -> None:
+    def measure(self, agent: SAC) -> None:
         """Every specialist in every context, random actions, and the average of the training specialists."""
         task = self.task
         self.transfer: Returns = self.stages("transfer", lambda: task.play(agent))
@@ -84,7 +84,7 @@ class Trial:
             "average", lambda: np.stack([task.play(Average(agent, split.train))[0] for split in self.splits])
         )
 
-    def data(self, agent: SAC | SPEQ, episodes: int) -> Dataset:
+    def data(self, agent: SAC, episodes: int) -> Dataset:
         """What the specialists did."""
         task = self.task
         played = specialist_episodes(agent, task.env, task.space, task.contexts, episodes=episodes, seed=self.seed)

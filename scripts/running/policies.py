@@ -13,12 +13,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from orl import checkpoint, seeding
-from orl.agents import SAC, SPEQ, FlashSAC
+from orl.agents import SAC, FlashSAC
 from orl.environment import Spaces
 from orl.networks import SquashedGaussianActor
 
 
-def write_policy(agent: SAC | SPEQ | FlashSAC, learner: int, path: Path, **facts: Any) -> None:
+def write_policy(agent: SAC | FlashSAC, learner: int, path: Path, **facts: Any) -> None:
     """Write a learner's actor.
 
     Args:
@@ -28,7 +28,7 @@ def write_policy(agent: SAC | SPEQ | FlashSAC, learner: int, path: Path, **facts
         facts: JSON-able, to be kept with it, such as steps and return.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    actor = {name: tensor[learner].detach().cpu().clone() for name, tensor in agent.soft.actor.state_dict().items()}
+    actor = {name: tensor[learner].detach().cpu().clone() for name, tensor in agent.actor.state_dict().items()}
     about = {"spaces": agent.spaces.to_json(), "agent": type(agent).__name__, "seed": agent.seeds[learner], **facts}
     checkpoint.write_tensors(path, actor, {"orl": json.dumps(about)})
 

@@ -7,24 +7,29 @@ from typing import Any
 
 from orl import agents, checkpoint
 from orl.agent import Agent
-from orl.agents import flash_sac, sac, speq
 
 PRESETS: dict[str, tuple[type[Agent], Any]] = {
     "bc": (agents.BC, agents.BCConfig()),
     "td3bc": (agents.TD3BC, agents.TD3BCConfig()),
     "iql": (agents.IQL, agents.IQLConfig()),
-    "sac": (agents.SAC, sac.SAC_PRESET),
-    "redq": (agents.SAC, sac.REDQ_PRESET),
-    "droq": (agents.SAC, sac.DROQ_PRESET),
-    "speq": (agents.SPEQ, speq.SPEQ_PRESET),
-    "speq-auto": (agents.SPEQ, speq.SPEQ_AUTO_PRESET),
-    "sope": (agents.SPEQ, speq.SOPE_PRESET),
-    "flash-sac": (agents.FlashSAC, flash_sac.FLASH_SAC_PRESET),
-    "flash-speq": (agents.FlashSAC, flash_sac.FLASH_SPEQ_PRESET),
+    "sac": (agents.SAC, agents.SAC_PRESET),
+    "redq": (agents.REDQ, agents.REDQ_PRESET),
+    "droq": (agents.DroQ, agents.DROQ_PRESET),
+    "speq": (agents.SPEQ, agents.SPEQ_PRESET),
+    "speq-auto": (agents.SPEQ, agents.SPEQ_AUTO_PRESET),
+    "sope": (agents.SPEQ, agents.SOPE_PRESET),
+    "flash-sac": (agents.FlashSAC, agents.FLASH_SAC_PRESET),
+    "flash-speq": (agents.FlashSAC, agents.FLASH_SPEQ_PRESET),
 }
 
 CONTEXTUAL = (agents.HyperZero, agents.ContextualCloning)  # have a policy for every context
-ACTING = (agents.SAC, agents.SPEQ, agents.FlashSAC)  # train in an environment at the command line
+ACTING = (
+    agents.SAC,
+    agents.REDQ,
+    agents.DroQ,
+    agents.SPEQ,
+    agents.FlashSAC,
+)  # train in an environment at the command line
 
 
 def load_agent(path: Path, device: str) -> Agent:
@@ -35,7 +40,7 @@ def load_agent(path: Path, device: str) -> Agent:
     """
     _, manifest = checkpoint.load_population(path)
     every: list[type[Agent]] = [*(kind for kind, _ in PRESETS.values()), *CONTEXTUAL]
-    kinds = {kind.__name__: kind for kind in every}
+    kinds = {kind.algorithm(): kind for kind in reversed(every)}
     if manifest["agent"] not in kinds:
         known = ", ".join(kinds)
         raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {known}")

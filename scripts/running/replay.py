@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from orl.agents import SAC, SPEQ, FlashSAC
+from orl.agents import SAC, FlashSAC
 from orl.dataset import Dataset
 
 
-def replay_dataset(agent: SAC | SPEQ | FlashSAC, learner: int) -> Dataset:
+def replay_dataset(agent: SAC | FlashSAC, learner: int) -> Dataset:
     """What a learner's buffer holds, oldest first and one copy of the environment after the other.
 
     An episode ended, other than by termination, where the next transition does not begin where this one led.

@@ -59,7 +59,7 @@ class Twin:
     """Plain torch modules with an agent's weights, its data normalised, and the random numbers that it will see."""
 
     def __init__(self, agent: Any, data: Dataset) -> None:
-        self.blocks = NoiseBlocks(agent.seeds, agent.draws(), torch.device("cpu"))
+        self.blocks = NoiseBlocks(agent.seeds, agent.noise_specs(), torch.device("cpu"))
         dtype = torch.get_default_dtype()
         mean, std = data.observations.mean(0, dtype=np.float64), data.observations.std(0, dtype=np.float64) + 1e-3
         self.observations = torch.from_numpy((data.observations - mean) / std).to(dtype)

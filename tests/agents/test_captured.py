@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from orl import execution, seeding, training
+from orl import execution, seeding, torch_private, training
 from orl.agent import Agent
 from orl.agents import BC, IQL, SAC, SPEQ, TD3BC, FlashSAC, HyperZero
 from orl.agents.hyperzero.cloning import ContextualCloning
-from orl.agents.stabilization import Phase
+from orl.agents.phases import Phase
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 
@@ -116,7 +116,7 @@ class RecordedGraph(TorchDispatchMode):
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs on a machine that has none."""
     monkeypatch.setattr(execution, "CudaGraph", RecordedGraph)
-    monkeypatch.setattr("orl.learners.resolve_execution", lambda config, device: config)
+    monkeypatch.setattr("orl.agent.resolve_execution", lambda execution, device: execution)
     monkeypatch.setattr(RecordedGraph, "replays", 0)
 
 
@@ -188,14 +188,16 @@ def test_learners_that_go_on_in_environments_are_the_eager_ones(device: str, str
     settings = SMALL | {"cosine_horizon": 30, "buffer_size": 90}
     data = make_data(action_size=1, action_low=-2, action_high=2)
     agents = [IQL(data, seed=SEEDS, device=device, execution=way, **settings) for way in ("eager", "graph")]
-    eager, graph = (agent.fit(12).learn(40, stroll) for agent in agents)
+    eager, graph = (agent.fit(12).learn(40, env=stroll) for agent in agents)
     assert_same(everything(graph), everything(eager), device, cuda=1e-4)
 
 
 def test_metrics_are_the_callers(device: str, make_data: MakeData) -> None:
     """A replay does not overwrite those of the update before."""
     agents = [BC(make_data(), device=device, execution=way, **SMALL) for way in ("eager", "graph")]
-    eager, graph = ([agent.step()["actor_loss"].clone() for _ in range(8)] for agent in agents)
+    eager, graph = (
+        [agent.gradient_step(*next(agent.batches(1)))["actor_loss"].clone() for _ in range(8)] for agent in agents
+    )
     assert len(set(map(float, eager))) == 8
     torch.testing.assert_close(torch.stack(graph), torch.stack(eager))
     kept = agents[1].step()
@@ -220,7 +222,7 @@ def test_a_graph_serves_all_phases_and_holds_nothing_of_them(device: str, stroll
     policies, graphs = [], []
     for moment in training.online(agent, 35):
         if moment.in_phase:
-            graphs.append(agent.runner.captured["phase"])
+            graphs.append(agent.runner.captured[("update_critic",)])
             if agent.phases.running is not None:
                 policies.append(weakref.ref(agent.phases.running.policies))
     assert agent.total_phase_updates == 24
@@ -280,10 +282,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_generator = seeding.torch_generator
     monkeypatch.setattr("orl.agent.pick_device", torch.device)
     monkeypatch.setattr("orl.buffer.refuse_memory", lambda *_: None)
-    monkeypatch.setattr(seeding, "torch_generator", lambda seed, stream, _="", place=(): cpu_generator(seed, stream))
+    monkeypatch.setattr(seeding, "torch_generator", lambda seed, stream, _="", key=(): cpu_generator(seed, stream))
     adam = importlib.import_module("torch.optim.adam")
     monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)
-    monkeypatch.setattr(torch, "_fused_adam_", lambda *_, **__: None)  # not there for `meta`
+    monkeypatch.setattr(torch_private, "fused_adam", lambda *_, **__: None)  # not there for `meta`
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -291,7 +293,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_updates_stay_on_the_device_and_never_wait_for_it(name: str, make_data: MakeData) -> None:
     kind, settings = OFFLINE[name]
     agent = kind(with_contexts(make_data()), seed=SEEDS, device="meta", **settings).fit(4)
-    assert all(metric.is_meta for metric in agent.step().values())
+    assert all(metric.is_meta for metric in agent.gradient_step(*next(agent.batches(1))).values())
     assert all(tensor.is_meta for name, tensor in agent.state()[0].items() if not name.startswith("random/"))
 
 
@@ -305,5 +307,5 @@ def test_updates_of_a_phase_stay_on_the_device_and_never_wait_for_it(
 ) -> None:
     agent = kind(make_data(), seed=SEEDS, device="meta", **settings)
     phase = Phase.begin(agent, torch.ones(2, dtype=torch.bool, device="meta"))
-    for inputs in phase.draw(agent, 3):
-        assert all(metric.is_meta for metric in phase.step(agent, inputs).values())
+    for batch, noise in phase.batches(agent, 3):
+        assert all(metric.is_meta for metric in agent.update_critic(batch, noise).values())

@@ -92,7 +92,7 @@ def test_metrics_are_finite_with_one_value_per_learner(kind: type[Agent], make_d
     agent = kind(make_data(), seed=[0, 1, 2], **SMALL)
     seen: set[str] = set()
     for _ in range(4):
-        metrics = agent.step()
+        metrics = agent.gradient_step(*next(agent.batches(1)))
         seen |= metrics.keys()
         for name, values in metrics.items():
             assert values.shape == (3,), name

@@ -57,10 +57,10 @@ def constant(value: float, coefficient: float = 1e-30, **settings: Any) -> SAC:
     """A learner whose critics say `value` + and - 0.5 everywhere, and whose policy is one normal distribution."""
     agent = SAC("orl-tests/Four-v0", **SMALL, initial_entropy_coefficient=coefficient, **settings)
     with torch.no_grad():
-        for network in (agent.soft.critic.network, agent.soft.actor.network):
+        for network in (agent.critic.network, agent.actor.network):
             for parameter in network.layers[-1].parameters():
                 parameter.zero_()
-        agent.soft.critic.network.layers[-1].bias[0, :, 0, 0] = torch.tensor([value - 0.5, value + 0.5])
+        agent.critic.network.layers[-1].bias[0, :, 0, 0] = torch.tensor([value - 0.5, value + 0.5])
     return agent
 
 

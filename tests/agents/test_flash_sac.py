@@ -83,12 +83,12 @@ def test_a_phase_moves_critics_and_targets_alone() -> None:
 def test_an_actor_step_leaves_the_critic_alone_and_keeps_rows_at_norm_one() -> None:
     agent = FlashSAC(ENV, **SMALL).learn(40)
     assert agent.replay_buffer is not None
-    random = agent.random.next()
+    random = agent.noise.next()
     batch = agent.replay_buffer.sample(random["indices"])
-    before = {name: value.clone() for name, value in agent.soft.critic.state_dict().items()}
-    agent.soft.update_actor(batch, random)
-    assert all(value.equal(before[name]) for name, value in agent.soft.critic.state_dict().items())
-    for module in agent.soft.actor.modules():
+    before = {name: value.clone() for name, value in agent.critic.state_dict().items()}
+    agent.update_actor(batch, random)
+    assert all(value.equal(before[name]) for name, value in agent.critic.state_dict().items())
+    for module in agent.actor.modules():
         if isinstance(module, UnitLinear):
             torch.testing.assert_close(module.weight.norm(dim=-2), torch.ones_like(module.weight[..., 0, :]))
 
@@ -97,8 +97,8 @@ def trained(make_data: Any) -> tuple[FlashSAC, Batch, dict[str, Tensor]]:
     """Two learners whose running statistics, reward scales and entropy coefficients differ, and an update's inputs."""
     datasets = [make_data(seed=seed) for seed in (0, 1)]
     agent = FlashSAC([each.with_rewards(100 * each.rewards) for each in datasets], seed=[0, 1], **SMALL).fit(4)
-    agent.soft.entropy_coefficient.log_value.data.copy_(torch.tensor([-1.0, 0.5]))
-    random = agent.random.next()
+    agent.entropy_coefficient.log_value.data.copy_(torch.tensor([-1.0, 0.5]))
+    random = agent.noise.next()
     assert agent.replay_buffer is not None
     return agent, agent.replay_buffer.sample(random["indices"]), random
 
@@ -112,7 +112,7 @@ def plain_sample(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 @pytest.mark.usefixtures("float64")
 def test_the_actor_and_the_entropy_coefficient_follow_their_equations(make_data: Any) -> None:
     agent, batch, random = trained(make_data)
-    soft, alpha = agent.soft, torch.tensor([-1.0, 0.5]).exp()
+    soft, alpha = agent, torch.tensor([-1.0, 0.5]).exp()
     both = torch.cat([batch.observations, batch.next_observations], dim=1)
     actions, log_probs = (each[:, :8] for each in plain_sample(*soft.actor(both, True), random["actor_noise"]))
     logits = soft.critic(batch.observations, actions, False)
@@ -133,7 +133,7 @@ def test_the_actor_and_the_entropy_coefficient_follow_their_equations(make_data:
 @pytest.mark.usefixtures("float64")
 def test_the_critics_follow_their_equation(make_data: Any) -> None:
     agent, batch, random = trained(make_data)
-    soft = agent.soft
+    soft = agent
     next_actions, log_probs = plain_sample(*soft.actor(batch.next_observations, False), random["next_noise"])
     states = torch.cat([batch.observations, batch.next_observations], dim=1)
     pairs = states, torch.cat([batch.actions, next_actions], dim=1).detach()
@@ -167,7 +167,7 @@ def test_every_other_update_is_the_actors_and_the_first_one_is(make_data: Any) -
             {name.split("/")[0] for name in before if not before[name].equal(after[name])} & {"actor", "critic"}
         )
     assert moved == [{"actor", "critic"}, {"critic"}] * 2
-    for module in agent.soft.critic.modules():
+    for module in agent.critic.modules():
         if isinstance(module, UnitLinear):
             torch.testing.assert_close(module.weight.norm(dim=-2), torch.ones_like(module.weight[..., 0, :]))
 
@@ -175,9 +175,9 @@ def test_every_other_update_is_the_actors_and_the_first_one_is(make_data: Any) -
 @pytest.mark.usefixtures("float64")
 def test_the_target_is_the_bellman_update_of_the_lower_critic() -> None:
     agent = FlashSAC(ENV, **SMALL)
-    agent.soft.reward_scale.observe(np.array([[8.0]]), np.array([[True]]))  # D = 8 / 4
+    agent.reward_scale.observe(np.array([[8.0]]), np.array([[True]]))  # D = 8 / 4
     noise = torch.randn(1, 2, 3, 11, generator=torch.Generator().manual_seed(0))
-    logits = noise - 8.0 * agent.soft.critic.support.square()  # no mass near the ends, where it would be cut
+    logits = noise - 8.0 * agent.critic.support.square()  # no mass near the ends, where it would be cut
     batch = Batch(
         torch.zeros(1, 3, 3),
         torch.zeros(1, 3, 1),
@@ -186,11 +186,11 @@ def test_the_target_is_the_bellman_update_of_the_lower_critic() -> None:
         torch.tensor([[0.0, 0.0, 1.0]]),
     )
     log_prob = torch.tensor([[0.5, -2.0, 3.0]])
-    target = agent.soft.target_distribution(batch, logits, log_prob)
+    target = agent.target_distribution(batch, logits, log_prob)
     torch.testing.assert_close(target.sum(-1), torch.ones(1, 3))
-    lower = agent.soft.critic.values(logits).amin(1)
+    lower = agent.critic.values(logits).amin(1)
     soft_value = torch.where(batch.terminated > 0, 0.0, lower - 0.01 * log_prob)
-    mean = (target * agent.soft.critic.support.unsqueeze(1)).sum(-1)
+    mean = (target * agent.critic.support.unsqueeze(1)).sum(-1)
     torch.testing.assert_close(mean, batch.rewards / 2.0 + 0.99 * soft_value)
     assert (target[0, 2] > 0).sum() <= 2  # terminal: the two bins around r / D
 
@@ -259,8 +259,8 @@ def test_recorded_rewards_are_scaled_as_observed_ones_are(make_data: Any) -> Non
         for reward, end in zip(data.rewards, data.terminated | data.truncated, strict=True):
             expected.observe(np.array([[reward]], np.float64), np.array([[end]]))
         for name, values in expected.statistics.items():
-            torch.testing.assert_close(agent.soft.reward_scale.statistics[name][learner : learner + 1], values)
-        torch.testing.assert_close(agent.soft.reward_scale.value[learner : learner + 1], expected.value)
+            torch.testing.assert_close(agent.reward_scale.statistics[name][learner : learner + 1], values)
+        torch.testing.assert_close(agent.reward_scale.value[learner : learner + 1], expected.value)
     assert agent.fit(3).updates == 3
 
 
@@ -272,22 +272,22 @@ def test_returns_end_with_their_episodes_also_where_environments_change(tmp_path
     agent = FlashSAC(copies(2), **SMALL).learn(40)
     agent.save(tmp_path)
     for number in (2, 3, 1, 1):
-        agent.learn(2 * number, copies(number))
+        agent.learn(2 * number, env=copies(number))
         expected = np.zeros((1, number))
         for k in range(2):
             rewards = agent.replay_buffer.gather(torch.arange(number)[None] + agent.steps - (2 - k) * number).rewards  # type: ignore[union-attr]
             expected = agent.config.discount * expected + rewards.numpy()
-        np.testing.assert_allclose(agent.soft.reward_scale.returns, expected, rtol=1e-6)
+        np.testing.assert_allclose(agent.reward_scale.returns, expected, rtol=1e-6)
     with pytest.warns(UserWarning, match="new episodes begin"):
-        other = FlashSAC.load(tmp_path, copies(3)).learn(3)
+        other = FlashSAC.load(tmp_path, env=copies(3)).learn(3)
     assert other.collector is not None
-    np.testing.assert_allclose(other.soft.reward_scale.returns, other.collector.returns)
+    np.testing.assert_allclose(other.reward_scale.returns, other.collector.returns)
 
 
 def test_the_entropy_counts_in_units_of_rewards(make_data: Any) -> None:
     agent = FlashSAC(make_data(action_size=1, action_low=-2, action_high=2), **SMALL)
-    scale = agent.soft.reward_scale.value
-    torch.testing.assert_close(agent.soft.entropy_weight(), 0.01 * scale)
+    scale = agent.reward_scale.value
+    torch.testing.assert_close(agent.entropy_weight(), 0.01 * scale)
     assert (scale != 1.0).all()
 
 

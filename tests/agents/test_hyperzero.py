@@ -195,7 +195,7 @@ def test_rows_of_a_context_together_or_one_by_one(
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
     single = kind(make_tasks(), preset, **SMALL | {"contexts_per_batch": 16, "rows_per_context": 1}).fit(1)
     single.model.load_state_dict(agent.model.state_dict())
-    random = agent.random.next()
+    random = agent.noise.next()
     assert agent.replay_buffer is not None
     inputs = agent.sample(agent.replay_buffer, random)
     batch, values = Batch.of(inputs), inputs["values"]
@@ -214,7 +214,7 @@ def test_values_move_the_policy_through_the_embedding_alone(
     """And nothing beyond a termination counts: neither the value there nor the state."""
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
     assert agent.replay_buffer is not None
-    random = agent.random.next()
+    random = agent.noise.next()
     inputs = agent.sample(agent.replay_buffer, random)
     batch, values = Batch.of(inputs), inputs["values"]
     embedded = agent.embed(batch.observations[:, ::4, 3:])

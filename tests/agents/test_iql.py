@@ -62,7 +62,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
         for target, online in zip(targets, critics, strict=True):
             for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                 slow.data = 0.9 * slow.data + 0.1 * fast.data
-        metrics = agent.step()
+        metrics = agent.gradient_step(*next(agent.batches(1)))
         assert metrics["advantage_weight"].item() == pytest.approx(weights_seen[-1], abs=1e-10)
     assert min(weights_seen) < 2.0  # the clip is not all that is tested
     for c in range(2):

@@ -125,9 +125,9 @@ def test_the_law_from_data_to_an_environment_with_several_copies(
         keywords = {"autoreset_mode": AutoresetMode.SAME_STEP}
         return gymnasium.make_vec(stroll, 2 * population, "sync", vector_kwargs=keywords)
 
-    together = everything(make(variant, data, SEEDS).fit(6).learn(50, copies(3)))
+    together = everything(make(variant, data, SEEDS).fit(6).learn(50, env=copies(3)))
     for k, seed in enumerate(SEEDS):
-        alone = make(variant, data[k], seed).fit(6).learn(50, copies(1))
+        alone = make(variant, data[k], seed).fit(6).learn(50, env=copies(1))
         assert (alone.updates, alone.steps) == (6 + int(50 * alone.config.utd_ratio), 50)  # no random steps after data
         assert_close({name: values[k : k + 1] for name, values in together.items()}, everything(alone))
 
@@ -135,10 +135,10 @@ def test_the_law_from_data_to_an_environment_with_several_copies(
 def test_iql_goes_on_in_an_environment(stroll: str, make_data: MakeData, float64: None) -> None:
     data = make_data(rows=40, action_size=1, action_low=-2, action_high=2)
     settings: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8}
-    together = IQL(data, seed=SEEDS, **settings).fit(6).learn(30, stroll)
+    together = IQL(data, seed=SEEDS, **settings).fit(6).learn(30, env=stroll)
     assert (together.updates, together.steps, len(together.replay_buffer or ())) == (36, 30, 70)
     for k, seed in enumerate(SEEDS):
-        alone = IQL(data, seed=seed, **settings).fit(6).learn(30, stroll)
+        alone = IQL(data, seed=seed, **settings).fit(6).learn(30, env=stroll)
         assert_close({name: values[k : k + 1] for name, values in everything(together).items()}, everything(alone))
 
 
@@ -220,13 +220,13 @@ def test_a_given_environment_is_given_again_at_load(stroll: str, tmp_path: Path)
     whole = SAC(gymnasium.make(stroll, length=4), seed=3, **SMALL).learn(50)
     SAC(gymnasium.make(stroll, length=4), seed=3, **SMALL).learn(26).save(tmp_path)
     assert_same(whole, SAC.load(tmp_path, gymnasium.make(stroll, length=4)).learn(24))
-    assert_same(whole, SAC.load(tmp_path).learn(24, gymnasium.make(stroll, length=4)))
+    assert_same(whole, SAC.load(tmp_path).learn(24, env=gymnasium.make(stroll, length=4)))
 
 
 def test_environments_that_do_not_fit_begin_new_episodes_and_say_so(stroll: str, tmp_path: Path) -> None:
     keywords = {"autoreset_mode": AutoresetMode.SAME_STEP}
     SAC(gymnasium.make_vec(stroll, 2, "sync", vector_kwargs=keywords), **SMALL).learn(26).save(tmp_path)
-    agent = SAC.load(tmp_path, stroll)
+    agent = SAC.load(tmp_path, env=stroll)
     with pytest.warns(UserWarning, match="the environment cannot be put back where it was; new episodes begin"):
         agent.learn(4)
     assert agent.steps == 30
@@ -250,8 +250,8 @@ def test_an_environment_of_ones_own_is_not_replaced_by_one_of_its_id(stroll: str
     if kind == "single":
         for _ in range(2):  # the first attempt leaves nothing behind
             with pytest.raises(ValueError, match="wrappers, the one that was saved"):
-                loaded.learn(4, wrapped)
-        assert len(loaded.learn(4, gymnasium.make(stroll, length=4)).replay_buffer) == 30  # type: ignore[arg-type]
+                loaded.learn(4, env=wrapped)
+        assert len(loaded.learn(4, env=gymnasium.make(stroll, length=4)).replay_buffer) == 30  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["id", "single", "vector"])
@@ -263,7 +263,7 @@ def test_the_same_environment_again_goes_on_with_its_episodes(stroll: str, kind:
 
     first, second = source(), source()
     whole = SAC(first, **SMALL).learn(40)
-    assert_same(whole, SAC(second, **SMALL).learn(12, second).learn(28, second))
+    assert_same(whole, SAC(second, **SMALL).learn(12, env=second).learn(28, env=second))
 
 
 def test_environments_in_processes_of_their_own_give_the_same_numbers() -> None:
@@ -347,7 +347,7 @@ def test_predict_metrics_and_bounds(variant: str, stroll: str) -> None:
     assert one.predict(np.zeros(3))[0].shape == (1,)
     assert one.predict(np.zeros((5, 3)), deterministic=True)[0].shape == (5, 1)
     with torch.no_grad():
-        one.soft.actor.network.layers[-1].bias.fill_(50.0)
+        one.actor.network.layers[-1].bias.fill_(50.0)
     assert (one.predict(np.zeros((5, 3)), deterministic=True)[0] == 2.0).all()  # the environment's bound
     assert one.predict(np.zeros((500, 3)))[0].max() <= 2.0
 
@@ -355,7 +355,7 @@ def test_predict_metrics_and_bounds(variant: str, stroll: str) -> None:
 def test_offline_agents_do_not_act(make_data: MakeData) -> None:
     agent = TD3BC(make_data(), hidden_sizes=(8,), batch_size=8)
     with pytest.raises(ValueError, match=r"TD3BC learns from recorded data; use fit\(\)"):
-        agent.learn(5, "Pendulum-v1")
+        agent.learn(5, env="Pendulum-v1")
 
 
 @pytest.mark.parametrize("kind", [SAC, SPEQ])
@@ -386,9 +386,9 @@ def test_without_its_data_an_agent_gathers_transitions_before_it_goes_on(
     settings: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8, "learning_starts": 10, "buffer_size": 500}
     agent = IQL(make_data(action_size=1, action_low=-2, action_high=2), **settings).fit(4)
     agent.save(tmp_path / "fitted")
-    agent.learn(6, stroll)
+    agent.learn(6, env=stroll)
     assert agent.updates == 10  # its data are there
-    loaded = IQL.load(tmp_path / "fitted").learn(6, stroll)
+    loaded = IQL.load(tmp_path / "fitted").learn(6, env=stroll)
     assert (loaded.updates, len(loaded.replay_buffer or ())) == (4, 6)
     loaded.save(tmp_path / "begun")
     resumed = IQL.load(tmp_path / "begun").learn(9)
@@ -441,7 +441,7 @@ def test_a_phase_that_was_left_ends_where_its_transitions_or_its_actor_change(
         with pytest.warns(UserWarning, match="give way to the data"):
             agent.attach(make_data(rows=20, action_size=1, action_low=-2, action_high=2))
     else:
-        agent.step()
+        agent.gradient_step(*next(agent.batches(1)))
     agent.learn(2)
     assert agent.phases.running is None
     assert agent.total_phase_updates == done == agent.buffers["stabilization_updates"][0]

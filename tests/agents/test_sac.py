@@ -68,9 +68,9 @@ class PlainSAC:
         self.source.observations = torch.from_numpy(data.observations).to(dtype)  # they are not normalised here
         self.source.next_observations = torch.from_numpy(data.next_observations).to(dtype)
         rate = c.dropout_rate or 0.0
-        self.critics = [PlainCritic(agent.soft.critic.network, i, rate) for i in range(c.num_critics)]
+        self.critics = [PlainCritic(agent.critic.network, i, rate) for i in range(c.num_critics)]
         self.targets = copy.deepcopy(self.critics)
-        self.actor = twin.network(agent.soft.actor.network)
+        self.actor = twin.network(agent.actor.network)
         self.log_alpha = torch.zeros((), requires_grad=True)
         rates = {"lr": c.learning_rate}
         self.critic_optimizers = [torch.optim.Adam(critic.parameters(), **rates) for critic in self.critics]
@@ -138,9 +138,9 @@ def test_updates_equal_a_naive_implementation(
     naive = PlainSAC(agent, data, twin)
     for number in range(1, 13):
         naive.update(number)
-        metrics = agent.step()
+        metrics = agent.gradient_step(*next(agent.batches(1)))
         assert ("actor_loss" in metrics) == (number % agent.config.policy_delay == 0)
-    soft = agent.soft
+    soft = agent
     for networks, stacked in (
         (naive.critics, soft.critic.network),
         (naive.targets, soft.critic_target.network.network),
@@ -158,11 +158,11 @@ def test_updates_equal_a_naive_implementation(
 def test_a_critic_update_leaves_the_actor_alone_and_an_actor_update_the_critics(make_data: MakeData) -> None:
     agent = SAC(make_data(), **SMALL).fit(2)
     assert agent.replay_buffer is not None
-    random = agent.random.next()
+    random = agent.noise.next()
     batch = agent.replay_buffer.sample(random["indices"])
     for update, moves in (
-        (agent.soft.update_critic, ("critic", "critic_target")),
-        (agent.soft.update_actor, ("actor", "entropy_coefficient")),
+        (agent.update_critic, ("critic", "critic_target")),
+        (agent.update_actor, ("actor", "entropy_coefficient")),
     ):
         before = agent.state()[0]
         update(batch, random)
@@ -175,9 +175,9 @@ def test_a_critic_update_leaves_the_actor_alone_and_an_actor_update_the_critics(
 def test_the_entropy_coefficient_moves_towards_the_target(make_data: MakeData) -> None:
     """It grows where the entropy is below the target and falls where it is above; each learner has its own."""
     low, high = (SAC(make_data(), hidden_sizes=(8,), batch_size=16, target_entropy=t).fit(20) for t in (-50.0, 50.0))
-    assert low.soft.entropy_coefficient().item() < 1.0 < high.soft.entropy_coefficient().item()
+    assert low.entropy_coefficient().item() < 1.0 < high.entropy_coefficient().item()
     together = SAC(make_data(), seed=[0, 1], initial_entropy_coefficient=0.3, **SMALL).fit(30)
-    first, second = together.soft.entropy_coefficient().flatten().tolist()
+    first, second = together.entropy_coefficient().flatten().tolist()
     assert first != second
 
 
@@ -188,7 +188,7 @@ def test_the_entropy_coefficient_moves_towards_the_target(make_data: MakeData) -
 def test_target_entropies_are_the_published_ones(family: str, target: float, form: str) -> None:
     size = 3  # the table does not depend on it
     spaces = Spaces(4, -np.ones(size, np.float32), np.ones(size, np.float32), form.format(family))
-    assert of_spaces(spaces).soft.target_entropy == target
+    assert of_spaces(spaces).target_entropy == target
 
 
 def of_spaces(spaces: Spaces, kind: type[SAC | SPEQ] = SAC, **settings: Any) -> SAC | SPEQ:
@@ -202,10 +202,10 @@ def of_spaces(spaces: Spaces, kind: type[SAC | SPEQ] = SAC, **settings: Any) -> 
 def test_an_unknown_environment_takes_minus_the_action_size_and_says_so(name: str | None) -> None:
     spaces = Spaces(4, -np.ones(3, np.float32), np.ones(3, np.float32), name)
     with pytest.warns(UserWarning, match=f"no published target entropy for {name}: using -3, minus the number"):
-        assert of_spaces(spaces).soft.target_entropy == -3
+        assert of_spaces(spaces).target_entropy == -3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert of_spaces(spaces, target_entropy=-1.5).soft.target_entropy == -1.5
+        assert of_spaces(spaces, target_entropy=-1.5).target_entropy == -1.5
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_an_unknown_environment_takes_minus_the_action_size_and_says_so(name: st
 def test_dropout_rates_are_the_published_ones(name: str, rate: float) -> None:
     spaces = Spaces(4, -np.ones(3, np.float32), np.ones(3, np.float32), name)
     for kind in (SAC, SPEQ):
-        assert of_spaces(spaces, kind, dropout_rate=None, target_entropy=-1.0).soft.critic.dropout_rate == rate
-    assert of_spaces(spaces, SPEQ, dropout_rate=0.0, target_entropy=-1.0).soft.critic.dropout_rate == 0.0
+        assert of_spaces(spaces, kind, dropout_rate=None, target_entropy=-1.0).critic.dropout_rate == rate
+    assert of_spaces(spaces, SPEQ, dropout_rate=0.0, target_entropy=-1.0).critic.dropout_rate == 0.0
 
 
 def test_presets_are_those_of_the_papers() -> None:
@@ -265,7 +265,7 @@ def test_updates_are_per_transition_whatever_the_number_of_copies(stroll: str, c
 def test_random_actions_come_first_and_fill_the_range(stroll: str) -> None:
     agent = SAC(stroll, learning_starts=300, **{**SMALL, "target_entropy": -1.0})
     with torch.no_grad():
-        for parameter in agent.soft.actor.parameters():
+        for parameter in agent.actor.parameters():
             parameter.fill_(3.0)  # the policy alone would always act with 1
     agent.learn(310)
     assert agent.replay_buffer is not None

@@ -14,10 +14,8 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from orl import seeding, training
-from orl.agents import SPEQ
-from orl.agents.phases import Phases
-from orl.agents.speq import SPEQ_AUTO_PRESET, SPEQ_PRESET
-from orl.agents.stabilization import Phase
+from orl.agents import SPEQ, SPEQ_AUTO_PRESET, SPEQ_PRESET
+from orl.agents.phases import Phase, Phases
 from orl.dataset import Dataset
 from orl.noise import NoiseBlocks
 
@@ -60,7 +58,7 @@ def test_a_fixed_phase_is_the_online_critic_update_again_and_again(stroll: str, 
     A phase computes the next policy of all transitions at once, which rounds differently.
     """
     agent = up_to_the_phase(stroll, [3, 4])
-    soft = copy.deepcopy(agent.soft)
+    soft = copy.deepcopy(agent)
     numbers = NoiseBlocks([3, 4], soft.critic_draws(), torch.device("cpu"), "phase", (20,))
     assert agent.replay_buffer is not None
     for _ in range(12):
@@ -190,7 +188,7 @@ def test_held_out_transitions_are_chosen_by_the_seed_and_never_trained_on(
     trained = torch.cat(batches).movedim(1, 0).flatten(1)
     assert trained.shape[1] == 8 * agent.total_phase_updates
     for k in range(2):
-        own = torch.randperm(20, generator=seeding.torch_generator(3 + k, "phase", place=(20, 2)))
+        own = torch.randperm(20, generator=seeding.torch_generator(3 + k, "phase", key=(20, 2)))
         assert held[k].tolist() == own[:5].tolist()
         assert set(trained[k].tolist()) == set(range(20)) - set(held[k].tolist())
 
@@ -199,12 +197,12 @@ def test_scores_of_a_check_by_hand(stroll: str, float64: None) -> None:
     """No unit is dropped, the noise of next actions is the same in all checks, targets are those of the check."""
     agent = up_to_the_phase(stroll, length="td_error", smoothing=1, restore_best=False, patience=99)
     held = 2  # a tenth of 20
-    generator = seeding.torch_generator(0, "phase", place=(20, 2))
+    generator = seeding.torch_generator(0, "phase", key=(20, 2))
     rows = torch.randperm(20, generator=generator)[:held]
     noise = torch.randn(held, 1, generator=generator)
     assert agent.replay_buffer is not None
     batch = agent.replay_buffer.gather(rows.unsqueeze(0))
-    soft = agent.soft
+    soft = agent
 
     def values_and_targets() -> tuple[Tensor, Tensor]:
         with torch.no_grad():
@@ -228,16 +226,16 @@ def test_scores_of_a_check_by_hand(stroll: str, float64: None) -> None:
 def test_the_value_of_the_policy_by_hand(stroll: str, float64: None) -> None:
     """SOPE: the mean of alpha log pi - mean_i Q_i at the policy's own actions, with common random numbers."""
     agent = up_to_the_phase(stroll, length="policy_value", smoothing=1, restore_best=False, patience=99)
-    generator = seeding.torch_generator(0, "phase", place=(20, 2))
+    generator = seeding.torch_generator(0, "phase", key=(20, 2))
     rows = torch.randperm(20, generator=generator)[:2]
     noise = torch.randn(2, 1, generator=generator)
     assert agent.replay_buffer is not None
     batch = agent.replay_buffer.gather(rows.unsqueeze(0))
     for metrics in agent.phase():
         with torch.no_grad():
-            actions, log_prob = agent.soft.actor.sample(batch.observations, noise.unsqueeze(0))
-            values = agent.soft.critic(batch.observations, actions).mean(1)
-            expected = (agent.soft.entropy_coefficient() * log_prob - values).mean()
+            actions, log_prob = agent.actor.sample(batch.observations, noise.unsqueeze(0))
+            values = agent.critic(batch.observations, actions).mean(1)
+            expected = (agent.entropy_coefficient() * log_prob - values).mean()
         if agent.phases.running is not None:
             assert metrics["held_out_score"].item() == pytest.approx(expected.item(), rel=1e-9)
 
@@ -318,7 +316,7 @@ def test_the_first_update_of_all_can_be_a_phase_s(stroll: str) -> None:
     ],
 )
 def test_phases_that_cannot_be_are_refused(stroll: str, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=rf"SPEQConfig\.{words}"):
+    with pytest.raises(ValueError, match=rf"SACConfig\.{words}"):
         SPEQ(stroll, **{**SMALL, **settings})
 
 
@@ -334,7 +332,7 @@ def test_presets() -> None:
 def test_offline_to_online_begins_with_the_data(stroll: str, make_data: MakeData) -> None:
     data = make_data(rows=40, action_size=1, action_low=-2, action_high=2)
     agent = SPEQ(data, **SMALL).fit(5)
-    agent.learn(25, stroll)
+    agent.learn(25, env=stroll)
     assert agent.replay_buffer is not None
     assert len(agent.replay_buffer) == 65
     assert agent.total_phase_updates == 12

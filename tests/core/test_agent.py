@@ -18,9 +18,8 @@ from orl.checkpoint import learner_names
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.evaluation import evaluate
-from orl.networks import GaussianActor
+from orl.networks import EPSILON, GaussianActor
 from orl.noise import NoiseSpec
-from orl.normalize import EPSILON
 from orl.updates import Adam, gradients
 
 MakeData = Callable[..., Dataset]

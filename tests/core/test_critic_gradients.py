@@ -27,7 +27,7 @@ def test_they_are_autograd_s(
     with torch.no_grad():
         for parameter in critic.parameters():  # scales and shifts begin as ones and zeros
             parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.3)
-    blocks = NoiseBlocks([0, 1], critic.dropout_draws("dropped", 6), torch.device("cpu"))
+    blocks = NoiseBlocks([0, 1], critic.dropout_specs("dropped", 6), torch.device("cpu"))
     dropped = list(blocks.next().values())
     observations, actions = torch.randn(2, 6, 3, generator=random), torch.randn(2, 6, 2, generator=random)
     targets = torch.randn(2, 6, generator=random)

@@ -7,7 +7,7 @@ import torch
 
 from orl.buffer import Batch
 from orl.dataset import Dataset
-from orl.normalize import EPSILON, Normalizer, mean_and_std
+from orl.networks import EPSILON, Normalizer, mean_and_std
 
 
 def test_moments_by_hand() -> None:

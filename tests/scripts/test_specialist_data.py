@@ -69,7 +69,7 @@ def test_values_are_the_least_of_the_learners_critics(agent: SAC, grid: tuple[Co
         learner = agent.learner(k)
         with torch.no_grad():
             inputs, actions = (torch.from_numpy(array[rows])[None] for array in (data.observations, data.actions))
-            each = learner.soft.q_values(inputs, actions)[0].numpy()
+            each = learner.q_values(inputs, actions)[0].numpy()
         assert each.shape == (2, 200)
         np.testing.assert_allclose(data.values[rows], each.min(0), atol=1e-4)
         assert (each.min(0) < each.mean(0)).any()
