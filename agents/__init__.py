@@ -6,7 +6,7 @@ from orl.agents.hyperzero.cloning import ContextualCloning, ContextualCloningCon
 from orl.agents.hyperzero.hyperzero import HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
 from orl.agents.mbtl.selector import TaskSelector
-from orl.agents.reward_model.model import RewardModel, RewardModelConfig
+from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import SAC, SACConfig
 from orl.agents.speq import SPEQ, SPEQConfig
 from orl.agents.td3bc import TD3BC, TD3BCConfig

@@ -19,7 +19,7 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
-from orl.agents.reward_model.labels import Report
+from orl.agents.reward_model import RewardModelReport
 from orl.dataset import Dataset
 from orl.datasets import store
 from orl.evaluation import evaluate
@@ -239,7 +239,7 @@ class Comparison:
         environment.close()
 
 
-def _mean_report(reports: Sequence[Report]) -> dict[str, float | None]:
+def _mean_report(reports: Sequence[RewardModelReport]) -> dict[str, float | None]:
     """Each diagnostic's mean over the seeds for which it is defined."""
     mean: dict[str, float | None] = {}
     for key in ("r2", "mae", "coverage", "return_correlation"):
