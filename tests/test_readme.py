@@ -96,7 +96,7 @@ def test_the_readme_is_read_in_two_minutes() -> None:
     assert len((ROOT / "README.md").read_text().split()) <= 1_200
 
 
-def test_the_page_of_the_demo_has_a_place_for_the_table() -> None:
+def test_the_page_of_the_demo_has_markers_around_its_table() -> None:
     text = (ROOT / "docs" / "results" / "demo.md").read_text()
     assert 0 < text.index("<!-- demo results -->") < text.index("<!-- end demo results -->")
 
