@@ -81,9 +81,10 @@ def front_page(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def generated(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what the code says in the place of comments such as `<!-- options: VERB -->`; leave numbers with their %."""
+    """Put what the code says in the place of comments such as `<!-- options: VERB -->`; break no line in `95 %` or `2 to 3`."""
     texts = re.split(r"(^```.*?^```)", source[0], flags=re.MULTILINE | re.DOTALL)
-    texts[::2] = [re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text) for text in texts[::2]]
+    together = re.compile(r"(?<=\d) (?=%)|(?<=\d) (?=to -?\d)|(?<=\d to) (?=-?\d)")
+    texts[::2] = [together.sub("\N{NO-BREAK SPACE}", text) for text in texts[::2]]
     source[0] = "".join(texts)
     source[0] = re.sub(r"<!-- options: (.*?) -->", lambda match: options(match[1].split()), source[0])
     source[0] = source[0].replace("<!-- presets -->", presets()).replace("<!-- agents -->", sections_of_agents())
