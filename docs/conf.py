@@ -81,7 +81,7 @@ def front_page(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def generated(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what the code says in the place of comments such as `<!-- options: VERB -->`; break no line in `95 %` or `2 to 3`."""
+    """Replace comments such as `<!-- options: VERB -->` by what the code says; break no line in `95 %` or `2 to 3`."""
     texts = re.split(r"(^```.*?^```)", source[0], flags=re.MULTILINE | re.DOTALL)
     together = re.compile(r"(?<=\d) (?=%)|(?<=\d) (?=to -?\d)|(?<=\d to) (?=-?\d)")
     texts[::2] = [together.sub("\N{NO-BREAK SPACE}", text) for text in texts[::2]]
