@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS := $(VENV)/.docs
 WORKERS ?= 2
 
 # Keep the repository's folders off sys.path: another package is called `datasets` too.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help install lint test slow demo clean
+.PHONY: help install lint test slow demo docs clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,12 +36,19 @@ lint: install  ## ruff, mypy (strict), and who may import whom
 test: install  ## the tests, minutes; WORKERS=N processes
 	$(BIN)/pytest -n $(WORKERS)
 
-slow: install  ## the tests that learn for minutes
+slow: install $(DOCS)  ## the tests that learn for minutes
 	$(BIN)/pytest -n $(WORKERS) -m slow
 
 demo: install  ## the main job: a policy from 1 % of the rewards; table and figures in runs/demo
 	$(BIN)/orl demo --out runs/demo
 
+docs: $(DOCS)  ## the site: open docs/_build/html/index.html
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/_build/html
+
+$(DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 clean:  ## remove what was built or cached; runs/ and .venv stay
-	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find orl agents envs datasets scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,15 +8,18 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
+from orl.arrays import Array, Float64Array, IntArray
 from orl.dataset import Dataset
-from orl.datasets import figures
 from orl.datasets.checking import Report, check
 from orl.datasets.references import REFERENCES, normalized_score
 
 Facts = Mapping[str, Any]
-PIECES = "episodes are cut short of the environment's time limit: their returns are not comparable, and give no score"
+_POINTS = 50_000  # at most this many rows are drawn and decomposed
+_COLUMNS = 4  # panels of actions side by side
+_PANELS = 24  # at most this many action dimensions are drawn
+_COLOUR = "#2a6f97"
+_PIECES = "episodes are cut short of the environment's time limit: their returns are not comparable, and give no score"
 
 
 def card(
@@ -38,16 +41,16 @@ def card(
     folder.mkdir(parents=True, exist_ok=True)
     report = check(data)
     drawn = {
-        "Returns and lengths of the finished episodes": figures.draw_returns(data, folder / "returns.png"),
-        "Actions, as a share of their bounds": figures.draw_actions(data, folder / "actions.png"),
-        "Coverage: observations on their two principal axes": figures.draw_coverage(data, folder / "coverage.png"),
+        "Returns and lengths of the finished episodes": _draw_returns(data, folder / "returns.png"),
+        "Actions, as a share of their bounds": _draw_actions(data, folder / "actions.png"),
+        "Coverage: observations on their two principal axes": _draw_coverage(data, folder / "coverage.png"),
     }
     shown = {caption: path for caption, path in drawn.items() if path is not None} | dict(pictures or {})
     lines = [f"# {data.name}", ""]
     if facts and facts.get("description"):
         lines += [str(facts["description"]), ""]
     lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _rows(data, report, facts or {})), ""]
-    remarks = [*report.remarks, *([PIECES] if _is_in_pieces(data) else [])]
+    remarks = [*report.remarks, *([_PIECES] if _is_in_pieces(data) else [])]
     if remarks:
         lines += ["## Worth knowing", "", *(f"* {remark}" for remark in remarks), ""]
     lines += ["## Figures", ""]
@@ -72,7 +75,7 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
         number = len(np.unique(data.contexts, axis=0))
         variables = facts.get("contexts") or [{}] * data.contexts.shape[1]
         ranges = zip(variables, data.contexts.min(axis=0), data.contexts.max(axis=0), strict=True)
-        rows.append(("contexts", f"{number:,}: " + ", ".join(_range(*each) for each in ranges)))
+        rows.append(("contexts", f"{number:,}: " + ", ".join(_range(*variable) for variable in ranges)))
     if data.values is not None:
         rows.append(("values of a critic", f"{data.values.mean():.1f} ± {data.values.std():.1f}"))
     if len(returns):
@@ -98,8 +101,8 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     return rows
 
 
-def finished_returns(data: Dataset) -> NDArray[np.float64]:
-    """Undiscounted returns of the ended episodes whose rewards are all known; none where rows are scattered."""
+def finished_returns(data: Dataset) -> Float64Array:
+    """Undiscounted returns of the ended episodes whose rewards are all labelled; none where rows are scattered."""
     if not data.whole_episodes:
         return np.zeros(0)
     ended = np.array([data.terminated[rows.stop - 1] or data.truncated[rows.stop - 1] for rows in data.episode_slices])
@@ -124,3 +127,96 @@ def _range(variable: Facts, low: float, high: float) -> str:
 def _bounds(data: Dataset) -> str:
     pairs = {(float(low), float(high)) for low, high in zip(data.action_low, data.action_high, strict=True)}
     return ", ".join(f"[{low:g}, {high:g}]" for low, high in sorted(pairs))
+
+
+def _draw_returns(data: Dataset, path: Path) -> Path | None:
+    """Histograms of the returns and of the lengths of the finished episodes."""
+    if not data.whole_episodes:
+        return None
+    slices = [rows for rows in data.episode_slices if data.terminated[rows.stop - 1] or data.truncated[rows.stop - 1]]
+    if not slices:
+        return None
+    returns = np.array([data.rewards[rows].sum(dtype=np.float64) for rows in slices])
+    panels = [
+        ("return", returns[np.isfinite(returns)]),
+        ("length (decisions)", np.array([r.stop - r.start for r in slices])),
+    ]
+    panels = [(label, values) for label, values in panels if len(values)]
+    figure, axes = _panels(len(panels), 2)
+    for axis, (label, values) in zip(axes, panels, strict=True):
+        _histogram(axis, values)
+        axis.set_xlabel(label)
+        axis.set_ylabel("episodes")
+    return _save(figure, path)
+
+
+def _draw_actions(data: Dataset, path: Path) -> Path:
+    """A histogram of each action dimension, in [-1, 1]."""
+    shown = min(data.action_size, _PANELS)
+    figure, axes = _panels(shown, _COLUMNS)
+    for i, axis in enumerate(axes):
+        share = np.full(len(data), 100.0 / len(data))
+        axis.hist(data.actions[:, i], bins=np.linspace(-1.0, 1.0, 42), weights=share, color=_COLOUR)
+        axis.set_xlim(-1.05, 1.05)
+        axis.set_xlabel(f"action {i}")
+        axis.set_ylabel("rows (%)")
+    return _save(figure, path)
+
+
+def _draw_coverage(data: Dataset, path: Path) -> Path | None:
+    """How often each region of the two principal axes of the standardized observations was visited."""
+    observations = data.observations[_sample(len(data))].astype(np.float64)
+    spread = observations.std(axis=0)
+    varying = spread > 1e-6
+    if varying.sum() < 2:
+        return None
+    standard = (observations[:, varying] - observations[:, varying].mean(axis=0)) / spread[varying]
+    _, singular, axes_of = np.linalg.svd(standard, full_matrices=False)
+    explained = singular**2 / (singular**2).sum()
+    projected = standard @ axes_of[:2].T
+    low, high = np.percentile(projected, [0.1, 99.9], axis=0)
+    inside = ((projected >= low) & (projected <= high)).all(axis=1)
+    if not inside.any() or (high <= low).any():
+        inside = np.ones(len(projected), np.bool_)
+    figure, axes = _panels(1, 1, size=(5.6, 4.4))
+    image = axes[0].hexbin(*projected[inside].T, gridsize=45, bins="log", mincnt=1, cmap="viridis", linewidths=0.1)
+    figure.colorbar(image, ax=axes[0], label="rows (log scale)")
+    axes[0].set_xlabel(f"first axis ({explained[0]:.0%} of the variance)")
+    axes[0].set_ylabel(f"second axis ({explained[1]:.0%})")
+    return _save(figure, path)
+
+
+def _sample(rows: int) -> IntArray:
+    """Evenly spaced rows, at most _POINTS."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, _POINTS)).astype(np.int64))
+
+
+def _histogram(axis: Any, values: Array) -> None:
+    low, high = float(values.min()), float(values.max())
+    if high - low < 1e-6 * max(1.0, abs(low)):  # one value: a single bar rather than bins of nothing
+        axis.bar([low], [len(values)], width=max(1.0, 0.02 * abs(low)), color=_COLOUR)
+        axis.set_xlim(low - max(5.0, 0.2 * abs(low)), low + max(5.0, 0.2 * abs(low)))
+    else:
+        axis.hist(values, bins=int(np.clip(np.sqrt(len(values)) * 2, 10, 60)), color=_COLOUR)
+    axis.yaxis.get_major_locator().set_params(integer=True)
+
+
+def _panels(count: int, columns: int, size: tuple[float, float] = (3.4, 2.8)) -> tuple[Any, list[Any]]:
+    """A figure without a window, and `count` axes in rows of at most `columns`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and needed for cards alone
+    from matplotlib.figure import Figure
+
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.locator_params(axis="x", nbins=5)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> Path:
+    figure.savefig(path, dpi=130)
+    return path

@@ -1,4 +1,4 @@
-"""What a data set consists of, and what is odd about it, in numbers."""
+"""Check a data set: what it consists of and what is odd about it, in numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orl.dataset import Dataset
-from orl.datasets.episodes import gaps
+from orl.datasets.episodes import find_gaps
 
 SATURATION = 1e-3  # an action this near to a bound counts as at it
 SPREAD = 1e-6  # a feature whose standard deviation is below this is constant
@@ -21,7 +21,7 @@ class Report:
     episodes: int | None  # None where rows are scattered
     terminated: float  # share of episodes that the environment ended
     truncated: float  # share of episodes that the recording stopped
-    labelled: float  # share of rewards that are known
+    labelled: float  # share of rewards that are not hidden
     duplicates: float  # share of rows equal to an earlier row in observation and action
     saturated: float  # share of action components at a bound
     constant_features: tuple[int, ...]  # observation features that never change
@@ -30,21 +30,21 @@ class Report:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know before training; none where nothing is odd."""
-        found = []
+        remarks = []
         if self.gaps:
-            found.append(f"{self.gaps} rows inside episodes do not lead to the next row")
+            remarks.append(f"{self.gaps} rows inside episodes do not lead to the next row")
         if self.episodes is None:
-            found.append("rows are scattered: returns, best episodes and sequence methods are undefined")
+            remarks.append("rows are scattered: returns, best episodes and sequence methods are undefined")
         if self.labelled < 1.0:
-            found.append(f"{1.0 - self.labelled:.1%} of the rewards are hidden (NaN)")
+            remarks.append(f"{1.0 - self.labelled:.1%} of the rewards are hidden (NaN)")
         if self.constant_features:
             listed = ", ".join(map(str, self.constant_features))
-            found.append(f"observation features that never change, by number from 0: {listed}")
+            remarks.append(f"observation features that never change, by number from 0: {listed}")
         if self.duplicates > 0.01:
-            found.append(f"{self.duplicates:.1%} of the rows repeat an earlier row")
+            remarks.append(f"{self.duplicates:.1%} of the rows repeat an earlier row")
         if self.saturated > 0.5:
-            found.append(f"{self.saturated:.1%} of the action components lie at a bound")
-        return tuple(found)
+            remarks.append(f"{self.saturated:.1%} of the action components lie at a bound")
+        return tuple(remarks)
 
 
 def check(data: Dataset) -> Report:
@@ -64,5 +64,5 @@ def check(data: Dataset) -> Report:
         duplicates=1.0 - unique / len(data),
         saturated=float((np.abs(data.actions) >= 1.0 - SATURATION).mean()),
         constant_features=tuple(np.flatnonzero(data.observations.std(axis=0, dtype=np.float64) < SPREAD).tolist()),
-        gaps=int(gaps(data.observations, data.next_observations, ends).sum()) if data.whole_episodes else 0,
+        gaps=int(find_gaps(data.observations, data.next_observations, ends).sum()) if data.whole_episodes else 0,
     )

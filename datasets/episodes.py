@@ -1,4 +1,4 @@
-"""Whole episodes, the form in which data are recorded and stored; flat transitions are made from them.
+"""Whole episodes, the form in which data are recorded and stored, and the way to flat transitions and back.
 
 Shape key: T decisions of an episode, N of all, O observation, A action, d context variables.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from orl.arrays import Array, BoolArray
 from orl.dataset import Dataset
 
-Array = NDArray[Any]
 CONTINUITY_TOLERANCE = 1e-4  # relative: float32 files of float64 simulators
 
 
@@ -72,7 +72,7 @@ def to_dataset(
     """
     if not episodes:
         raise ValueError(f"{name}: holds no episode")
-    contexts, values = of_all(episodes, "context", name), of_all(episodes, "values", name)
+    contexts, values = of_every_episode(episodes, "context", name), of_every_episode(episodes, "values", name)
     truncated = np.concatenate([episode.truncations for episode in episodes]).astype(np.bool_)
     # An episode's last row ends it in any case: rows of the next one must not be taken for its continuation.
     truncated[np.cumsum([len(episode) for episode in episodes]) - 1] = True
@@ -93,8 +93,8 @@ def to_dataset(
     )
 
 
-def of_all(episodes: Sequence[Episode], key: Literal["context", "values"], name: str) -> list[Array] | None:
-    """The context, or the values, of every episode; None where none has any.
+def of_every_episode(episodes: Sequence[Episode], key: Literal["context", "values"], name: str) -> list[Array] | None:
+    """The context, or the values, of every episode; None if no episode has any.
 
     Raises:
         ValueError: some have it and some have not, or contexts of different lengths.
@@ -112,11 +112,10 @@ def to_episodes(data: Dataset) -> list[Episode]:
     """Cut flat transitions at their flags, actions in the environment's unit; the inverse of `to_dataset`.
 
     Raises:
-        ValueError: rows that are not consecutive, so that there are no episodes to cut out, or whose contexts differ
-            within an episode.
+        ValueError: rows that are not consecutive, or whose contexts differ within an episode.
     """
     slices = data.episode_slices
-    broken = np.flatnonzero(gaps(data.observations, data.next_observations, data.terminated | data.truncated))
+    broken = np.flatnonzero(find_gaps(data.observations, data.next_observations, data.terminated | data.truncated))
     if len(broken):
         raise ValueError(
             f"{data.name}: row {broken[0]} does not lead to row {broken[0] + 1} ({len(broken)} such rows); episodes "
@@ -126,7 +125,7 @@ def to_episodes(data: Dataset) -> list[Episode]:
         for rows in slices:
             if (data.contexts[rows] != data.contexts[rows.start]).any():
                 raise ValueError(f"{data.name}: the context changes within the episode that begins in row {rows.start}")
-    actions = actions_in_unit(data)
+    actions = environment_actions(data)
     return [
         Episode(
             np.concatenate([data.observations[rows], data.next_observations[rows.stop - 1 : rows.stop]]),
@@ -141,7 +140,7 @@ def to_episodes(data: Dataset) -> list[Episode]:
     ]
 
 
-def actions_in_unit(data: Dataset) -> Array:
+def environment_actions(data: Dataset) -> Array:
     """(N, A) float32: the actions in the environment's own unit again."""
     low, high = data.action_low, data.action_high
     if (low == -1.0).all() and (high == 1.0).all():
@@ -149,8 +148,8 @@ def actions_in_unit(data: Dataset) -> Array:
     return np.clip(low + (data.actions + 1.0) * ((high - low) / 2), low, high)
 
 
-def gaps(observations: Array, next_observations: Array, ends: Array) -> NDArray[np.bool_]:
-    """(N,) bool: rows that are no end, yet whose next observation is not the observation of the next row."""
+def find_gaps(observations: Array, next_observations: Array, ends: Array) -> BoolArray:
+    """(N,) bool: rows inside an episode whose next observation is not the observation of the next row."""
     broken = np.zeros(len(observations), np.bool_)
     following = observations[1:]
     margin = CONTINUITY_TOLERANCE * (1.0 + np.abs(following))

@@ -5,7 +5,19 @@ NaN where unlabelled, `terminals (N,)`, `timeouts (N,)`, and perhaps `next_obser
 `values (N,)`. Files that we write hold `action_low` and `action_high` (A,) too, and `scattered`, a true flag, where the
 rows form no episodes. Without bounds in the file and without an environment they are -1 and 1.
 
-The rules for boundaries are in `orl.datasets.boundaries`.
+Where episodes end, and what the observation after a row is:
+
+With `next_observations`, every row stays. Rows that do not lead to the next one although no flag says so are boundaries
+that the writer left out (D4RL issue 162). They are marked truncated, unless most rows are so, as in files of shuffled
+transitions, or the file says `scattered`: then rows are scattered and episodes undefined.
+
+Without `next_observations`, the next observation is that of the next row, except at an end:
+* a timeout, and the last row of the file: it is unknown. The row is dropped and the row before it ends the episode,
+  truncated (D4RL's `qlearning_dataset` drops the same rows);
+* a terminal: nothing is bootstrapped from it. The row stays, with its own observation as the next one.
+
+`terminals` that equal `timeouts` everywhere mark time limits (the racing files of OfflineMania): truncations only.
+Where both are set in a file in which they differ, the terminal wins.
 """
 
 from __future__ import annotations
@@ -15,29 +27,29 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import gymnasium
 import h5py
 import numpy as np
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 
-from orl.dataset import Dataset
-from orl.datasets.boundaries import transitions
-from orl.datasets.episodes import actions_in_unit
+from orl.arrays import Array, BoolArray
+from orl.dataset import Dataset, check_lengths, to_flags
+from orl.datasets.episodes import environment_actions, find_gaps
 from orl.datasets.recording import require_boxes
+from orl.environment import SingleEnvironment
 
-Arrays = dict[str, NDArray[Any]]
-Environment = gymnasium.Env[Any, Any] | str | None
+Arrays = dict[str, Array]
+Environment = SingleEnvironment | str | None
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations", "contexts", "values", "action_low", "action_high", "scattered")
 SUFFIXES = (".hdf5", ".h5", ".npz")
-UNREADABLE = (  # what h5py, NumPy and zipfile raise
+_UNREADABLE = (  # what h5py, NumPy and zipfile raise
     OSError, EOFError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile,
 )  # fmt: skip
-SHOWN = 12  # at most this many names in a message
+_SHOWN = 12  # at most this many names in a message
 
 
 def read_hdf5(path: str | Path, environment: Environment = None, *, clip_actions: bool = False) -> Dataset:
@@ -55,8 +67,8 @@ def read_hdf5(path: str | Path, environment: Environment = None, *, clip_actions
     with _readable(path), h5py.File(path, "r") as file:
         keys = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
         arrays = {key: np.asarray(file[key]) for key in keys}
-        held = sorted(file)
-    return _to_dataset(arrays, held, path, environment, clip_actions)
+        names = sorted(file)
+    return _to_dataset(arrays, names, path, environment, clip_actions)
 
 
 def read_npz(path: str | Path, environment: Environment = None, *, clip_actions: bool = False) -> Dataset:
@@ -64,8 +76,8 @@ def read_npz(path: str | Path, environment: Environment = None, *, clip_actions:
     # numpy leaves a path that it cannot read open
     with _readable(path), Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as file:
         arrays = {key: file[key] for key in (*REQUIRED, *OPTIONAL) if key in file}
-        held = sorted(file)
-    return _to_dataset(arrays, held, path, environment, clip_actions)
+        names = sorted(file)
+    return _to_dataset(arrays, names, path, environment, clip_actions)
 
 
 def write_hdf5(data: Dataset, path: str | Path) -> None:
@@ -83,8 +95,8 @@ def write_npz(data: Dataset, path: str | Path) -> None:
 
 def action_bounds(
     environment: Environment, observation_size: int, action_size: int, name: str
-) -> tuple[NDArray[Any], NDArray[Any], str] | None:
-    """Lower and upper action bound, (A,) each, and the id of an environment that data must fit; None without one.
+) -> tuple[Array, Array, str] | None:
+    """Lower and upper action bound (A,) and the id of the environment that data must fit; None without one.
 
     Raises:
         ValueError: an unknown id, spaces of another kind, or sizes that differ from the data's.
@@ -102,33 +114,34 @@ def action_bounds(
     identifier = made.spec.id if made.spec is not None else type(made.unwrapped).__name__
     box = require_boxes(made.observation_space, made.action_space, identifier)
     assert isinstance(made.observation_space, Box)
-    wanted = {"observation": made.observation_space.shape[0], "action": box.shape[0]}
+    (expected,) = made.observation_space.shape
     if made is not environment:
         made.close()
-    for key, size in {"observation": observation_size, "action": action_size}.items():
-        if size != wanted[key]:
+    for key, size, wanted in (("observation", observation_size, expected), ("action", action_size, box.shape[0])):
+        if size != wanted:
             raise ValueError(
-                f"{name}: {key}s have size {size}, those of {identifier} have {wanted[key]}; "
+                f"{name}: {key}s have size {size}, those of {identifier} have {wanted}; "
                 "give the environment that the data came from"
             )
     return box.low, box.high, identifier
 
 
 def _to_dataset(
-    arrays: Arrays, held: list[str], path: str | Path, environment: Environment, clip_actions: bool
+    arrays: Arrays, names: list[str], path: str | Path, environment: Environment, clip_actions: bool
 ) -> Dataset:
     name = Path(path).name
     missing = [key for key in REQUIRED if key not in arrays]
     if "next_observations" not in arrays and "timeouts" not in arrays:
-        missing.append("timeouts")  # without either, where an episode ends cannot be told
+        missing.append("timeouts")  # without either, ends of episodes are unknown
     if missing:
-        listed = ", ".join(held[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
+        listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
         raise ValueError(
             f"{name}: lacks {', '.join(missing)}; it holds {listed or 'nothing'} "
             "(rewards may be NaN where unlabelled, timeouts all 0)"
         )
     scattered = bool(np.any(arrays.pop("scattered", False)))
-    flat = transitions({k: arrays[k] for k in arrays if not k.startswith("action_")}, name, scattered=scattered)
+    rows = {key: array for key, array in arrays.items() if not key.startswith("action_")}
+    flat = to_transitions(rows, name, scattered=scattered)
     sizes = flat.observations.shape[1], flat.actions.shape[1]
     bounds = action_bounds(environment, *sizes, name)
     unit = np.ones(sizes[1], np.float32)
@@ -137,20 +150,114 @@ def _to_dataset(
         if np.shape(bound) not in ((), (1,), (sizes[1],)):
             raise ValueError(f"{name}: {key} has shape {np.shape(bound)}; give one bound per action, ({sizes[1]},)")
     return Dataset.from_arrays(
-        flat.observations,
-        flat.actions,
-        flat.rewards,
-        flat.next_observations,
-        flat.terminated,
-        flat.truncated,
+        **flat._asdict(),
         action_low=low,
         action_high=high,
         clip_actions=clip_actions,
         name=name,
         environment_id=identifier,
-        whole_episodes=flat.whole_episodes,
-        contexts=flat.contexts,
-        values=flat.values,
+    )
+
+
+class Transitions(NamedTuple):
+    """Aligned arrays of N transitions."""
+
+    observations: Array  # (N, O)
+    actions: Array  # (N, A)
+    rewards: Array  # (N,)
+    next_observations: Array  # (N, O)
+    terminated: BoolArray  # (N,)
+    truncated: BoolArray  # (N,)
+    whole_episodes: bool
+    contexts: Array | None  # (N, d)
+    values: Array | None  # (N,)
+
+
+def to_transitions(arrays: Arrays, name: str, *, scattered: bool = False) -> Transitions:
+    """Transitions of a flat file.
+
+    Args:
+        arrays: `observations`, `actions`, `rewards`, `terminals`, and `timeouts` or `next_observations` or both;
+            perhaps `contexts` and `values`.
+        name: of the file, for messages.
+        scattered: the file says that its rows form no episodes.
+
+    Raises:
+        ValueError: lengths that differ, shapes or flags of another kind, no row, or nothing left once boundary rows
+            are dropped.
+    """
+    check_lengths(arrays, name)
+    for key in ("observations", "actions", "next_observations"):
+        if key in arrays and arrays[key].ndim != 2:
+            raise ValueError(f"{name}: {key} has shape {arrays[key].shape}; give (transitions, features)")
+    for key in ("observations", "next_observations", "actions", "rewards", "contexts", "values"):
+        if key in arrays and arrays[key].dtype.kind not in "fiub":
+            raise ValueError(f"{name}: {key} has type {arrays[key].dtype}; give real numbers")
+    terminated = to_flags("terminals", arrays["terminals"], name)
+    truncated = to_flags("timeouts", arrays["timeouts"], name) if "timeouts" in arrays else np.zeros_like(terminated)
+    if (terminated == truncated).all():
+        terminated = np.zeros_like(terminated)
+    truncated = truncated & ~terminated
+    if scattered and "next_observations" not in arrays:
+        raise ValueError(f"{name}: the next observations of scattered rows are unknown; add next_observations to it")
+    if "next_observations" in arrays:
+        return _with_next_observations(arrays, terminated, truncated, name, scattered)
+    return _without_next_observations(arrays, terminated, truncated, name)
+
+
+def _with_next_observations(
+    arrays: Arrays,
+    terminated: BoolArray,
+    truncated: BoolArray,
+    name: str,
+    scattered: bool,
+) -> Transitions:
+    observations, next_observations = arrays["observations"], arrays["next_observations"]
+    if observations.shape != next_observations.shape:
+        raise ValueError(
+            f"{name}: observations have {observations.shape[1]} features, "
+            f"next_observations {next_observations.shape[1]}"
+        )
+    unmarked = find_gaps(observations, next_observations, terminated | truncated)
+    whole = not scattered and int(unmarked.sum()) <= len(unmarked) // 2
+    if whole:
+        truncated = truncated | unmarked
+    return Transitions(
+        observations,
+        arrays["actions"],
+        arrays["rewards"],
+        next_observations,
+        terminated,
+        truncated,
+        whole,
+        contexts=arrays.get("contexts"),
+        values=arrays.get("values"),
+    )
+
+
+def _without_next_observations(arrays: Arrays, terminated: BoolArray, truncated: BoolArray, name: str) -> Transitions:
+    observations = arrays["observations"]
+    rows = len(observations)
+    unknown = truncated.copy()
+    unknown[-1] |= not terminated[-1]
+    following = np.where(terminated, np.arange(rows), np.arange(1, rows + 1))  # a terminal has its own observation
+    is_last = np.zeros(rows, np.bool_)  # of its episode, once the row after it is dropped
+    is_last[:-1] = unknown[1:] & ~terminated[:-1]
+    keep = np.flatnonzero(~unknown)
+    if len(keep) == 0:
+        raise ValueError(
+            f"{name}: every row is a boundary whose next observation is unknown; add next_observations to the file"
+        )
+    return Transitions(
+        observations[keep],
+        arrays["actions"][keep],
+        arrays["rewards"][keep],
+        observations[following[keep]],
+        terminated[keep],
+        is_last[keep],
+        whole_episodes=True,
+        contexts=arrays["contexts"][keep] if "contexts" in arrays else None,
+        values=arrays["values"][keep] if "values" in arrays else None,
     )
 
 
@@ -159,7 +266,7 @@ def _to_arrays(data: Dataset) -> Arrays:
     optional = {"contexts": data.contexts, "values": data.values, "scattered": scattered}
     return {key: array for key, array in optional.items() if array is not None} | {
         "observations": data.observations,
-        "actions": actions_in_unit(data),
+        "actions": environment_actions(data),
         "rewards": data.rewards,
         "next_observations": data.next_observations,
         "terminals": data.terminated,
@@ -176,7 +283,7 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise ValueError(f"{path}: no such file")
     try:
         yield
-    except UNREADABLE as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: cannot be read, cut short or of another format ({reason}); copy or write it again"
@@ -185,7 +292,7 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 @contextmanager
 def _replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds."""
+    """A temporary path beside `path`, which is renamed to it if the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")

@@ -5,10 +5,12 @@ The score is 0 for the random policy and 100 for a fixed constant; Minari's own 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from orl.arrays import Float64Array
 
 
 class Reference(NamedTuple):
@@ -46,14 +48,14 @@ def reference(environment_id: str) -> Reference:
     """References of one environment version.
 
     Raises:
-        ValueError: none are known; the message lists those that are.
+        ValueError: there are none; the message lists the environments that have some.
     """
     if environment_id not in REFERENCES:
         raise ValueError(f"no reference returns for {environment_id!r}; known: {', '.join(REFERENCES)}")
     return REFERENCES[environment_id]
 
 
-def normalized_score(environment_id: str, returns: ArrayLike) -> NDArray[Any]:
+def normalized_score(environment_id: str, returns: ArrayLike) -> Float64Array:
     """Score of undiscounted returns: 0 is the random policy, 100 the environment version's constant.
 
     Args:

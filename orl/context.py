@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Literal, TypeGuard
+from typing import Literal, TypeGuard
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from orl.arrays import Float64Array
+
+Floats = Float64Array
 
 _ROUNDING = 1e-6  # of the range: how far beyond it a value may lie, as single precision does
 
@@ -45,7 +47,7 @@ class ContextVariable:
         if self.low >= self.high:
             raise ValueError(f"context {self.name}: range [{self.low:g}, {self.high:g}] is empty; give low < high")
 
-    def check(self, values: Floats, *, allow_extrapolation: bool) -> Floats:
+    def check(self, values: Float64Array, *, allow_extrapolation: bool) -> Float64Array:
         """Return values (N,), those that only rounding took out of the range brought back into it.
 
         Raises:
@@ -67,13 +69,13 @@ class ContextVariable:
             )
         return np.where(outside, values, inside)
 
-    def normalize(self, values: Floats) -> Floats:
+    def normalize(self, values: Float64Array) -> Float64Array:
         """Values to [-1, 1], evenly in the scale."""
         if self.scale == "log":
             return np.asarray(2.0 * np.log(values / self.low) / np.log(self.high / self.low) - 1.0)
         return 2.0 * (values - self.low) / (self.high - self.low) - 1.0
 
-    def denormalize(self, normalized: Floats) -> Floats:
+    def denormalize(self, normalized: Float64Array) -> Float64Array:
         """The inverse of `normalize`, to the nearest whole number on an integer scale."""
         share = (normalized + 1.0) / 2.0
         if self.scale == "log":
@@ -87,7 +89,7 @@ class ContextVariable:
             return float(np.floor(self.low + share * (self.high - self.low + 1.0)))
         return float(np.clip(self.denormalize(np.array(2.0 * share - 1.0)), self.low, self.high))
 
-    def axis(self, number: int) -> Floats:
+    def axis(self, number: int) -> Float64Array:
         """`number` >= 2 evenly spaced values in the scale, both ends among them.
 
         Raises:
@@ -130,7 +132,7 @@ class ContextSpace:
         return {variable.name: (variable.low, variable.high) for variable in self.variables}
 
     @property
-    def default(self) -> Floats:
+    def default(self) -> Float64Array:
         """The default context, (d,)."""
         return np.array([variable.default for variable in self.variables])
 
@@ -159,7 +161,7 @@ class ContextSpace:
                 selected[i] = replace(variable, low=low, high=high, default=float(np.clip(variable.default, low, high)))
         return ContextSpace(tuple(selected))
 
-    def array(self, context: Mapping[str, float] | ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
+    def array(self, context: Mapping[str, float] | ArrayLike, *, allow_extrapolation: bool = False) -> Float64Array:
         """One context (d,) from a mapping that names every variable, or from an array; checked.
 
         Raises:
@@ -176,26 +178,28 @@ class ContextSpace:
             raise ValueError(f"context has shape {values.shape}; give one number for each of {self.names}")
         return self.rows(values[None], allow_extrapolation=allow_extrapolation).reshape(-1)
 
-    def rows(self, contexts: Sequence[Mapping[str, float]] | ArrayLike, *, allow_extrapolation: bool = False) -> Floats:
+    def rows(
+        self, contexts: Sequence[Mapping[str, float]] | ArrayLike, *, allow_extrapolation: bool = False
+    ) -> Float64Array:
         """Contexts (N, d) from an array, or from mappings that name every variable; checked.
 
         Raises:
             ValueError: what `array` refuses.
         """
         if are_mappings(contexts):
-            contexts = [self.array(each, allow_extrapolation=allow_extrapolation) for each in contexts]
+            contexts = [self.array(context, allow_extrapolation=allow_extrapolation) for context in contexts]
         values = self._numbers(contexts)
         if values.ndim != 2 or values.shape[1] != len(self.names):
             raise ValueError(f"contexts have shape {values.shape}; give rows of one number for each of {self.names}")
         columns = zip(self.variables, values.T, strict=True)
         return np.stack([v.check(column, allow_extrapolation=allow_extrapolation) for v, column in columns], axis=1)
 
-    def sample(self, generator: np.random.Generator) -> Floats:
+    def sample(self, generator: np.random.Generator) -> Float64Array:
         """One context (d,), each variable uniform in its scale; takes d numbers from the generator."""
         shares = generator.random(len(self.names)).tolist()
         return np.array([variable.at(share) for variable, share in zip(self.variables, shares, strict=True)])
 
-    def grid(self, numbers: int | Sequence[int]) -> Floats:
+    def grid(self, numbers: int | Sequence[int]) -> Float64Array:
         """All combinations (N, d) of evenly spaced values, ends included; the last variable changes fastest.
 
         Args:
@@ -208,7 +212,7 @@ class ContextSpace:
         axes = [variable.axis(count) for variable, count in zip(self.variables, counts, strict=True)]
         return np.array(list(product(*axes)))
 
-    def parse(self, text: str) -> tuple[ContextSpace, Floats]:
+    def parse(self, text: str) -> tuple[ContextSpace, Float64Array]:
         """Read a grid as the command line has it: `mass=0.5:2:20,length=0.5:2:20` (low, high, number of values).
 
         Returns:
@@ -231,25 +235,25 @@ class ContextSpace:
         space = self.select(ranges)
         return space, space.grid(numbers)
 
-    def text(self, context: Floats) -> str:
+    def text(self, context: Float64Array) -> str:
         """A context (d,) as `name=value,...`, to four digits."""
         return ",".join(f"{name}={value:.4g}" for name, value in zip(self.names, context.tolist(), strict=True))
 
-    def normalize(self, contexts: ArrayLike) -> Floats:
+    def normalize(self, contexts: ArrayLike) -> Float64Array:
         """Contexts (..., d) to [-1, 1], evenly in the scale of each variable; beyond it where they extrapolate."""
         values = np.asarray(contexts, np.float64)
         return np.stack([v.normalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
 
-    def denormalize(self, normalized: ArrayLike) -> Floats:
+    def denormalize(self, normalized: ArrayLike) -> Float64Array:
         """The inverse of `normalize`; whole numbers on integer scales."""
         values = np.asarray(normalized, np.float64)
         return np.stack([v.denormalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
 
-    def nearest(self, contexts: Floats, context: Floats) -> int:
+    def nearest(self, contexts: Float64Array, context: Float64Array) -> int:
         """Which of contexts (N, d) is nearest to one (d,), each variable in its scale; the first of equals."""
         return int(np.square(self.normalize(contexts) - self.normalize(context)).sum(axis=1).argmin())
 
-    def _numbers(self, contexts: Any) -> Floats:
+    def _numbers(self, contexts: object) -> Float64Array:
         try:
             return np.array(contexts, np.float64)
         except (TypeError, ValueError):
@@ -261,9 +265,9 @@ class ContextSpace:
             raise ValueError(f"unknown context {', '.join(map(repr, unknown))}; choose from {', '.join(self.names)}")
 
 
-def are_mappings(contexts: Any) -> TypeGuard[Sequence[Mapping[str, float]]]:
+def are_mappings(contexts: object) -> TypeGuard[Sequence[Mapping[str, float]]]:
     """Whether this is a list of contexts by name."""
-    return isinstance(contexts, Sequence) and any(isinstance(each, Mapping) for each in contexts)
+    return isinstance(contexts, Sequence) and any(isinstance(context, Mapping) for context in contexts)
 
 
 def read_context(text: str) -> dict[str, float]:

@@ -5,40 +5,41 @@ Shape key: N transitions, O observation, A action, d context variables.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from orl import checks
-from orl.checks import Flags, Floats
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array
 
-# What a `Dataset` has of each transition; data may lack the last two.
+ACTION_TOLERANCE = 1e-3  # of the half range: an action this far beyond its bound is rounding, not another action space
+# The arrays with one row per transition; data may lack the last two.
 ROWS = "observations", "actions", "rewards", "next_observations", "terminated", "truncated", "contexts", "values"
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Transitions in the order in which they happened; made by `Dataset.from_arrays`, which checks them.
+    """Transitions in the order in which they happened; `Dataset.from_arrays` makes and checks one.
 
     Copies made by `with_labels`, `fill` and `with_rewards` share every array but `rewards`, so that a population of
     learners that differ in their rewards alone stores the rest once.
     """
 
-    observations: Floats  # (N, O)
-    actions: Floats  # (N, A), in [-1, 1]
-    rewards: Floats  # (N,), NaN where unlabelled
-    next_observations: Floats  # (N, O)
-    terminated: Flags  # (N,), the environment ended: no value beyond
-    truncated: Flags  # (N,), the recording stopped: bootstraps
-    action_low: Floats  # (A,), the environment's own unit
-    action_high: Floats  # (A,), the environment's own unit
+    observations: Float32Array  # (N, O)
+    actions: Float32Array  # (N, A), in [-1, 1]
+    rewards: Float32Array  # (N,), NaN where unlabelled
+    next_observations: Float32Array  # (N, O)
+    terminated: BoolArray  # (N,), the environment ended: no value beyond
+    truncated: BoolArray  # (N,), the recording stopped: bootstraps
+    action_low: Float32Array  # (A,), the environment's own unit
+    action_high: Float32Array  # (A,), the environment's own unit
     name: str = "arrays"  # id or file name, for tables and messages
     environment_id: str | None = None  # Gymnasium id that the data came from
     whole_episodes: bool = True  # False once rows were picked out: returns are then undefined
-    contexts: Floats | None = None  # (N, d), the task of each transition, in the variables' units
-    values: Floats | None = None  # (N,), what a critic of that task says of the action
+    contexts: Float32Array | None = None  # (N, d), the task of each transition, in the variables' units
+    values: Float32Array | None = None  # (N,), what a critic of that task says of the action
 
     @classmethod
     def from_arrays(
@@ -63,7 +64,7 @@ class Dataset:
 
         Args:
             observations: (N, O), finite.
-            actions: (N, A) in [action_low, action_high]; beyond by at most 1e-3 of the half range they are clipped.
+            actions: (N, A) in [action_low, action_high]; those beyond by at most 1e-3 of the half range are clipped.
             rewards: (N,) or (N, 1); NaN means unlabelled.
             next_observations: (N, O), finite.
             terminated: (N,), nonzero where the environment ended.
@@ -80,23 +81,35 @@ class Dataset:
         Raises:
             ValueError: shapes that differ, no row, infinities, NaN outside `rewards`, actions out of bounds.
         """
-        rows: dict[str, Any] = checks.rows(
-            name,
-            observations=observations,
-            actions=actions,
-            rewards=rewards,
-            next_observations=next_observations,
-            terminated=terminated,
-            truncated=truncated,
-            contexts=contexts,
-            values=values,
-        )
+        rows: dict[str, Any] = {
+            "observations": _matrix("observations", observations, name),
+            "actions": _matrix("actions", actions, name),
+            "rewards": _column("rewards", rewards, name),
+            "next_observations": _matrix("next_observations", next_observations, name),
+            "terminated": to_flags("terminated", terminated, name),
+            "truncated": to_flags("truncated", truncated, name),
+        }
+        if contexts is not None:
+            rows["contexts"] = _matrix("contexts", contexts, name)
+        if values is not None:
+            rows["values"] = _column("values", values, name)
+        check_lengths(rows, name)
+        features = rows["observations"].shape[1], rows["next_observations"].shape[1]
+        if features[0] != features[1]:
+            raise ValueError(f"{name}: observations have {features[0]} features, next_observations {features[1]}")
+        _check_finite(rows, name)
         size = rows["actions"].shape[1]
-        low, high = checks.bound("low", action_low, size, name), checks.bound("high", action_high, size, name)
-        rows["actions"] = checks.rescale_actions(rows["actions"], low, high, clip_actions, name)
+        low, high = _bound("low", action_low, size, name), _bound("high", action_high, size, name)
+        rows["actions"] = _to_unit(rows["actions"], low, high, clip_actions, name)
         rows["truncated"] = rows["truncated"] & ~rows["terminated"]
-        own: dict[str, Any] = {"name": name, "environment_id": environment_id, "whole_episodes": whole_episodes}
-        return cls(**rows, action_low=low, action_high=high, **own)
+        return cls(
+            **rows,
+            action_low=low,
+            action_high=high,
+            name=name,
+            environment_id=environment_id,
+            whole_episodes=whole_episodes,
+        )
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -112,8 +125,8 @@ class Dataset:
         return int(self.actions.shape[1])
 
     @property
-    def is_labelled(self) -> Flags:
-        """(N,) bool: where a reward is known."""
+    def is_labelled(self) -> BoolArray:
+        """(N,) bool: whether the row has a reward."""
         return ~np.isnan(self.rewards)
 
     @property
@@ -131,16 +144,16 @@ class Dataset:
         starts = np.concatenate([[0], ends[:-1]])
         return [slice(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]
 
-    def episode_returns(self) -> NDArray[np.float64]:
+    def episode_returns(self) -> Float64Array:
         """Undiscounted return of each episode, (episodes,); NaN where a reward of it is hidden."""
         return np.array([self.rewards[rows].sum(dtype=np.float64) for rows in self.episode_slices])
 
     def with_rewards(self, rewards: ArrayLike, name: str | None = None) -> Dataset:
         """The same transitions with other rewards, (N,)."""
-        column = checks.column("rewards", rewards, self.name)
+        column = _column("rewards", rewards, self.name)
         if len(column) != len(self):
             raise ValueError(f"{self.name}: {len(column)} rewards for {len(self)} transitions; give one per row")
-        checks.finite({"rewards": column}, self.name)
+        _check_finite({"rewards": column}, self.name)
         return replace(self, rewards=column, name=name or self.name)
 
     def with_labels(
@@ -149,9 +162,9 @@ class Dataset:
         """Hide rewards: keep `fraction` of the labels that exist and make the others NaN.
 
         Args:
-            fraction: share kept, in (0, 1]; at least one label stays.
-            mode: keep single transitions, or all labels of whole episodes.
-            seed: of the draw alone; independent of any training seed.
+            fraction: share of the labels that stay, in (0, 1]; at least one stays.
+            mode: whether single transitions stay, or all labels of whole episodes.
+            seed: of this draw alone; independent of any training seed.
 
         Raises:
             ValueError: fraction outside (0, 1], an unknown mode, or no label to begin with.
@@ -160,13 +173,13 @@ class Dataset:
             raise ValueError(f"fraction={fraction}: the share of labels to keep lies in (0, 1]")
         if mode not in ("transition", "episode"):
             raise ValueError(f"mode={mode!r}: choose 'transition' or 'episode'")
-        known = np.flatnonzero(self.is_labelled)
-        if len(known) == 0:
+        labelled = np.flatnonzero(self.is_labelled)
+        if len(labelled) == 0:
             raise ValueError(f"{self.name}: no reward is labelled, so none can be kept")
         generator = np.random.default_rng(seed)
         keep = np.zeros(len(self), np.bool_)
         if mode == "transition":
-            keep[generator.permutation(known)[: max(1, round(fraction * len(known)))]] = True
+            keep[generator.permutation(labelled)[: max(1, round(fraction * len(labelled)))]] = True
         else:
             episodes = [rows for rows in self.episode_slices if self.is_labelled[rows].any()]
             for i in generator.permutation(len(episodes))[: max(1, round(fraction * len(episodes)))]:
@@ -174,25 +187,24 @@ class Dataset:
         return replace(self, rewards=np.where(keep, self.rewards, np.float32(np.nan)))
 
     def labelled(self) -> Dataset:
-        """Only the transitions whose reward is known; episodes are no longer whole unless all are."""
-        known = self.is_labelled
-        if not known.any():
+        """Only the transitions that have a reward; episodes are no longer whole unless all have one."""
+        if not self.is_labelled.any():
             raise ValueError(f"{self.name}: no labelled transition at all")
-        return self if known.all() else self.pick(known)
+        return self if self.is_labelled.all() else self.pick(self.is_labelled)
 
     def fill(self, value: float | Literal["mean"]) -> Dataset:
         """Give every hidden reward one value: a number, or the mean of the labelled rewards."""
-        known = self.is_labelled
+        labelled = self.is_labelled
         if value == "mean":
-            if not known.any():
+            if not labelled.any():
                 raise ValueError(f"{self.name}: no labelled reward to take the mean of")
-            value = float(self.rewards[known].mean(dtype=np.float64))
+            value = float(self.rewards[labelled].mean(dtype=np.float64))
         if isinstance(value, str) or not abs(value) <= float(np.finfo(np.float32).max):
             raise ValueError(f"fill({value!r}): give a finite number or 'mean'")
-        return replace(self, rewards=np.where(known, self.rewards, np.float32(value)))
+        return replace(self, rewards=np.where(labelled, self.rewards, np.float32(value)))
 
     def pick(self, rows: ArrayLike) -> Dataset:
-        """The given rows (indices or a boolean mask) as scattered transitions."""
+        """Some rows (indices or a boolean mask) as scattered transitions."""
         rows = np.asarray(rows)
         arrays = {name: getattr(self, name) for name in ROWS}
         picked = {name: array[rows] for name, array in arrays.items() if array is not None}
@@ -223,3 +235,82 @@ def require_rewards(data: Dataset) -> None:
             f"{data.name}: {hidden} of {len(data)} rewards are hidden (NaN); use labelled(), fill(0.0), fill('mean') "
             "or RewardModel(data).fit().impute(data)"
         )
+
+
+def to_flags(key: str, values: ArrayLike, name: str) -> BoolArray:
+    """(N,) bool from (N,) or (N, 1) of zeros and ones.
+
+    Raises:
+        ValueError: another shape, or other values.
+    """
+    array = _flat(key, values, name)
+    if not ((array == 0) | (array == 1)).all():
+        raise ValueError(f"{name}: {key} holds values other than 0 and 1")
+    return np.ascontiguousarray(array, np.bool_)
+
+
+def check_lengths(arrays: Mapping[str, Array], name: str) -> None:
+    """Raise a ValueError unless all arrays have the same number of rows, and at least one."""
+    lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{name}: arrays differ in length: " + ", ".join(f"{k} {n}" for k, n in lengths.items()))
+    if lengths["rewards"] == 0:
+        raise ValueError(f"{name}: holds no transition")
+
+
+def _matrix(key: str, values: ArrayLike, name: str) -> Float32Array:
+    """(N, features) float32."""
+    array = np.ascontiguousarray(values, np.float32)
+    if array.ndim != 2:
+        raise ValueError(f"{name}: {key} has shape {array.shape}; give (transitions, features)")
+    return array
+
+
+def _column(key: str, values: ArrayLike, name: str) -> Float32Array:
+    """(N,) float32 from (N,) or (N, 1)."""
+    return np.ascontiguousarray(_flat(key, values, name), np.float32)
+
+
+def _flat(key: str, values: ArrayLike, name: str) -> Array:
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"{name}: {key} has shape {array.shape}; give (transitions,)")
+    return array
+
+
+def _check_finite(arrays: Mapping[str, Array], name: str) -> None:
+    """No infinity anywhere, and NaN in rewards only (unlabelled)."""
+    for key, array in arrays.items():
+        wrong = np.isinf(array) if key == "rewards" else ~np.isfinite(array)
+        rows = np.flatnonzero(wrong.reshape(len(array), -1).any(axis=1))
+        if len(rows):
+            what = "infinity" if key == "rewards" else "NaN or infinity"
+            raise ValueError(f"{name}: {key} has {what} in {len(rows)} rows, the first is row {rows[0]}")
+
+
+def _bound(side: str, values: ArrayLike, size: int, name: str) -> Float32Array:
+    """One finite action bound per dimension, (A,)."""
+    array = np.asarray(values, np.float32)
+    if array.shape not in ((), (size,)):
+        raise ValueError(f"{name}: actions have {size} dimensions, the bound action_{side} has shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: action_{side} is {array.tolist()}; actions need finite bounds")
+    return np.broadcast_to(array, (size,)).copy()
+
+
+def _to_unit(actions: Float32Array, low: Float32Array, high: Float32Array, clip: bool, name: str) -> Float32Array:
+    """Rescale actions from [low, high] to [-1, 1]; bounds of -1 and 1 leave them bit-equal."""
+    if actions.shape[1] == 0:
+        raise ValueError(f"{name}: actions have no dimension")
+    if not (low < high).all():
+        raise ValueError(f"{name}: action bounds low {low.tolist()} and high {high.tolist()} leave no room")
+    scaled = np.asarray((actions - (high + low) / 2) / ((high - low) / 2), np.float32)
+    if float(np.abs(scaled).max()) > 1.0 + ACTION_TOLERANCE and not clip:
+        row, dimension = np.unravel_index(int(np.abs(scaled).argmax()), scaled.shape)
+        raise ValueError(
+            f"{name}: action {actions[row, dimension]:g} in row {row} is outside "
+            f"[{low[dimension]:g}, {high[dimension]:g}]; clip_actions clips it"
+        )
+    return np.clip(scaled, -1.0, 1.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a reward model sees of a transition, before normalisation.
+"""The inputs of a reward model: features of a transition, before normalisation.
 
 Shape key: O observation, A action, d context variables, F input features.
 """
@@ -15,29 +15,29 @@ from torch import Tensor
 
 from orl.dataset import Dataset
 
-Bounds = tuple[tuple[float, ...], tuple[float, ...]]  # lower and upper, A each, in the environment's unit
+ActionBounds = tuple[tuple[float, ...], tuple[float, ...]]  # lower (A,) and upper (A,), in the environment's unit
 
 
 @dataclass(frozen=True)
 class RewardInputs:
     """The features (s, a, c, s' - s, log(|s'| + log_offset)); without contexts in the data there is no c.
 
-    Contexts go with the actions wherever there are columns of both: a step changes neither.
+    Contexts are appended to the actions: neither changes within a step.
     """
 
     sizes: tuple[int, int, int]  # O, A, d
-    bounds: Bounds  # of actions, which are seen in [-1, 1]
-    use_next_observations: bool  # without it there is no s' - s, and the logarithm is of s
-    log_offset: float | None  # None: without the logarithm
+    bounds: ActionBounds  # the network gets actions in [-1, 1]
+    use_next_observations: bool  # False: no s' - s, and the logarithm is of s
+    log_offset: float | None  # None: no logarithm
 
     @classmethod
-    def of(cls, datasets: Sequence[Dataset], use_next_observations: bool, log_offset: float | None) -> Self:
-        """What all datasets of a population share.
+    def from_datasets(cls, datasets: Sequence[Dataset], use_next_observations: bool, log_offset: float | None) -> Self:
+        """The inputs that all datasets of a population have.
 
         Raises:
-            ValueError: they differ in sizes or action bounds.
+            ValueError: the datasets differ in sizes or action bounds.
         """
-        sizes, bounds = {sizes_of(each) for each in datasets}, {bounds_of(each) for each in datasets}
+        sizes, bounds = {feature_sizes(data) for data in datasets}, {action_bounds(data) for data in datasets}
         if len(sizes) > 1:
             raise ValueError(
                 f"datasets of one population differ in (observation, action, context) size: {sorted(sizes)}"
@@ -48,18 +48,18 @@ class RewardInputs:
 
     @property
     def size(self) -> int:
-        """F."""
+        """F, the number of input features."""
         return sum(self.sizes) + self.sizes[0] * (self.use_next_observations + (self.log_offset is not None))
 
     def __call__(self, observations: Tensor, actions: Tensor, next_observations: Tensor) -> Tensor:
         """(..., O), (..., A + d) and (..., O) to (..., F)."""
-        last = next_observations if self.use_next_observations else observations
-        parts = [observations, actions]
+        features = [observations, actions]
         if self.use_next_observations:
-            parts.append(next_observations - observations)
+            features.append(next_observations - observations)
         if self.log_offset is not None:
-            parts.append((last.abs() + self.log_offset).log())
-        return torch.cat(parts, dim=-1)
+            last = next_observations if self.use_next_observations else observations
+            features.append((last.abs() + self.log_offset).log())
+        return torch.cat(features, dim=-1)
 
     def check(self, data: Dataset) -> None:
         """Refuse data of other sizes or action bounds.
@@ -68,38 +68,37 @@ class RewardInputs:
             ValueError: another number of observation features, actions or context variables, or none where there were;
                 other bounds of actions.
         """
-        theirs = sizes_of(data)
-        if theirs != self.sizes:
+        sizes, bounds = feature_sizes(data), action_bounds(data)
+        if sizes != self.sizes:
             raise ValueError(
-                f"{data.name}: (observation, action, context) sizes are {theirs}, the model has {self.sizes}; "
+                f"{data.name}: (observation, action, context) sizes are {sizes}, the model has {self.sizes}; "
                 "give data like those that it was made with, with contexts if they had some and without if not"
             )
-        if not np.allclose(bounds_of(data), self.bounds):
-            low, high = bounds_of(data)
+        if not np.allclose(bounds, self.bounds):
             raise ValueError(
-                f"{data.name}: actions lie in [{list(low)}, {list(high)}], "
+                f"{data.name}: actions lie in [{list(bounds[0])}, {list(bounds[1])}], "
                 f"the model's in [{list(self.bounds[0])}, {list(self.bounds[1])}]"
             )
 
 
-def sizes_of(data: Dataset) -> tuple[int, int, int]:
-    """O, A, d; no contexts are d = 0."""
+def feature_sizes(data: Dataset) -> tuple[int, int, int]:
+    """O, A and d; without contexts d is 0."""
     return data.observation_size, data.action_size, 0 if data.contexts is None else data.contexts.shape[1]
 
 
-def bounds_of(data: Dataset) -> Bounds:
-    """Lower and upper bounds of actions."""
+def action_bounds(data: Dataset) -> ActionBounds:
+    """Lower and upper bounds of the actions."""
     return tuple(data.action_low.tolist()), tuple(data.action_high.tolist())
 
 
-def with_contexts(data: Dataset) -> Dataset:
-    """Data whose actions (N, A + d) have the contexts behind them."""
+def append_contexts(data: Dataset) -> Dataset:
+    """The data with actions (N, A + d): their contexts appended."""
     if data.contexts is None:
         return data
     return replace(data, actions=np.concatenate([data.actions, data.contexts], axis=1))
 
 
-def columns(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
-    """Observations, actions with contexts, and next observations; without contexts nothing is copied."""
-    arrays = data.observations, with_contexts(data).actions, data.next_observations
-    return tuple(map(torch.from_numpy, arrays))  # type: ignore[return-value]
+def input_tensors(data: Dataset) -> tuple[Tensor, Tensor, Tensor]:
+    """The arguments of `RewardInputs`; without contexts nothing is copied."""
+    actions = append_contexts(data).actions
+    return torch.from_numpy(data.observations), torch.from_numpy(actions), torch.from_numpy(data.next_observations)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from orl import datasets
-from orl.datasets import minari_io, store
+from orl.datasets import minari
 from orl.datasets.files import SUFFIXES
 from orl.scripts.data import mujoco as mujoco_datasets
 from orl.scripts.data import racing as racing_datasets
@@ -122,8 +122,8 @@ class Make:
             raise ValueError(f"--steps {self.steps} and --episodes {self.episodes}: give one of the two")
         environment_id = recording.environment_named(self.env)
         identifier = names[0] if names else recording.default_id(environment_id, self.policy)
-        store.require_id(identifier)
-        store.require_place(identifier)
+        minari.check_id(identifier)
+        minari.check_location(identifier)
         if identifier in (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES):
             raise ValueError(f"{identifier} is the name of a data set of ours; give another id")
         if self._is_there(identifier):
@@ -145,9 +145,9 @@ class Make:
         Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _is_there(self, identifier: str) -> bool:
-        is_there = store.exists(identifier) and not self.overwrite
+        is_there = minari.exists(identifier) and not self.overwrite
         if is_there:
-            size = minari_io.metadata(identifier)["total_steps"]
+            size = minari.metadata(identifier)["total_steps"]
             Console().print(f"{identifier} exists, {size:,} transitions; --overwrite makes it anew", soft_wrap=True)
         return is_there
 
@@ -158,8 +158,8 @@ class List:
 
     def run(self) -> None:
         """Print a table."""
-        local = store.local_ids()
-        table = Table(title=f"data sets in {store.minari_root()}", title_justify="left")
+        local = minari.local_ids()
+        table = Table(title=f"data sets in {minari.store_root()}", title_justify="left")
         for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
             table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("mean return", justify="right")
@@ -196,7 +196,7 @@ class Card:
         """Write it and say where it is."""
         racing_datasets.register_environments()
         data = datasets.load(self.source, self.env)
-        facts = None if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
+        facts = None if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         self.out.mkdir(parents=True, exist_ok=True)
         visits = racing_datasets.draw_visits(self.source, self.out / "visits.png")
         pictures = {} if visits is None else {"Where the cars were, and how fast": visits}
@@ -222,8 +222,8 @@ class Convert:
         racing_datasets.register_environments()
         to_file = self.target.endswith(SUFFIXES)
         if not to_file:
-            store.require_id(self.target)
-        there = Path(self.target).exists() if to_file else store.exists(self.target)
+            minari.check_id(self.target)
+        there = Path(self.target).exists() if to_file else minari.exists(self.target)
         if there and not self.overwrite:
             raise ValueError(f"{self.target} exists already; give --overwrite or another target")
         data = datasets.load(self.source, self.env)
@@ -235,13 +235,13 @@ class Convert:
         Console().print(f"{self.source} -> {self.target}: {summary(data)}", soft_wrap=True)
 
     def _to_minari(self, data: Dataset) -> None:
-        facts: dict[str, Any] = {} if self.source.endswith(SUFFIXES) else minari_io.metadata(self.source)
+        facts: dict[str, Any] = {} if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         datasets.write(
             datasets.to_episodes(data),
             self.target,
             environment_id=data.environment_id,
             action_space=Box(data.action_low, data.action_high, dtype=np.float32),
-            contexts=None if self.source.endswith(SUFFIXES) else minari_io.context_space(self.source),
+            contexts=None if self.source.endswith(SUFFIXES) else minari.context_space(self.source),
             algorithm_name=facts.get("algorithm_name", "not stated"),
             description=facts.get("description", f"Converted from {Path(self.source).name}."),
             ref_min_score=facts.get("ref_min_score"),

@@ -19,9 +19,9 @@ from rich.console import Console
 from orl import checkpoint, datasets
 from orl.agent import Agent
 from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
-from orl.agents.reward_model.labels import Report
+from orl.agents.reward_model import RewardModelReport
 from orl.dataset import Dataset
-from orl.datasets import store
+from orl.datasets import minari
 from orl.evaluation import evaluate
 from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
@@ -109,7 +109,7 @@ class Demo:
             self.second_dataset: {"bc": ("none",), "iql": KINDS_AGAIN, "td3bc": KINDS_AGAIN},
         }
         for dataset in plans:
-            if not store.exists(dataset):
+            if not minari.exists(dataset):
                 Make(ids=(dataset,)).run()
         self._train_all([(dataset, name, kinds) for dataset, plan in plans.items() for name, kinds in plan.items()])
         rows: list[dict[str, Any]] = []
@@ -239,7 +239,7 @@ class Comparison:
         environment.close()
 
 
-def _mean_report(reports: Sequence[Report]) -> dict[str, float | None]:
+def _mean_report(reports: Sequence[RewardModelReport]) -> dict[str, float | None]:
     """Each diagnostic's mean over the seeds for which it is defined."""
     mean: dict[str, float | None] = {}
     for key in ("r2", "mae", "coverage", "return_correlation"):

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from orl import datasets
 from orl.agents import SAC, FlashSAC
+from orl.config import AgentConfig
 from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
-from orl.datasets import store
+from orl.datasets import minari
 from orl.environment import make_vector
 from orl.envs.contextual.copies import offered_contexts
 from orl.scripts.commands.dataset import summary
@@ -29,7 +30,7 @@ from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import ACTING, PRESETS, load_agent
 from orl.scripts.running.run_directory import RunDirectory
 
-C = TypeVar("C")
+C = TypeVar("C", bound=AgentConfig)
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,13 @@ class Specialists(TrainOnline[C], Generic[C]):
     def _check_dataset(self, dataset_id: str) -> None:
         """Before anything long."""
         check_least(self, 1, "dataset_episodes")
-        store.require_id(dataset_id)
-        store.require_place(dataset_id)
-        if store.exists(dataset_id) and not RunDirectory(self.place, {}).finished():
+        minari.check_id(dataset_id)
+        minari.check_location(dataset_id)
+        if minari.exists(dataset_id) and not RunDirectory(self.place, {}).finished():
             raise ValueError(f"--dataset {dataset_id} exists already; give another id")
 
     def _make_dataset(self, dataset_id: str) -> None:
-        if store.exists(dataset_id):
+        if minari.exists(dataset_id):
             Console().print(f"{dataset_id} exists already and is left as it is", soft_wrap=True)
             return
         agent: Any = load_agent(self.place, self.device)

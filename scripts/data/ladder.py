@@ -22,7 +22,7 @@ from rich.table import Table
 from safetensors import safe_open
 
 from orl import checkpoint, datasets
-from orl.datasets import minari_io
+from orl.datasets import minari
 from orl.scripts.data.mujoco import ENVIRONMENTS, LADDERS
 from orl.scripts.data.recording import load_behaviour, play
 
@@ -73,7 +73,7 @@ class Build:
                     "episodes": self.episodes,
                     "seed": REPORT_SEED,
                     "versions": checkpoint.versions(),
-                    "requirements": minari_io.requirements(self.env),
+                    "requirements": minari.requirements(self.env),
                 },
                 "policies": entries,
                 "curve": [

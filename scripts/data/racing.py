@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl import datasets
-from orl.datasets import Episode, Reference, minari_io
+from orl.datasets import Episode, Reference, minari
 
 ENVIRONMENT = "orl/Racing-v0"
 DECISIONS = 2_000  # of an episode
@@ -152,7 +152,7 @@ def replay(dataset_id: str) -> dict[str, NDArray[Any]] | None:
     if dataset_id not in RECIPES or RECIPES[dataset_id].in_pieces:
         return None
     register_environments()
-    storage = minari_io.open_dataset(dataset_id).storage
+    storage = minari.open_dataset(dataset_id).storage
     stored = list(storage.get_episodes(range(storage.total_episodes)))
     seeds = [about["seed"] for about in storage.get_episode_metadata(range(len(stored)))]
     environment: Any = gymnasium.make_vec(ENVIRONMENT, num_envs=len(stored))

@@ -1,4 +1,10 @@
-"""The folder that a run writes: `config.json`, `results.json`, `history.json` and what the others put there."""
+"""The folder that a run writes, and what it is resumed by.
+
+One rule says what is finished, for a run and for its parts: **a part is finished when the file that it writes last is
+there**. That file is written aside and renamed, so that it is whole. Of a run and of a job (`orl.launcher`) it is
+`results.json`, and `RunDirectory.results` runs what is not finished. Of a part inside a run it is a file of arrays or of
+JSON, and `load_or_make` makes what is not there. Nothing else is asked, and no part is done twice.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from rich.console import Console
 
 from orl import checkpoint, datasets, statistics
 
@@ -24,7 +31,7 @@ class RunDirectory:
     path: Path
     config: dict[str, Any]  # what decides the numbers, JSON-able
     history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far, oldest first
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)  # seconds of this process's clock
     earlier_seconds: float = 0.0  # of the processes before this one
 
     @classmethod
@@ -64,6 +71,14 @@ class RunDirectory:
         results: dict[str, Any] = checkpoint.read_json(self.results_path)
         return results
 
+    def results(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The results; `make` does what is missing and ends with `finish`, unless the run is finished."""
+        results = self.finished()
+        if results is None:
+            return make()
+        Console().print(f"{self.path} is finished; these are its results", soft_wrap=True)
+        return results
+
     def resume(self, time: int, clock: str = "updates") -> None:
         """Take back the evaluations up to a checkpoint; later ones will be made again."""
         file = self.path / "history.json"
@@ -73,7 +88,7 @@ class RunDirectory:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time spent on this run, as far as it is known to count."""
+        """Wall-clock time spent on this run, without what was lost when it was stopped."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def record(self, updates: int, returns: ArrayLike, lengths: ArrayLike, **more: Any) -> None:
@@ -103,6 +118,31 @@ class RunDirectory:
         return results
 
 
+def load_or_make(file: Path, make: Callable[[], Mapping[str, ArrayLike]]) -> dict[str, NDArray[Any]]:
+    """The arrays by name of a part of a run; made, and written to an .npz file at the end, where that is not there.
+
+    Args:
+        file: says that the part is finished; its name may have folders in it.
+        make: does the part.
+    """
+    if not file.exists():
+        arrays = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        with temporary.open("wb") as aside:
+            np.savez_compressed(aside, allow_pickle=False, **arrays)
+        temporary.replace(file)
+    with np.load(file, allow_pickle=False) as arrays_of_file:
+        return dict(arrays_of_file)
+
+
+def load_or_make_json(file: Path, make: Callable[[], Any]) -> Any:
+    """The same of what JSON can hold."""
+    if not file.exists():
+        checkpoint.write_json(file, make())
+    return checkpoint.read_json(file)
+
+
 def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, Any, Any]:
     """What differs in an entry of two configurations; within a nested one, the first such field of it."""
     was, now = before.get(key), after.get(key)
@@ -122,7 +162,7 @@ def config_of(folder: Path) -> tuple[dict[str, Any], Path]:
 
 
 def command_line(folder: Path) -> str:
-    """The command as typed, with absolute paths made relative to the run's folder."""
+    """The command as typed, absolute paths relative to the run's folder."""
     words = [os.path.relpath(word, folder.resolve()) if os.path.isabs(word) else word for word in sys.argv[1:]]
     return " ".join(["orl", *words])
 

@@ -200,9 +200,9 @@ def test_metrics_are_the_callers(device: str, make_data: MakeData) -> None:
     )
     assert len(set(map(float, eager))) == 8
     torch.testing.assert_close(torch.stack(graph), torch.stack(eager))
-    kept = agents[1].step()
+    kept = agents[1].gradient_step(*next(agents[1].batches(1)))
     before = float(kept["actor_loss"])
-    agents[1].step()
+    agents[1].gradient_step(*next(agents[1].batches(1)))
     assert float(kept["actor_loss"]) == before
 
 
@@ -234,9 +234,9 @@ def test_a_graph_serves_all_phases_and_holds_nothing_of_them(device: str, stroll
 class Asks(BC):
     """Its updates wait for the device."""
 
-    def update(self, batch: Any, random: Any) -> Any:
+    def update(self, batch: Any, noise: Any, is_actor_update: bool) -> Any:
         """Print the loss, say."""
-        metrics = super().update(batch, random)
+        metrics = super().update(batch, noise, is_actor_update)
         assert metrics["actor_loss"].sum().item() > 0
         return metrics
 
@@ -305,7 +305,7 @@ def test_updates_stay_on_the_device_and_never_wait_for_it(name: str, make_data: 
 def test_updates_of_a_phase_stay_on_the_device_and_never_wait_for_it(
     kind: Any, settings: dict[str, Any], make_data: MakeData
 ) -> None:
-    agent = kind(make_data(), seed=SEEDS, device="meta", **settings)
+    agent = kind(make_data(), seed=SEEDS, device="meta", **{"phase_updates": 3, **settings})
     phase = Phase.begin(agent, torch.ones(2, dtype=torch.bool, device="meta"))
     for batch, noise in phase.batches(agent, 3):
         assert all(metric.is_meta for metric in agent.update_critic(batch, noise).values())

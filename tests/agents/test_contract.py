@@ -168,7 +168,8 @@ def test_every_switch_runs_both_ways(kind: type[Agent], make_data: MakeData) -> 
             switches += [{field.name: None}, {field.name: 3}]
     assert switches
     for switch in switches:
-        metrics = kind(make_data(), **SMALL, **switch).fit(4).step()
+        agent = kind(make_data(), **SMALL, **switch).fit(4)
+        metrics = agent.gradient_step(*next(agent.batches(1)))
         assert all(torch.isfinite(values).all() for values in metrics.values()), switch
 
 

@@ -43,11 +43,15 @@ def assert_same(first: dict[str, Tensor], second: dict[str, Tensor], **tolerance
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("phases", [{}, PHASES])
+@pytest.mark.parametrize(
+    "phases",
+    [{}, PHASES, PHASES | {"length": "td_error"}, PHASES | {"length": "policy_value"}, PHASES | {"timing": "td_error"}],
+)
 def test_learner_k_of_many_equals_that_learner_alone(phases: dict[str, Any]) -> None:
     many = FlashSAC(ENV, seed=[0, 1, 2], **SMALL, **phases).learn(130)
     alone = FlashSAC(ENV, seed=1, **SMALL, **phases).learn(130)
-    assert many.total_phase_updates == alone.total_phase_updates == (40 if phases else 0)
+    if phases == PHASES or not phases:
+        assert many.total_phase_updates == alone.total_phase_updates == (40 if phases else 0)
     assert_same(tensors(many.learner(1)), tensors(alone), rtol=1e-9, atol=1e-10)
 
 
@@ -143,7 +147,7 @@ def test_the_critics_follow_their_equation(make_data: Any) -> None:
     losses = -(target[:, None] * logits.log_softmax(-1)).sum(-1).mean(-1)  # (P, C)
     expected = torch.autograd.grad(losses.sum(), list(soft.critic.parameters()))
     values = (logits.detach().softmax(-1) * torch.linspace(-5.0, 5.0, 11)).sum(-1)
-    found, metrics = soft.critic_gradients(batch, random, None)
+    found, metrics = soft.critic_gradients(batch, random)
     for mine, plain in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, plain)
     scale = soft.reward_scale.value[:, 0]
@@ -151,9 +155,31 @@ def test_the_critics_follow_their_equation(make_data: Any) -> None:
     torch.testing.assert_close(metrics["q_mean"], scale * values.mean((1, 2)))
     torch.testing.assert_close(metrics["critic_loss"], losses.detach().mean(1))
     torch.testing.assert_close(metrics["edge_mass"], (target[..., 0] + target[..., -1]).mean(1))
-    known, _ = soft.critic_gradients(batch, random, soft.next_policy(batch.next_observations))
+    known, _ = soft.critic_gradients(batch._replace(next_policy=soft.next_policy(batch.next_observations)), random)
     for mine, plain in zip(known, expected, strict=True):
         torch.testing.assert_close(mine, plain)
+
+
+@pytest.mark.usefixtures("float64")
+def test_targets_of_a_check_are_the_expected_value_of_the_target_distribution(make_data: Any) -> None:
+    """With running statistics, the same next actions, and no mass beyond the bins."""
+    agent, batch, random = trained(make_data)
+    next_actions, log_probs = plain_sample(*agent.actor(batch.next_observations, False), random["next_noise"])
+    with torch.no_grad():
+        logits = agent.critic_target(batch.next_observations, next_actions, False)
+        support = agent.critic.support.unsqueeze(1)  # (P, 1, K)
+        lower = agent.critic.values(logits).argmin(1)
+        index = lower[:, None, :, None].expand(-1, 1, -1, logits.shape[-1])
+        probabilities = logits.gather(1, index).squeeze(1).softmax(-1)
+        alpha = agent.entropy_coefficient()
+        carried = (1 - batch.terminated)[..., None] * (support - (alpha * log_probs)[..., None])
+        values = (batch.rewards / agent.reward_scale.value)[..., None] + 0.99 * carried
+        expected = (probabilities * values).sum(-1)
+    torch.testing.assert_close(agent.targets(batch, random), expected)
+    mine = agent.q_values(batch.observations, batch.actions)
+    torch.testing.assert_close(
+        mine, agent.critic_values(batch.observations, batch.actions) * agent.reward_scale.value[:, None]
+    )
 
 
 def test_every_other_update_is_the_actors_and_the_first_one_is(make_data: Any) -> None:
@@ -223,7 +249,7 @@ def test_the_learning_rate_follows_environment_steps_not_updates() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"timing": "td_error"}, "timing='td_error': give 'fixed' or 'new_data'"),
+        ({"length": "td_error", "held_out": 0.0}, "held_out=0.0: an automatic length needs a share"),
         ({"new_share": 0.0}, "new_share=0.0: must be above 0"),
         ({"num_bins": 1}, "num_bins=1"),
         ({"batch_size": 1}, "batch_size=1"),

@@ -20,7 +20,6 @@ from orl.agents.hyperzero.context_groups import ContextGroups
 from orl.agents.hyperzero.contextual import ContextualAgent
 from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
 from orl.agents.hyperzero.networks import ContextEncoding
-from orl.buffer import Batch
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
@@ -197,8 +196,9 @@ def test_rows_of_a_context_together_or_one_by_one(
     single.model.load_state_dict(agent.model.state_dict())
     random = agent.noise.next()
     assert agent.replay_buffer is not None
-    inputs = agent.sample(agent.replay_buffer, random)
-    batch, values = Batch.of(inputs), inputs["values"]
+    batch = agent.sample(random)
+    values = batch.values
+    assert values is not None
     together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
     for first, second in zip(together[0], one_by_one[0], strict=True):
         torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
@@ -215,8 +215,9 @@ def test_values_move_the_policy_through_the_embedding_alone(
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
     assert agent.replay_buffer is not None
     random = agent.noise.next()
-    inputs = agent.sample(agent.replay_buffer, random)
-    batch, values = Batch.of(inputs), inputs["values"]
+    batch = agent.sample(random)
+    values = batch.values
+    assert values is not None
     embedded = agent.embed(batch.observations[:, ::4, 3:])
 
     def errors(terminated: float, moved: float = 0.0) -> dict[str, torch.Tensor]:
@@ -240,7 +241,8 @@ def test_standardised_values_do_not_depend_on_the_unit_of_rewards(make_tasks: Ma
     data = make_tasks()
     assert data.values is not None
     scaled = dataclasses.replace(data, rewards=128 * data.rewards, values=128 * data.values)  # exact in float32
-    losses = [HyperZero(each, **SMALL).fit(10).step() for each in (data, scaled)]
+    agents = [HyperZero(each, **SMALL).fit(10) for each in (data, scaled)]
+    losses = [agent.gradient_step(*next(agent.batches(1))) for agent in agents]
     for name in ("actor_loss", "value_loss", "td_loss"):
         torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-2, atol=0)  # std + 1e-3
 
@@ -296,9 +298,11 @@ def test_every_switch_runs_both_ways(make_tasks: MakeData) -> None:
     switches += [{name: False} for name in ("normalize_embedding", "standardize_values", "normalize_observations")]
     switches += [{"initialisation": "paper"}, {"td_weight": 0.0}, {"value_weight": 0.0}, {"hidden_sizes": (8, 8)}]
     for switch in switches:
-        metrics = HyperZero(data, **SMALL | switch).fit(2).step()
+        agent = HyperZero(data, **SMALL | switch).fit(2)
+        metrics = agent.gradient_step(*next(agent.batches(1)))
         assert all(torch.isfinite(values).all() for values in metrics.values()), switch
-    cloned = HyperZero(without, **SMALL, value_weight=0.0, td_weight=0.0).fit(2).step()
+    agent = HyperZero(without, **SMALL, value_weight=0.0, td_weight=0.0).fit(2)
+    cloned = agent.gradient_step(*next(agent.batches(1)))
     assert cloned.keys() == {"actor_loss"}
 
 
@@ -323,7 +327,7 @@ def test_an_environment_with_another_context_space_is_refused(tmp_path: Path, ma
         HyperZero(environment, **SMALL)
     HyperZero(make_tasks(), **SMALL).save(tmp_path)
     with pytest.raises(ValueError, match=r"the environment's contexts are .*, the agent's "):
-        HyperZero.load(tmp_path, environment)
+        HyperZero.load(tmp_path, env=environment)
     with pytest.raises(CheckpointError, match="a checkpoint of HyperZero, not of ContextualCloning"):
         ContextualCloning.load(tmp_path)
 

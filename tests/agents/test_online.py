@@ -219,7 +219,7 @@ def test_runs_continue_bit_for_bit_in_another_process(tmp_path: Path, monkeypatc
 def test_a_given_environment_is_given_again_at_load(stroll: str, tmp_path: Path) -> None:
     whole = SAC(gymnasium.make(stroll, length=4), seed=3, **SMALL).learn(50)
     SAC(gymnasium.make(stroll, length=4), seed=3, **SMALL).learn(26).save(tmp_path)
-    assert_same(whole, SAC.load(tmp_path, gymnasium.make(stroll, length=4)).learn(24))
+    assert_same(whole, SAC.load(tmp_path, env=gymnasium.make(stroll, length=4)).learn(24))
     assert_same(whole, SAC.load(tmp_path).learn(24, env=gymnasium.make(stroll, length=4)))
 
 

@@ -47,8 +47,8 @@ def test_rewards_of_many_tasks_need_the_context(make_tasks: MakeData) -> None:
 def test_contexts_are_normalised_like_the_other_inputs_and_change_no_other(make_tasks: MakeData) -> None:
     data = make_tasks()
     assert data.contexts is not None
-    constants, bare = (RewardModel(each, **SMALL).ensemble.buffers for each in (data, replace(data, contexts=None)))
-    mean, std = constants["input_mean"].flatten(), constants["input_std"].flatten()
+    buffers, bare = (RewardModel(each, **SMALL).buffers for each in (data, replace(data, contexts=None)))
+    mean, std = buffers["input_mean"].flatten(), buffers["input_std"].flatten()
     contexts = slice(5, 7)  # behind 3 observation features and 2 actions
     np.testing.assert_allclose(mean[contexts], data.contexts.mean(0, dtype=np.float64), rtol=1e-5)
     np.testing.assert_allclose(std[contexts], data.contexts.std(0, dtype=np.float64) + 1e-3, rtol=1e-5)
@@ -63,7 +63,7 @@ def test_the_population_law_with_contexts(make_tasks: MakeData, float64: None) -
     for k, data in enumerate(datasets):
         alone = RewardModel(data, seed=3 + k, **SMALL).fit()
         np.testing.assert_allclose(together.impute(datasets)[k].rewards, alone.impute(data).rewards, rtol=1e-6)
-        np.testing.assert_allclose(together.ensemble.members(k, data), alone.ensemble.members(0, data), rtol=1e-9)
+        np.testing.assert_allclose(together.member_predictions(k, data), alone.member_predictions(0, data), rtol=1e-9)
 
 
 def test_only_data_of_the_same_form_are_imputed(make_tasks: MakeData, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from orl.agents import BC, RewardModel
-from orl.agents.reward_model.labels import Split
+from orl.agents.reward_model.model import LabelSplit
 from orl.checkpoint import CheckpointError
 from orl.dataset import Dataset
 
@@ -33,7 +33,7 @@ def sparse(truth: Dataset) -> Dataset:
 
 
 def parameters(model: RewardModel) -> list[torch.Tensor]:
-    return [parameter.detach() for parameter in model.ensemble.network.parameters()]
+    return [parameter.detach() for parameter in model.network.parameters()]
 
 
 def test_it_explains_a_smooth_reward_that_it_has_not_seen(make_data: MakeData) -> None:
@@ -61,12 +61,12 @@ def test_returns_that_are_undefined_have_no_correlation(truth: Dataset, sparse: 
     assert RewardModel(sparse, **SMALL).fit().report(truth.with_labels(0.5))[0].return_correlation is None
 
 
-def test_true_labels_are_kept_bit_for_bit_and_nothing_else_changes(sparse: Dataset) -> None:
+def test_true_labels_stay_bit_for_bit_and_nothing_else_changes(sparse: Dataset) -> None:
     imputed = RewardModel(sparse, **SMALL).fit().impute(sparse)
-    known = sparse.is_labelled
+    is_labelled = sparse.is_labelled
     assert imputed.is_labelled.all()
-    assert np.array_equal(imputed.rewards[known], sparse.rewards[known])
-    assert len(np.unique(imputed.rewards[~known])) > 100
+    assert np.array_equal(imputed.rewards[is_labelled], sparse.rewards[is_labelled])
+    assert len(np.unique(imputed.rewards[~is_labelled])) > 100
     for field in ("observations", "actions", "next_observations", "terminated", "truncated"):
         assert getattr(imputed, field) is getattr(sparse, field)
     assert imputed.whole_episodes
@@ -82,7 +82,7 @@ def test_data_that_are_fully_labelled_are_returned_unchanged(truth: Dataset, spa
 def test_constant_rewards_give_exactly_the_constant(truth: Dataset, reward: float) -> None:
     constant = truth.with_rewards(np.full(len(truth), reward)).with_labels(0.1)
     model = RewardModel(constant, **SMALL).fit()
-    assert model.ensemble.buffers["target_std"].item() == 0.0  # no rounding is taken for a spread
+    assert model.buffers["target_std"].item() == 0.0  # no rounding is taken for a spread
     assert (model.impute(constant).rewards == np.float32(reward)).all()
     report = model.report(truth)[0]
     assert (report.r2, report.mae, report.coverage, report.return_correlation) == (None, 0.0, 1.0, None)
@@ -90,24 +90,24 @@ def test_constant_rewards_give_exactly_the_constant(truth: Dataset, reward: floa
 
 def test_hidden_rewards_do_not_leak(truth: Dataset) -> None:
     """The model of data whose hidden rewards were others before hiding is the same, bit for bit."""
-    known = truth.with_labels(0.2).is_labelled
-    rewards = [np.where(known, truth.rewards, other) for other in (truth.rewards, 1e6)]
+    is_labelled = truth.with_labels(0.2).is_labelled
+    rewards = [np.where(is_labelled, truth.rewards, other) for other in (truth.rewards, 1e6)]
     models = [RewardModel(truth.with_rewards(each).with_labels(0.2), **SMALL).fit() for each in rewards]
     first, second = (model.impute(truth.with_labels(0.2)).rewards for model in models)
     assert np.array_equal(first, second)
 
 
 def test_standardisation_uses_labels_for_rewards_and_all_rows_for_inputs(truth: Dataset, sparse: Dataset) -> None:
-    constants = RewardModel(sparse, **SMALL).ensemble.buffers
+    buffers = RewardModel(sparse, **SMALL).buffers
     labels = sparse.rewards[sparse.is_labelled]
-    assert constants["target_mean"].item() == pytest.approx(labels.mean(), rel=1e-5)
-    assert constants["target_std"].item() == pytest.approx(labels.std(), rel=1e-5)
-    assert constants["label_range"].tolist() == [[labels.min(), labels.max()]]
+    assert buffers["target_mean"].item() == pytest.approx(labels.mean(), rel=1e-5)
+    assert buffers["target_std"].item() == pytest.approx(labels.std(), rel=1e-5)
+    assert buffers["label_range"].tolist() == [[labels.min(), labels.max()]]
     change = truth.next_observations - truth.observations
     parts = [truth.observations, truth.actions, change, np.log(np.abs(truth.next_observations) + 0.01)]
     inputs = np.concatenate(parts, axis=1)
-    np.testing.assert_allclose(constants["input_mean"].flatten(), inputs.mean(0), atol=1e-5)
-    np.testing.assert_allclose(constants["input_std"].flatten(), inputs.std(0) + 1e-3, atol=1e-5)
+    np.testing.assert_allclose(buffers["input_mean"].flatten(), inputs.mean(0), atol=1e-5)
+    np.testing.assert_allclose(buffers["input_std"].flatten(), inputs.std(0) + 1e-3, atol=1e-5)
 
 
 def test_the_split_parts_the_labels_and_training_sees_its_own_part(sparse: Dataset) -> None:
@@ -117,12 +117,12 @@ def test_the_split_parts_the_labels_and_training_sees_its_own_part(sparse: Datas
     assert set(np.concatenate([split.train, split.validation, split.held_out])) == set(
         np.flatnonzero(sparse.is_labelled)
     )
-    assert sorted(model.training.rewards.tolist()) == sorted(sparse.rewards[split.train].tolist())
+    assert sorted(model.replay_buffer.rewards.tolist()) == sorted(sparse.rewards[split.train].tolist())
 
 
 @pytest.mark.parametrize(("labels", "share"), [(3, 0.1), (3, 0.49), (4, 0.4), (100, 0.499)])
 def test_no_part_of_a_split_is_empty(labels: int, share: float) -> None:
-    split = Split.of(np.arange(labels), share, share, seed=0)
+    split = LabelSplit.draw(np.arange(labels), share, share, seed=0)
     parts = [len(split.train), len(split.validation), len(split.held_out)]
     assert min(parts) >= 1
     assert sum(parts) == labels
@@ -136,14 +136,14 @@ def test_held_out_labels_do_not_touch_the_model(sparse: Dataset) -> None:
     rewards[held_out] = np.roll(rewards[held_out], 1)
     other = RewardModel(sparse.with_rewards(rewards), **SMALL).fit()
     assert all(torch.equal(a, b) for a, b in zip(parameters(model), parameters(other), strict=True))
-    assert torch.equal(model.ensemble.buffers["calibration"], other.ensemble.buffers["calibration"])
+    assert torch.equal(model.buffers["calibration"], other.buffers["calibration"])
     assert model.report()[0].mae != other.report()[0].mae
 
 
 def test_pessimism_lowers_by_standard_deviations_of_the_ensemble(sparse: Dataset) -> None:
     plain, pessimistic = (RewardModel(sparse, pessimism=p, **SMALL).fit() for p in (0.0, 2.0))
     hidden = ~sparse.is_labelled
-    std = plain.ensemble.members(0, sparse).std(axis=0)
+    std = plain.member_predictions(0, sparse).std(axis=0)
     difference = plain.impute(sparse).rewards - pessimistic.impute(sparse).rewards
     np.testing.assert_allclose(difference[hidden], 2 * std[hidden], atol=1e-5)
     assert (difference[hidden] > 0).all()
@@ -155,11 +155,11 @@ def test_the_clip_keeps_imputed_rewards_in_the_range_of_labels(sparse: Dataset) 
     low, high = np.quantile(labels, [0.3, 0.7])
     narrow = sparse.with_rewards(np.where((sparse.rewards > low) & (sparse.rewards < high), sparse.rewards, np.nan))
     free, clipped = (RewardModel(narrow, pessimism=3.0, clip_to_labels=c, **SMALL).fit() for c in (False, True))
-    known = narrow.rewards[narrow.is_labelled]
-    assert free.impute(narrow).rewards.min() < known.min()
+    labels = narrow.rewards[narrow.is_labelled]
+    assert free.impute(narrow).rewards.min() < labels.min()
     imputed = clipped.impute(narrow).rewards
-    assert imputed.min() >= known.min()
-    assert imputed.max() <= known.max()
+    assert imputed.min() >= labels.min()
+    assert imputed.max() <= labels.max()
 
 
 def test_next_observations_are_inputs_only_when_asked(make_data: MakeData) -> None:
@@ -169,16 +169,16 @@ def test_next_observations_are_inputs_only_when_asked(make_data: MakeData) -> No
     )
     for uses in (True, False):
         model = RewardModel(data, use_next_observations=uses, **SMALL).fit()
-        assert np.array_equal(model.ensemble.members(0, data), model.ensemble.members(0, moved)) != uses
+        assert np.array_equal(model.member_predictions(0, data), model.member_predictions(0, moved)) != uses
 
 
 def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(sparse: Dataset) -> None:
     model = RewardModel(sparse, **SMALL).fit()
-    members = model.ensemble.members(0, sparse)
+    members = model.member_predictions(0, sparse)
     assert members.shape == (3, 600)
     mean, std = model.predict(0, sparse)
     np.testing.assert_allclose(mean, members.mean(0))
-    calibration = model.ensemble.buffers["calibration"].item()
+    calibration = model.buffers["calibration"].item()
     np.testing.assert_allclose(std, members.std(0) * calibration)
     validation = model.splits[0].validation
     ratio = np.abs(mean - sparse.rewards)[validation] / (2 * members.std(0)[validation] + 1e-8)
@@ -187,9 +187,9 @@ def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(spars
 
 def test_predictions_do_not_depend_on_the_chunk(sparse: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = RewardModel(sparse, **SMALL).fit()
-    expected = model.ensemble.members(0, sparse)
-    monkeypatch.setattr("orl.agents.reward_model.ensemble.CHUNK", 77)
-    np.testing.assert_allclose(model.ensemble.members(0, sparse), expected, atol=1e-5)
+    expected = model.member_predictions(0, sparse)
+    monkeypatch.setattr("orl.agents.reward_model.model.CHUNK", 77)
+    np.testing.assert_allclose(model.member_predictions(0, sparse), expected, atol=1e-5)
 
 
 def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
@@ -198,10 +198,10 @@ def test_members_predict_what_the_stacked_network_says(sparse: Dataset) -> None:
     parts = [sparse.observations, sparse.actions, change, np.log(np.abs(sparse.next_observations) + np.float32(0.01))]
     inputs = np.concatenate(parts, axis=1)
     with torch.no_grad():
-        outputs = model.ensemble.standardised(torch.from_numpy(inputs).expand(2, 1, -1, -1))
-    expected = outputs * model.ensemble.buffers["target_std"] + model.ensemble.buffers["target_mean"]
+        outputs = model.forward(torch.from_numpy(inputs).expand(2, 1, -1, -1))
+    expected = outputs * model.buffers["target_std"] + model.buffers["target_mean"]
     for k in range(2):
-        np.testing.assert_allclose(model.ensemble.members(k, sparse), expected[k].numpy(), atol=1e-5)
+        np.testing.assert_allclose(model.member_predictions(k, sparse), expected[k].numpy(), atol=1e-5)
 
 
 def test_save_and_load_impute_the_same(sparse: Dataset, tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_the_population_law(make_data: MakeData, truth: Dataset, float64: None) 
         alone = RewardModel(data, seed=3 + k, **settings).fit()
         for mine, own in zip(parameters(together), parameters(alone), strict=True):
             torch.testing.assert_close(mine[k : k + 1], own, rtol=1e-10, atol=1e-10)
-        for name, values in together.ensemble.buffers.items():
-            torch.testing.assert_close(values[k : k + 1], alone.ensemble.buffers[name], rtol=1e-9, atol=1e-10)
+        for name, values in together.buffers.items():
+            torch.testing.assert_close(values[k : k + 1], alone.buffers[name], rtol=1e-9, atol=1e-10)
         np.testing.assert_allclose(together.impute(datasets)[k].rewards, alone.impute(data).rewards, rtol=1e-6)
 
 
@@ -240,25 +240,25 @@ def test_losses_are_hubers_of_standardised_rewards(sparse: Dataset, float64: Non
     """Of training with its gradients, and of the validation labels, for each learner in its own unit."""
     datasets = [sparse, sparse.with_rewards(100 * sparse.rewards)]
     model = RewardModel(datasets, seed=[0, 1], huber_threshold=0.5, **SMALL)
-    found: list[torch.Tensor] = []
-    batch = model.training.gather((torch.arange(96) % 70).expand(2, -1))
-    model._update(batch, SimpleNamespace(step=found.extend))  # type: ignore[arg-type]
-    ensemble, loss, validation = model.ensemble, torch.zeros(()), []
+    applied: list[torch.Tensor] = []
+    batch = model.replay_buffer.gather((torch.arange(96) % 70).expand(2, -1))
+    model.update(batch, SimpleNamespace(step=applied.extend))  # type: ignore[arg-type]
+    loss, validation = torch.zeros(()), []
     for k, data in enumerate(datasets):
         labels = data.rewards[data.is_labelled].astype(np.float64)
-        inputs = ensemble.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
-        outputs = ensemble.network(
-            ((inputs - ensemble.buffers["input_mean"][k]) / ensemble.buffers["input_std"][k]).expand(2, -1, -1, -1)
+        inputs = model.inputs(batch.observations[k], batch.actions[k], batch.next_observations[k]).view(1, 3, 32, -1)
+        outputs = model.network(
+            ((inputs - model.buffers["input_mean"][k]) / model.buffers["input_std"][k]).expand(2, -1, -1, -1)
         )
         targets = (batch.rewards[k].view(3, 32) - labels.mean()) / labels.std()
         loss = loss + 3 * 2 * torch.nn.functional.huber_loss(outputs[k, ..., 0], targets, delta=0.5)
         rows = model.splits[k].validation
-        errors = np.abs(ensemble.members(k, data.pick(rows)) - data.rewards[rows]) / labels.std()
+        errors = np.abs(model.member_predictions(k, data.pick(rows)) - data.rewards[rows]) / labels.std()
         validation.append(np.where(errors <= 0.5, errors**2, errors - 0.25).mean(1))
-    expected = torch.autograd.grad(loss, list(ensemble.network.parameters()))
-    for mine, plain in zip(found, expected, strict=True):
+    expected = torch.autograd.grad(loss, list(model.network.parameters()))
+    for mine, plain in zip(applied, expected, strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(model._validation_error().numpy(), validation, rtol=1e-5)
+    np.testing.assert_allclose(model.validation_loss().numpy(), validation, rtol=1e-5)
 
 
 def test_members_keep_the_parameters_that_were_best_on_validation(
@@ -275,12 +275,12 @@ def test_members_keep_the_parameters_that_were_best_on_validation(
         seen.append([parameter.clone() for parameter in parameters(self)])
         return torch.tensor([next(errors)], dtype=torch.float64)
 
-    monkeypatch.setattr(RewardModel, "_validation_error", dictated)
+    monkeypatch.setattr(RewardModel, "validation_loss", dictated)
     model = RewardModel(sparse, **(SMALL | {"max_updates": 45})).fit()
     assert len(seen) == 5
     for member, look in ((0, 1), (1, 4), (2, 0)):
-        for kept, then in zip(parameters(model), seen[look], strict=True):
-            assert torch.equal(kept[0, member], then[0, member]), member
+        for restored, then in zip(parameters(model), seen[look], strict=True):
+            assert torch.equal(restored[0, member], then[0, member]), member
 
 
 def test_training_stops_when_every_member_has(sparse: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,14 +290,14 @@ def test_training_stops_when_every_member_has(sparse: Dataset, monkeypatch: pyte
         looks.append(1)
         return torch.ones(1, 3)
 
-    monkeypatch.setattr(RewardModel, "_validation_error", never_better)
+    monkeypatch.setattr(RewardModel, "validation_loss", never_better)
     RewardModel(sparse, **SMALL).fit()
     assert len(looks) == 1 + SMALL["patience"]
 
 
 def test_the_same_seed_repeats_and_members_differ(sparse: Dataset) -> None:
     first, again, other = (
-        RewardModel(sparse, seed=seed, **SMALL).fit().ensemble.members(0, sparse) for seed in (1, 1, 2)
+        RewardModel(sparse, seed=seed, **SMALL).fit().member_predictions(0, sparse) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -342,8 +342,8 @@ def test_wrong_sizes_and_counts_are_refused(make_data: MakeData, truth: Dataset)
     [
         ({"num_member": 3}, "did you mean num_members"),
         ({"patience": 0}, r"RewardModelConfig\.patience=0: must be above 0"),
-        ({"validation_share": 0.0}, "validation_share and held_out_share must be above 0"),
-        ({"validation_share": 0.5, "held_out_share": 0.5}, "leave labels to train on"),
+        ({"validation_fraction": 0.0}, "validation_fraction and held_out_fraction must be above 0"),
+        ({"validation_fraction": 0.5, "held_out_fraction": 0.5}, "leave labels to train on"),
     ],
 )
 def test_bad_settings_are_refused(truth: Dataset, override: dict[str, Any], words: str) -> None:

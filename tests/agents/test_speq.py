@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from orl import seeding, training
 from orl.agents import SPEQ, SPEQ_AUTO_PRESET, SPEQ_PRESET
-from orl.agents.phases import Phase, Phases
+from orl.agents.phases import HeldOut, Phases
 from orl.dataset import Dataset
 from orl.noise import NoiseBlocks
 
@@ -39,7 +38,7 @@ def module_of(name: str) -> str:
 def test_a_phase_changes_critics_and_targets_and_nothing_else(stroll: str, length: str) -> None:
     """Actor, entropy coefficient, their moments, buffer, running episodes and random numbers stay bit-equal."""
     agent = up_to_the_phase(stroll, [0, 1], length=length, restore_best=False)
-    learners, experience = agent.state()[0], agent.experience.state()
+    learners, experience = agent.state()[0], agent.online_state()[0]
     for metrics in agent.phase():
         assert torch.isfinite(metrics["critic_loss"]).all()
     after = agent.state()[0]
@@ -48,7 +47,7 @@ def test_a_phase_changes_critics_and_targets_and_nothing_else(stroll: str, lengt
     expected = {name for name in after if module_of(name) in ("critic", "critic_target")}
     steps = {name for name in expected if name.endswith("/step")}
     assert moved == expected - (steps if length != "fixed" else set()) | {"last_phase", "stabilization_updates"}
-    for name, values in agent.experience.state().items():
+    for name, values in agent.online_state()[0].items():
         assert values.numpy().tobytes() == experience[name].numpy().tobytes(), name
 
 
@@ -58,8 +57,8 @@ def test_a_fixed_phase_is_the_online_critic_update_again_and_again(stroll: str, 
     A phase computes the next policy of all transitions at once, which rounds differently.
     """
     agent = up_to_the_phase(stroll, [3, 4])
-    soft = copy.deepcopy(agent)
-    numbers = NoiseBlocks([3, 4], soft.critic_draws(), torch.device("cpu"), "phase", (20,))
+    soft = agent.select([0, 1])
+    numbers = NoiseBlocks([3, 4], soft.critic_noise_specs(), torch.device("cpu"), "phase", (20,))
     assert agent.replay_buffer is not None
     for _ in range(12):
         random = numbers.next()
@@ -106,7 +105,7 @@ def test_no_step_is_repeated_where_copies_jump_over_places(stroll: str) -> None:
 def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[list[float]]) -> None:
     """Checks see these scores, (checks, P), the first one before the phase."""
     remaining = iter(scores)
-    monkeypatch.setattr(Phase, "_score", lambda self, agent: torch.tensor(next(remaining)))
+    monkeypatch.setattr(HeldOut, "score", lambda self, agent: torch.tensor(next(remaining)))
 
 
 def critics(agent: SPEQ, learner: int) -> list[Tensor]:
@@ -306,7 +305,7 @@ def test_the_first_update_of_all_can_be_a_phase_s(stroll: str) -> None:
     ("settings", "words"),
     [
         ({"period": 0}, "period=0: must be above 0"),
-        ({"phase_updates": -5}, "phase_updates=-5: must be above 0"),
+        ({"phase_updates": -5}, "phase_updates=-5: must not be negative"),
         ({"held_out": 1.0, "length": "td_error"}, r"held_out=1.0: an automatic length needs a share in \(0, 1\)"),
         ({"held_out": 0.0, "length": "policy_value"}, "held_out=0.0: an automatic length needs a share"),
         ({"tolerance": -0.1}, r"tolerance=-0.1: must lie in \[0, 1\]"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,19 @@ from orl import device, losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.checkpoint import learner_names
+from orl.config import AgentConfig
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.evaluation import evaluate
 from orl.networks import EPSILON, GaussianActor
-from orl.noise import NoiseSpec
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, gradients
 
 MakeData = Callable[..., Dataset]
 
 
 @dataclass(frozen=True)
-class CloneConfig:
+class CloneConfig(AgentConfig):
     """Of the agent below."""
 
     normalize_observations: bool = True
@@ -43,10 +44,10 @@ class Clone(Agent):
         self.networks = {"actor": self.actor.to(self.device)}
         self.optimizers = {"actor": Adam(self.actor.parameters(), 1e-2)}
 
-    def draws(self) -> dict[str, NoiseSpec]:
+    def noise_specs(self) -> dict[str, NoiseSpec]:
         return {"indices": NoiseSpec("uniform", (16,))}
 
-    def update(self, batch: Batch, random: Mapping[str, Tensor]) -> Metrics:
+    def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         self.batch = batch
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
         self.optimizers["actor"].step(gradients(losses.over_batch(-log_probs), self.actor))

@@ -48,6 +48,20 @@ def test_rounding_beyond_the_bounds_is_clipped_and_more_only_when_asked(arrays: 
     assert Dataset.from_arrays(**arrays, clip_actions=True).actions[0, 0] == 1.0
 
 
+def test_a_bound_is_one_number_or_one_per_dimension(arrays: dict[str, Any]) -> None:
+    arrays["actions"] = np.zeros((5, 3))
+    assert Dataset.from_arrays(**arrays, action_low=-2).action_low.tolist() == [-2.0, -2.0, -2.0]
+    assert Dataset.from_arrays(**arrays, action_low=[-1, -2, -3]).action_low.tolist() == [-1.0, -2.0, -3.0]
+
+
+def test_the_tolerance_is_of_the_half_range(arrays: dict[str, Any]) -> None:
+    arrays["actions"] = np.full((5, 1), 100.09, np.float32)
+    assert Dataset.from_arrays(**arrays, action_low=-100, action_high=100).actions.tolist() == [[1.0]] * 5
+    arrays["actions"] = np.full((5, 1), 100.2, np.float32)
+    with pytest.raises(ValueError, match=r"action 100\.2 in row 0"):
+        Dataset.from_arrays(**arrays, action_low=-100, action_high=100)
+
+
 def test_columns_may_be_given_as_one_wide_matrices(arrays: dict[str, Any], data: Dataset) -> None:
     columns = {key: arrays[key][:, None] for key in ("rewards", "terminated", "truncated")}
     given = Dataset.from_arrays(**(arrays | columns))

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from orl.checks import to_unit
 from orl.dataset import Dataset
 from orl.environment import Spaces, make, make_vector
 
@@ -38,6 +37,34 @@ def test_actions_pass_the_boundary_both_ways() -> None:
     unit = np.array([[-1.0], [0.25], [1.0]], np.float32)
     assert spaces.to_environment(unit).tolist() == [[-2.0], [0.5], [2.0]]
     assert np.array_equal(to_unit(spaces.to_environment(unit), spaces.action_low, spaces.action_high), unit)
+
+
+def to_unit(actions: Any, low: Any, high: Any) -> Any:
+    """Actions (n, A) as a data set with these bounds has them."""
+    rows, none = np.zeros((len(actions), 1)), np.zeros(len(actions))
+    return Dataset.from_arrays(rows, actions, none, rows, none, none, action_low=low, action_high=high).actions
+
+
+def test_rescaling_by_hand_and_back() -> None:
+    low, high = np.array([0, -2], np.float32), np.array([10, 2], np.float32)
+    actions = np.array([[0, -2], [2.5, 0], [10, 2]], np.float32)
+    unit = to_unit(actions, low, high)
+    assert unit.tolist() == [[-1.0, -1.0], [-0.5, 0.0], [1.0, 1.0]]
+    assert np.array_equal(Spaces(1, low, high, None).to_environment(unit), actions)
+
+
+def test_what_leaves_is_never_beyond_the_bounds() -> None:
+    low, high = np.array([-0.4], np.float32), np.array([0.4], np.float32)
+    actions = Spaces(1, low, high, None).to_environment(np.array([[1.0000001], [-2.0], [1.0]], np.float32))
+    assert (actions >= low).all()
+    assert (actions <= high).all()
+
+
+def test_bounds_of_one_leave_actions_bit_equal() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (100, 2)).astype(np.float32)
+    one = np.ones(2, np.float32)
+    assert np.array_equal(to_unit(actions, -one, one), actions)
+    assert np.array_equal(Spaces(1, -one, one, None).to_environment(actions), actions)
 
 
 def test_spaces_survive_json() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from orl import seeding
-from orl.noise import NoiseBlocks, NoiseSpec
+from orl.buffer import Batch
+from orl.noise import Noise, NoiseBlocks, NoiseSpec
 
 DRAWS = {"indices": NoiseSpec("uniform", (3,)), "noise": NoiseSpec("normal", (2, 2))}
 CPU = torch.device("cpu")
@@ -85,12 +85,13 @@ def test_numbers_continue_exactly_from_a_state(taken: int) -> None:
     assert torch.equal(blocks.state()[0], resumed.state()[0])
 
 
-def point_at(calls: list[int]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+def point_at(calls: list[int]) -> Callable[[Noise], Batch]:
     """What numbers point at, and how many updates each call was for."""
 
-    def sample(numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def sample(numbers: Noise) -> Batch:
         calls.append(len(numbers["indices"]))
-        return {"rows": (numbers["indices"] * 100).long(), "turned": numbers["noise"].mT}
+        rows, turned = (numbers["indices"] * 100).long(), numbers["noise"].mT
+        return Batch(turned, turned, rows, turned, rows)
 
     return sample
 
@@ -102,11 +103,14 @@ def test_what_numbers_point_at_is_that_of_every_update_and_asked_for_many_at_a_t
     inputs = [*ahead.with_batches(50, point_at(calls)), *ahead.with_batches(20, point_at(calls))]
     assert calls == [16, 16, 16, 2, 14, 6]
     assert len(inputs) == 70
-    for each in inputs:
+    for batch, noise in inputs:
         numbers = plain.next()
-        for name, values in (numbers | point_at([])(numbers)).items():
-            assert torch.equal(each[name], values)
-            assert each[name].is_contiguous()
+        assert noise.keys() == numbers.keys()
+        assert all(torch.equal(noise[name], values) for name, values in numbers.items())
+        for mine, values in zip(batch[:5], point_at([])(numbers)[:5], strict=True):
+            assert torch.equal(mine, values)
+            assert mine.is_contiguous()
+        assert batch[5:] == (None, None)
 
 
 def test_a_state_between_two_batches_counts_the_ones_that_were_handed_out() -> None:
@@ -116,7 +120,8 @@ def test_a_state_between_two_batches_counts_the_ones_that_were_handed_out() -> N
         next(inputs)
     resumed.load(*blocks.state())
     for each, again in zip(inputs, resumed.with_batches(62, point_at([])), strict=True):
-        assert all(torch.equal(each[name], again[name]) for name in each)
+        assert all(torch.equal(each[1][name], again[1][name]) for name in each[1])
+        assert all(torch.equal(mine, other) for mine, other in zip(each[0][:5], again[0][:5], strict=True))
 
 
 def test_no_updates_draw_nothing() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from orl import training
+from orl.buffer import Batch
+from orl.noise import Noise
 from orl.training import progress
 
 
@@ -31,12 +33,12 @@ class Counter:
             yield {"piece": torch.tensor([1.0])}
             yield {"piece": torch.tensor([2.0])}
 
-    def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
+    def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
         for _ in range(updates):
-            yield {"number": torch.tensor(self.updates)}
+            yield Batch(*[torch.zeros(1)] * 5), {"number": torch.tensor(self.updates)}
 
-    def step(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        assert inputs["number"] == self.updates
+    def gradient_step(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        assert noise["number"] == self.updates
         self.updates += 1
         actors = {"actor": torch.tensor([float(self.updates)])} if self.updates % 3 == 0 else {}
         return {"count": torch.tensor([float(self.updates)])} | actors
@@ -74,37 +76,37 @@ def test_an_invisible_progress_bar_prints_nothing(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
-def moments(learner: Counter, steps: int) -> list[tuple[int, int, bool]]:
-    return [(moment.steps, learner.updates - 5, moment.in_phase) for moment in training.online(learner, steps)]
+def training_steps(learner: Counter, steps: int) -> list[tuple[int, int, bool]]:
+    return [(step.steps, learner.updates - 5, step.in_phase) for step in training.online(learner, steps)]
 
 
 def test_online_it_yields_after_every_step_and_its_updates() -> None:
     learner = Counter()
-    assert moments(learner, 3) == [(1, 1, False), (2, 2, False), (3, 3, False)]
+    assert training_steps(learner, 3) == [(1, 1, False), (2, 2, False), (3, 3, False)]
     learner.due = 2
-    assert moments(learner, 1) == [(4, 5, False)]
+    assert training_steps(learner, 1) == [(4, 5, False)]
     learner.due = 0
-    assert [moment.metrics for moment in training.online(learner, 2)] == [{}, {}]
+    assert [step.metrics for step in training.online(learner, 2)] == [{}, {}]
 
 
 def test_online_copies_share_the_steps() -> None:
     learner = Counter()
     learner.copies = 4
-    assert [steps for steps, _, _ in moments(learner, 10)] == [4, 8, 12]  # the last step of all copies is whole
+    assert [steps for steps, _, _ in training_steps(learner, 10)] == [4, 8, 12]  # the last step of all copies is whole
 
 
 def test_a_phase_follows_its_step_and_none_the_last_one() -> None:
     learner = Counter()
     learner.phases = (2, 4)
     expected = [(1, 1, False), (2, 2, False), (2, 2, True), (2, 2, True), (3, 3, False), (4, 4, False)]
-    assert moments(learner, 4) == expected
-    assert moments(learner, 1) == [(4, 4, True), (4, 4, True), (5, 5, False)]  # training went on after all
+    assert training_steps(learner, 4) == expected
+    assert training_steps(learner, 1) == [(4, 4, True), (4, 4, True), (5, 5, False)]  # training went on after all
 
 
 def test_metrics_of_several_updates_are_the_last_of_each() -> None:
     learner = Counter()
     learner.due = 3
-    found = [moment.metrics for moment in training.online(learner, 2)]
+    found = [step.metrics for step in training.online(learner, 2)]
     assert [metrics["count"].item() for metrics in found] == [8.0, 11.0]
     assert [metrics["actor"].item() for metrics in found] == [6.0, 9.0]  # not every update has one
 

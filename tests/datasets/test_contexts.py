@@ -30,8 +30,8 @@ from orl.datasets import (  # fmt: skip
     write_hdf5,
     write_npz,
 )
-from orl.datasets.boundaries import transitions
-from orl.datasets.minari_io import metadata
+from orl.datasets.files import to_transitions
+from orl.datasets.minari import metadata
 
 from .conftest import make_episodes
 
@@ -91,7 +91,7 @@ def test_minari_and_its_cache_keep_them(tasks: list[Episode], monkeypatch: pytes
     write(tasks, SET, **ABOUT)
     data = to_dataset(tasks)
     same(load(SET), data)
-    monkeypatch.setattr("orl.datasets.cache.minari_io.read", lambda *_, **__: pytest.fail("read again"))
+    monkeypatch.setattr("orl.datasets.minari.read", lambda *_, **__: pytest.fail("read again"))
     same(load(SET), data)
     assert context_space(SET) is None
 
@@ -135,7 +135,7 @@ def test_pieces_and_mixtures_keep_them(tasks: list[Episode]) -> None:
 def test_without_next_observations_they_follow_the_rows_that_stay(tasks: list[Episode]) -> None:
     data = to_dataset(tasks)
     arrays = {name: getattr(data, name) for name in ("observations", "actions", "rewards", "contexts", "values")}
-    flat = transitions(arrays | {"terminals": data.terminated, "timeouts": np.arange(12) % 4 == 3}, "flat")
+    flat = to_transitions(arrays | {"terminals": data.terminated, "timeouts": np.arange(12) % 4 == 3}, "flat")
     rows = [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert data.contexts is not None
     assert data.values is not None

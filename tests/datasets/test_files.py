@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orl.dataset import Dataset
 from orl.datasets import load, read_hdf5, read_npz, to_dataset, write_hdf5, write_npz
-from orl.datasets.boundaries import transitions
+from orl.datasets.files import to_transitions
 
 from .conftest import make_episodes
 
@@ -276,7 +276,7 @@ def test_no_next_observation_crosses_a_boundary(episodes: list[tuple[int, bool]]
         arrays["timeouts"] = whole.truncated & (np.arange(len(whole)) < len(whole) - 1)
     if (arrays["terminals"] == arrays["timeouts"]).all() or not (whole.terminated | ~ends(whole)).any():
         return  # time limits alone, or nothing but rows whose next observation is unknown
-    flat = transitions(arrays, "flat")
+    flat = to_transitions(arrays, "flat")
     rows = flat.rewards.astype(int)
     assert set(rows) == set(np.flatnonzero(whole.terminated | ~ends(whole)))
     inside = ~flat.terminated

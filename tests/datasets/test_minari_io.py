@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from minari.data_collector import EpisodeBuffer
 
 from orl.datasets import Episode, load, read, record, to_dataset, to_episodes, write
-from orl.datasets.cache import cache_path
-from orl.datasets.store import local_ids
+from orl.datasets.minari import cache_path, local_ids
 
 from .conftest import make_episodes
 
@@ -116,7 +115,7 @@ def test_the_cache_is_used_and_follows_the_data(episodes: list[Episode], monkeyp
     write(episodes, "orl/dice/random-v0", **ABOUT)
     first = load("orl/dice/random-v0")
     with monkeypatch.context() as patch:
-        patch.setattr("orl.datasets.cache.minari_io.read", lambda *_, **__: pytest.fail("read again"))
+        patch.setattr("orl.datasets.minari.read", lambda *_, **__: pytest.fail("read again"))
         again = load("orl/dice/random-v0")
     same_episodes(to_episodes(again), to_episodes(first))
     assert list(minari.list_local_datasets()) == ["orl/dice/random-v0"]
@@ -127,7 +126,7 @@ def test_the_cache_is_used_and_follows_the_data(episodes: list[Episode], monkeyp
 
 def test_a_store_that_cannot_be_written_to_is_read(episodes: list[Episode], monkeypatch: pytest.MonkeyPatch) -> None:
     write(episodes, "orl/dice/random-v0", **ABOUT)
-    monkeypatch.setattr("orl.datasets.cache.cache_path", lambda _: Path("/nowhere/.flat.safetensors"))
+    monkeypatch.setattr("orl.datasets.minari.cache_path", lambda _: Path("/nowhere/.flat.safetensors"))
     assert len(load("orl/dice/random-v0")) == 12
 
 

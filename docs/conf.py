@@ -1,0 +1,244 @@
+"""Settings of the site, and what is made from the code while it is built: options of the verbs, and hyperparameters."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from sphinx.application import Sphinx
+from sphinx.util.inspect import TypeAliasForwardRef
+
+import orl
+from orl import agents
+from orl.agent import Agent
+from orl.scripts import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+project = "orl"
+author = "the orl contributors"
+version = release = orl.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+default_role = "code"
+smartquotes = False
+toc_object_entries = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name for name in ("ArrayLike", "Floats", "Flags", "Float32Array", "Float64Array", "Source", "Environment")
+}
+autodoc_default_options = {"members": True}
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"orl {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_show_copyright = False
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options: dict[str, Any] = {"top_of_page_buttons": []}
+
+
+TypeAliasForwardRef.__repr__ = lambda self: self.name  # type: ignore[method-assign]  # as in `ArrayLike | None`
+
+
+def setup(app: Sphinx) -> None:
+    """Register what is below."""
+    app.connect("source-read", front_page)
+    app.connect("source-read", generated)
+    app.connect("autodoc-process-docstring", plain)
+    app.connect("autodoc-process-docstring", hyperparameters)
+    app.connect("autodoc-process-signature", without_defaults)
+    app.connect("autodoc-skip-member", skip)
+
+
+def front_page(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put README before the table of contents of the first page, with links as seen from this folder."""
+    if page == "index":
+        readme = (ROOT / "README.md").read_text().replace("](docs/", "](")
+        for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+            readme = readme.replace(f"]({name}", f"]({name.lower()}")
+        source[0] = readme.replace("](LICENSE", "](../LICENSE").replace("](CITATION", "](../CITATION") + source[0]
+
+
+def generated(app: Sphinx, page: str, source: list[str]) -> None:
+    """Replace comments such as `<!-- options: VERB -->` by what the code says; break no line in `95 %` or `2 to 3`."""
+    texts = re.split(r"(^```.*?^```)", source[0], flags=re.MULTILINE | re.DOTALL)
+    together = re.compile(r"(?<=\d) (?=%)|(?<=\d) (?=to -?\d)|(?<=\d to) (?=-?\d)")
+    texts[::2] = [together.sub("\N{NO-BREAK SPACE}", text) for text in texts[::2]]
+    source[0] = "".join(texts)
+    source[0] = re.sub(r"<!-- options: (.*?) -->", lambda match: options(match[1].split()), source[0])
+    source[0] = source[0].replace("<!-- presets -->", presets()).replace("<!-- agents -->", sections_of_agents())
+
+
+def options(words: list[str], level: int = 2) -> str:
+    """A verb's options as tables, one section for each of its subcommands, from what `--help` prints."""
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # in which tyro draws its frames
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": "119"}),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
+        main.main([*words, "--help"])
+    printed.seek(0)
+    summary, *panels = re.split(r"^╭─ (.*?) ─+╮$", printed.read(), flags=re.MULTILINE)
+    parts = []
+    if level > 2:
+        parts = [f"{'#' * level} orl {' '.join(words)}", *summary.split("\n\n")[1:]]
+    for title, panel in zip(panels[::2], panels[1::2], strict=True):
+        lines = [line.strip("│").rstrip()[1:] for line in panel.splitlines() if line.startswith("│")]
+        if title.strip() == "subcommands":
+            names = [match[1] for line in lines if (match := re.match(r"\s*• ([\w-]+)", line))]
+            parts += [options([*words, name], level + 1) for name in names]
+        else:
+            parts.append(table_of_options(title.strip(), lines))
+    return "\n\n".join(part.strip() for part in parts if part.strip())
+
+
+def table_of_options(title: str, lines: list[str]) -> str:
+    """One panel of a help text as a table."""
+    rows: list[list[str]] = []
+    introduction = []
+    for line in lines:
+        if re.match(r"-{1,2}[a-z]|[A-Z[]", line) and not (title.endswith(" options") and line[0] != "-"):
+            rows.append(re.split(r"\s{2,}", line, maxsplit=1))
+        elif rows:
+            rows[-1] = [rows[-1][0], " ".join([*rows[-1][1:], line.strip()])]
+        elif line.strip("─- "):
+            introduction.append(line.strip())
+    cells = []
+    for row in rows:
+        names, text = row[0], row[1] if len(row) > 1 else ""
+        default = re.search(r"\s*\((?:default: (.*)|(required))\)$", text)
+        meaning = text[: default.start()] if default else text
+        value = (default[1] or default[2]) if default else ""
+        if not names.startswith("-h,"):
+            cells.append(
+                [
+                    ", ".join(code(name) for name in names.split(", ")),
+                    escape(meaning),
+                    value if value == "required" else code(value),
+                ]
+            )
+    if not cells:
+        return ""
+    heading = " ".join(introduction) or {"options": "Options"}.get(title, title.capitalize())
+    return f"**{heading.rstrip('.')}**\n\n" + table(["option", "meaning", "default"], cells)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+
+
+def code(text: str) -> str:
+    """Text in a table's cell as code."""
+    return f"`{text.replace('|', chr(92) + '|')}`" if text else ""
+
+
+def escape(text: str) -> str:
+    """Text in a table's cell; what is code in it stays code."""
+    return re.sub(r"([*<|])", r"\\\1", text)
+
+
+def presets() -> str:
+    """Presets that `orl.agents` has, and where they part from the defaults of their class."""
+    rows = []
+    for name, preset in vars(agents).items():
+        if name.endswith("_PRESET"):
+            kind = type(preset)
+            changed = {
+                field.name: getattr(preset, field.name)
+                for field in dataclasses.fields(kind)
+                if getattr(preset, field.name) != getattr(kind(), field.name)
+            }
+            text = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+            rows.append([code(name), code(kind.__name__), code(text) or "the defaults"])
+    return table(["preset", "configuration", "what differs from its defaults"], rows)
+
+
+def sections_of_agents() -> str:
+    """A section for each class of `orl.agents`: what its file says, the class, and its configuration."""
+    kinds = [getattr(agents, name) for name in agents.__all__]
+    kinds = [kind for kind in kinds if inspect.isclass(kind) and not is_configuration(kind)]
+    parts, told = [], set()
+    for kind in kinds:
+        directives = (
+            [] if kind.__module__ in told else [f".. automodule:: {kind.__module__}\n   :no-members:\n   :no-index:"]
+        )
+        told.add(kind.__module__)
+        directives.append(f".. autoclass:: orl.agents.{kind.__name__}")
+        config = getattr(kind, "Config", None)
+        if config and config not in told:
+            told.add(config)
+            directives.append(f".. autoclass:: orl.agents.{config.__name__}\n   :no-members:")
+        parts.append(f"## {kind.__name__}\n\n```{{eval-rst}}\n" + "\n\n".join(directives) + "\n```")
+    return "\n\n".join(parts)
+
+
+def skip(app: Sphinx, what: str, name: str, member: Any, skipped: bool, settings: Any) -> bool | None:
+    """Leave out what an agent defines for the base class: its file explains it."""
+    module = str(getattr(member, "__module__", ""))
+    if module.startswith("orl.agents") and (hasattr(Agent, name) or name.endswith("_gradients")):
+        return True
+    return None
+
+
+def is_configuration(kind: Any) -> bool:
+    """Whether something is a dataclass whose fields are explained by comments."""
+    return inspect.isclass(kind) and dataclasses.is_dataclass(kind)
+
+
+def plain(app: Sphinx, what: str, name: str, kind: Any, settings: Any, lines: list[str]) -> None:
+    """Let | be the bars of an absolute value, and let a list begin after a blank line."""
+    for i in range(len(lines) - 1, -1, -1):
+        parts = lines[i].split("`")
+        lines[i] = "`".join([part.replace("|", r"\|") if k % 2 == 0 else part for k, part in enumerate(parts)])
+        if lines[i].startswith("* ") and i and lines[i - 1].strip() and not lines[i - 1].startswith(("* ", "  ")):
+            lines.insert(i, "")
+
+
+def hyperparameters(app: Sphinx, what: str, name: str, kind: Any, settings: Any, lines: list[str]) -> None:
+    """Add the fields of a dataclass with their defaults and comments to its docstring."""
+    if what != "class" or not is_configuration(kind):
+        return
+    comments: dict[str, str] = {}
+    for ancestor in reversed(kind.__mro__[:-1]):
+        for match in re.finditer(r"^    (\w+): [^#\n]*?(?:#: ?|# ?)(.+)$", inspect.getsource(ancestor), re.MULTILINE):
+            comments[match[1]] = match[2]
+    if not comments:
+        return
+    lines += ["", ".. list-table::", "   :header-rows: 1", "", "   * - field", "     - default", "     - meaning"]
+    for field in dataclasses.fields(kind):
+        has_default = field.default is not dataclasses.MISSING
+        meaning = re.sub(r"([*|\\]|(?<=\w)_(?=\W|$))", r"\\\1", comments.get(field.name, ""))
+        lines += [f"   * - `{field.name}`", f"     - {f'`{field.default!r}`' if has_default else ''}"]
+        lines.append(f"     - {meaning}")
+
+
+def without_defaults(
+    app: Sphinx, what: str, name: str, kind: Any, settings: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Leave out a configuration's signature: its fields are a table."""
+    if what == "class" and is_configuration(kind) and name.endswith("Config"):
+        return "", None
+    return signature, returned
