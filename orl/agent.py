@@ -17,12 +17,12 @@ from torch import Tensor
 from orl import seeding, training
 from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
 from orl.checks import Floats
-from orl.collector import Collector, Step
 from orl.config import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
 from orl.environment import Environment, Source, Spaces, check_copies, is_recorded
 from orl.learners import Learners
+from orl.rollout import Collector, Step
 from orl.training import Schedule
 
 

@@ -84,6 +84,11 @@ def check_copies(environment: Environment, population: int) -> None:
         )
 
 
+def spec_of(environment: SingleEnvironment | VectorEnvironment) -> EnvSpec | None:
+    """What an environment is registered as; its first copy, where a vector environment was made by hand."""
+    return environment.spec or getattr(next(iter(getattr(environment, "envs", ())), None), "spec", None)
+
+
 def _unknown_environment(environment_id: str) -> ValueError:
     """The error for an environment id that Gymnasium does not know."""
     otherwise = "see gymnasium.pprint_registry()"
@@ -133,17 +138,17 @@ class Spaces:
                 environment.close()
         if isinstance(source, Dataset):
             return cls(source.observation_size, source.action_low, source.action_high, source.environment_id)
-        if isinstance(source, gymnasium.Env):
-            return cls._of_spaces(source.observation_space, source.action_space, source.spec)
-        if isinstance(source, VectorEnv):
-            spec = source.spec or getattr(next(iter(getattr(source, "envs", ())), None), "spec", None)
-            return cls._of_spaces(source.single_observation_space, source.single_action_space, spec)
         if isinstance(source, Sequence) and source and all(isinstance(data, Dataset) for data in source):
             return cls.of(source[0])
-        raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")
-
-    @classmethod
-    def _of_spaces(cls, observations: Space[Any], actions: Space[Any], spec: EnvSpec | None) -> Spaces:
+        observations: Space[Any]
+        actions: Space[Any]
+        if isinstance(source, gymnasium.Env):
+            observations, actions = source.observation_space, source.action_space
+        elif isinstance(source, VectorEnv):
+            observations, actions = source.single_observation_space, source.single_action_space
+        else:
+            raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")
+        spec = spec_of(source)
         name = spec.id if spec is not None else None
         if not isinstance(actions, Box) or len(actions.shape) != 1 or actions.dtype.kind != "f":
             raise ValueError(f"{name}: actions are {actions}; agents here act in a one-dimensional Box of floats")

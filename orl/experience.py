@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from orl import seeding
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
-from orl.collector import Collector, Step
 from orl.dataset import Dataset
 from orl.environment import Environment, Spaces
+from orl.rollout import Collector, Step
 from orl.state import strip_prefix
 
 
@@ -50,8 +51,10 @@ class Experience:
             environment = environment if environment is not None else self.environment
             if environment is None:
                 raise ValueError("no environment is known to learn in; give one to learn() or load()")
-            collector = Collector(environment, self.seeds, self.spaces)
-            if self._saved and not collector.load(self._saved):
+            seeds = [seeding.sequence(seed, "environment") for seed in self.seeds]
+            collector = Collector(environment, seeds, self.spaces)
+            saved = {name: tensor.cpu().numpy() for name, tensor in self._saved.items()}
+            if saved and not collector.load(saved):
                 warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
             if self.collector is not None:
                 self.collector.close()
@@ -70,8 +73,9 @@ class Experience:
         assert self.collector is not None
         assert self.replay_buffer is not None
         step = self.collector.step(actions)
+        stored = step.observations, step.actions, step.rewards, step.next_observations, step.terminated
         self.replay_buffer.add(
-            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
+            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in stored)
         )
         return step
 
@@ -82,7 +86,9 @@ class Experience:
         transitions = (
             self.replay_buffer.state() if self.replay_buffer is not None and self.replay_buffer.capacity else {}
         )
-        episodes = self.collector.state() if self.collector is not None else self._saved
+        episodes = self._saved
+        if self.collector is not None:
+            episodes = {name: torch.from_numpy(array) for name, array in self.collector.state().items()}
         tensors = {f"buffer/{name}": tensor for name, tensor in transitions.items()}
         return tensors | {f"collector/{name}": tensor for name, tensor in episodes.items()}
 

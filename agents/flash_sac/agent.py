@@ -32,13 +32,13 @@ from orl.agents.phases import Phases
 from orl.agents.phases_config import PhasesConfig
 from orl.agents.sac import mode_or_sample, one_adam_each
 from orl.buffer import Batch, Metrics
-from orl.collector import Step
 from orl.config import check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.environment import Environment, Spaces
 from orl.execution import Execution, compilable
 from orl.networks import EntropyCoefficient, NextPolicy, Target, squashed
 from orl.noise import NoiseSpec
+from orl.rollout import Step
 from orl.training import Schedule
 from orl.updates import Gradients, gradients
 

@@ -24,7 +24,7 @@ from orl import datasets
 from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.checkpoint import learner_names
-from orl.collector import Collector
+from orl.rollout import Collector
 
 SMALL = (
     "--hidden-sizes", 8, "--batch-size", 8, "--eval-episodes", 2, "--target-entropy", -1, "--learning-starts", 10,
