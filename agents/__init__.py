@@ -5,7 +5,7 @@ from orl.agents.flash_sac.agent import FlashSAC, FlashSACConfig
 from orl.agents.hyperzero.cloning import ContextualCloning, ContextualCloningConfig
 from orl.agents.hyperzero.hyperzero import HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
-from orl.agents.mbtl.selector import TaskSelector
+from orl.agents.mbtl import TaskSelector
 from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import SAC, SACConfig
 from orl.agents.speq import SPEQ, SPEQConfig

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl.agents import SAC, SPEQ, TaskSelector
-from orl.agents.mbtl.strategies import Strategy
+from orl.agents.mbtl import Strategy
 from orl.context import ContextSpace
 from orl.envs.contextual.copies import offered_contexts
 from orl.scripts.contexts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
