@@ -20,6 +20,7 @@ from orl.checks import Floats
 from orl.config import make_config
 from orl.dataset import Dataset
 from orl.device import pick_device
+from orl.divergence import check_finite
 from orl.environment import Environment, Source, Spaces, check_copies, is_recorded
 from orl.learners import Learners
 from orl.rollout import Collector, Step
@@ -114,6 +115,7 @@ class Agent(Learners):
             self.attach(data)
         for _ in training.offline(self, updates, progress_bar=progress_bar):
             pass
+        check_finite(self)
         return self
 
     def draw(self, updates: int) -> Iterator[dict[str, Tensor]]:
@@ -162,6 +164,7 @@ class Agent(Learners):
             moments = run_with_callbacks(self, moments, callback, steps)
         for _ in moments:
             pass
+        check_finite(self)
         return self
 
     def connect(self, environment: Environment | None = None) -> None:

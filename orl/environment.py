@@ -21,6 +21,31 @@ VectorEnvironment = VectorEnv[Any, Any, Any]
 Environment = str | SingleEnvironment | VectorEnvironment
 
 
+class RecordedId(str):
+    """An environment id that was read from data as `module:Id`, without the module: Gymnasium would import it."""
+
+    def __new__(cls, name: str) -> RecordedId:
+        """Of the name as it was read."""
+        self = super().__new__(cls, name.rpartition(":")[2])
+        self.read = name
+        return self
+
+    read: str  # `module:Id`
+
+
+def recorded_id(name: str | None) -> str | None:
+    """An environment id that a file names, so that making it imports nothing; one that the user typed may."""
+    return RecordedId(name) if isinstance(name, str) and ":" in name else name
+
+
+def describe(environment: Environment | None) -> str | None:
+    """What an environment is called, the same in every process, for as many copies as may be."""
+    if isinstance(environment, VectorEnv):
+        spec = spec_of(environment)
+        return type(environment).__name__ if spec is None else spec.id
+    return None if environment is None else str(environment)
+
+
 def make(environment_id: str, **keywords: Any) -> SingleEnvironment:
     """`gymnasium.make` with one-line errors.
 
@@ -91,6 +116,12 @@ def spec_of(environment: SingleEnvironment | VectorEnvironment) -> EnvSpec | Non
 
 def _unknown_environment(environment_id: str) -> ValueError:
     """The error for an environment id that Gymnasium does not know."""
+    if isinstance(environment_id, RecordedId):
+        module, read = environment_id.read.rpartition(":")[0], environment_id.read
+        return ValueError(
+            f"{read}: read from a file, and orl imports no module that a file names; import {module} yourself, which "
+            f"registers {environment_id}, or give --env {read} on the command line"
+        )
     otherwise = "see gymnasium.pprint_registry()"
     if environment_id.startswith("orl/"):
         otherwise = "`import orl.envs` registers the environments of orl"
@@ -192,4 +223,4 @@ class Spaces:
     def from_json(cls, fields: dict[str, Any]) -> Spaces:
         """The inverse of `to_json`."""
         low, high = (np.asarray(fields[key], np.float32) for key in ("action_low", "action_high"))
-        return cls(fields["observation_size"], low, high, fields["environment_id"])
+        return cls(fields["observation_size"], low, high, recorded_id(fields["environment_id"]))

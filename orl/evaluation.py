@@ -14,6 +14,7 @@ import numpy as np
 
 from orl import seeding
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
+from orl.divergence import check_finite
 from orl.environment import Spaces, make_vector
 from orl.rollout import Policy, play
 
@@ -54,14 +55,16 @@ def evaluate(
         keywords: for the environment.
 
     Raises:
-        ValueError: no episode, an unknown id, an environment that does not fit the policy's `spaces` (if it has any),
-            an episode that does not end, or a key that the step's info lacks.
+        ValueError: no episode, an unknown id, a policy whose training diverged, an environment that does not fit the
+            policy's `spaces` (if it has any), an episode that does not end, or a key that the step's info lacks.
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: give at least one")
     if not isinstance(environment_id, str):
         raise ValueError(f"{environment_id!r}: evaluation makes copies of its own; give an environment id")
     population = policy.population
+    if hasattr(policy, "networks"):
+        check_finite(policy)  # type: ignore[arg-type]
     shape = population, episodes
     returns, lengths = np.zeros(population * episodes), np.zeros(population * episodes, np.int64)
     infos: dict[str, Array] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from orl import seeding
 from orl.buffer import ReplayBuffer
 from orl.checks import Floats
-from orl.dataset import Dataset
+from orl.dataset import Dataset, content_hashes
 from orl.environment import Environment, Spaces
 from orl.rollout import Collector, Step
 from orl.state import strip_prefix
@@ -31,12 +31,14 @@ class Experience:
         self.environment: Environment | None = spaces.environment_id
         self.replay_buffer: ReplayBuffer | None = None
         self.collector: Collector | None = None
+        self.content: list[str] = []  # hashes of each learner's first data
         self._saved: dict[str, Tensor] = {}  # of a checkpoint: what waits for the environments
 
     def attach(self, datasets: Sequence[Dataset]) -> None:
         """Hold recorded data, one dataset per learner."""
         for each in datasets:
             self.spaces.check(Spaces.of(each), each.name)
+        self.content = self.content or content_hashes(datasets)
         if self.replay_buffer is not None and self.replay_buffer.capacity:
             warnings.warn(f"the {len(self.replay_buffer):,} transitions of its own give way to the data", stacklevel=3)
         self.replay_buffer = ReplayBuffer.from_datasets(datasets, self.device)

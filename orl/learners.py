@@ -9,6 +9,7 @@ import dataclasses
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from orl import checkpoint, seeding
 from orl.config import make_config
 from orl.device import pick_device, refuse_memory
-from orl.environment import Environment, Spaces
+from orl.divergence import check_finite
+from orl.environment import Environment, Spaces, describe, recorded_id
 from orl.execution import Runner, resolve_execution
 from orl.experience import Experience
 from orl.noise import NoiseBlocks, NoiseSpec
@@ -39,6 +41,7 @@ class Learners(Policy):
     """
 
     Config: ClassVar[type]
+    loaded_from: Path | None = None  # folder whose training this agent goes on with
 
     def _create(self, spaces: Spaces, config: Any, seeds: list[int], device: torch.device) -> None:
         self.spaces, self.config, self.seeds, self.device = spaces, resolve_execution(config, device), seeds, device
@@ -80,6 +83,17 @@ class Learners(Policy):
     def draws(self) -> dict[str, NoiseSpec]:
         """Random numbers that one update consumes; `indices` (batch,) choose the transitions."""
 
+    @cached_property
+    def identities(self) -> list[str]:
+        """What tells the training of each learner from any other: how it began, whatever came then.
+
+        The same training done again has the same identity. Copies and loaded agents keep theirs.
+        """
+        kind, config, spaces = type(self).__name__, dataclasses.asdict(self.config), self.spaces.to_json()
+        about = kind, config, spaces, describe(self.experience.environment)
+        data = self.experience.content or [""] * self.population
+        return [checkpoint.identity(*about, *own) for own in zip(self.seeds, data, strict=True)]
+
     @property
     def progress_count(self) -> int:
         """Steps and updates done, which grows with every piece of training; the number of a checkpoint."""
@@ -96,6 +110,7 @@ class Learners(Policy):
             "agent": type(self).__name__,
             "config": dataclasses.asdict(self.config),
             "seeds": self.seeds,
+            "identities": self.identities,
             **{name: getattr(self, name) for name in COUNTS},
             "random_position": position,
             "spaces": self.spaces.to_json(),
@@ -128,7 +143,8 @@ class Learners(Policy):
         seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
         for name in COUNTS:
             setattr(agent, name, manifest[name])
-        agent.experience.environment = manifest["environment"]
+        agent.experience.environment = recorded_id(manifest["environment"])
+        agent.identities = list(manifest["identities"])
         return agent
 
     def learner(self, k: int) -> Self:
@@ -144,15 +160,23 @@ class Learners(Policy):
                 raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
         tensors, manifest = self.state()
         chosen = {name: tensor[list(learners)] for name, tensor in tensors.items()}
-        return self._restore(chosen, {**manifest, "seeds": [self.seeds[k] for k in learners]}, self.device)
+        lists = {key: [manifest[key][k] for k in learners] for key in checkpoint.PER_LEARNER}
+        return self._restore(chosen, {**manifest, **lists}, self.device)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it.
 
-        Online training goes on exactly from it: buffer, running episodes and generators are in it.
+        Online training goes on exactly from it: buffer, running episodes and generators are in it. Of the checkpoints
+        of this training, the newest two stay; nothing else in the folder is touched.
+
+        Raises:
+            CheckpointError: the folder holds checkpoints that this training did not write.
+            ValueError: training diverged; nothing was written then either.
         """
+        check_finite(self)
         (tensors, manifest), (more, described) = self.state(), self.online_state()
-        checkpoint.save_population(Path(path), self.progress_count, tensors | more, manifest | {"online": described})
+        goes_on, about = Path(path).resolve() == self.loaded_from, manifest | {"online": described}
+        checkpoint.save_population(Path(path), self.progress_count, tensors | more, about, goes_on=goes_on)
 
     @classmethod
     def load(cls, path: str | Path, environment: Environment | None = None, *, device: str = "auto") -> Self:
@@ -169,6 +193,7 @@ class Learners(Policy):
         tensors, manifest = checkpoint.load_population(Path(path))
         agent = cls._restore(tensors, manifest, pick_device(device))
         agent.load_online_state(tensors, manifest["online"])
+        agent.loaded_from = Path(path).resolve()
         if environment is not None:
             agent.experience.environment = environment
         return agent

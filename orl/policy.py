@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from orl.checks import Floats, check_observations
+from orl.divergence import check_actions, check_finite
 from orl.environment import Spaces
 from orl.normalize import Normalizer
 from orl.single_policy import SinglePolicy
@@ -24,6 +25,8 @@ class Policy(ABC):
     """A population of policies of one kind."""
 
     spaces: Spaces
+    config: Any  # the algorithm's dataclass
+    updates: int  # gradient updates done
     seeds: list[int]  # one per learner
     device: torch.device
     normalizer: Normalizer
@@ -71,7 +74,8 @@ class Policy(ABC):
             Action (A,) or (n, A) in the environment's unit, and None for the state.
 
         Raises:
-            ValueError: the agent is a population, or the observation has another size or is not finite.
+            ValueError: the agent is a population, the observation has another size or is not finite, or training
+                diverged.
         """
         if self.population > 1:
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
@@ -79,6 +83,7 @@ class Policy(ABC):
         array = check_observations(observation, (size,), (-1, size))
         if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
+            check_actions(self, action[None, None])
             return (action[None] if array.ndim == 2 else action), None
         actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
         return (actions if array.ndim == 2 else actions[0]), None
@@ -86,6 +91,7 @@ class Policy(ABC):
     @cached_property
     def single_policy(self) -> SinglePolicy | None:
         """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
+        check_finite(self)
         return SinglePolicy.of(self.networks.get("actor"), self.normalizer, self.spaces.action_size)
 
     def _actions(self, observations: Floats, generators: Sequence[torch.Generator] | None) -> Floats:
@@ -96,7 +102,9 @@ class Policy(ABC):
             shape = (inputs.shape[1], self.spaces.action_size)
             noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
         with torch.no_grad():
-            return self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+            actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+        check_actions(self, actions)
+        return actions
 
     def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
         return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
