@@ -16,7 +16,7 @@ from rich.console import Console
 from orl.agents import SAC, SPEQ, TaskSelector
 from orl.agents.mbtl import Strategy
 from orl.context import ContextSpace
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
 from orl.scripts.contexts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.contexts.sources import JOBS, Recipe, Sources

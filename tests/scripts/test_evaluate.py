@@ -18,7 +18,7 @@ import pytest
 from orl.agents import SAC, ContextualCloning, HyperZero
 from orl.context import ContextSpace
 from orl.dataset import Dataset
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.evaluation import evaluate
 
 from .test_specialists import ENV, Run, specialists
