@@ -12,7 +12,7 @@ from orl.agents.hyperzero.cloning import (
 )
 from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET, HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
-from orl.agents.mbtl.selector import TaskSelector
+from orl.agents.mbtl import TaskSelector
 from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import (
     DROQ_PRESET,

@@ -7,17 +7,19 @@ Shape key: P population, E episodes, T decisions, O observation, A action.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from orl import seeding
 from orl.agents.flash_sac.agent import FlashSAC
 from orl.agents.sac import SAC
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array
 from orl.environment import make_vector
+from orl.rollout import play
 
 HORIZON = 350  # decisions before a truncation whose return is not used: 0.99^350 = 0.03 of it is missing
 
@@ -25,8 +27,8 @@ HORIZON = 350  # decisions before a truncation whose return is not used: 0.99^35
 class Bias(NamedTuple):
     """Normalised by the absolute mean of the returns, each (P,); NaN for a learner without a usable state."""
 
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
+    mean: Float64Array
+    std: Float64Array
 
 
 def critic_bias(
@@ -47,15 +49,12 @@ def critic_bias(
         Mean and standard deviation of the error of each learner, (P,).
     """
     population = agent.population
-    environment = make_vector(environment_id, population * episodes, **keywords)
     starts = seeding.sequence(seed, "evaluation").generate_state(episodes).tolist()
     generator = seeding.torch_generator(seed, "evaluation", agent.device)
-    observations, _ = environment.reset(seed=starts * population)  # type: ignore[arg-type]
-    running = np.ones(population * episodes, bool)
-    truncated_at_end = np.zeros(population * episodes, bool)
-    values, log_probs, rewards, alive = [], [], [], []
     coefficient = agent.entropy_weight()
-    while running.any():
+    values, log_probs, rewards, alive = [], [], [], []
+
+    def act(observations: Array) -> Float32Array:
         inputs = torch.as_tensor(observations, dtype=torch.get_default_dtype(), device=agent.device)
         inputs = agent.normalizer(inputs.view(population, episodes, -1))
         noise = torch.randn(episodes, agent.spaces.action_size, generator=generator, device=agent.device)
@@ -64,12 +63,15 @@ def critic_bias(
             values.append(_flat(agent.q_values(inputs, actions).mean(1)))
         log_probs.append(_flat(coefficient * log_prob))
         in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
-        observations, reward, terminated, truncated, _ = environment.step(in_unit.reshape(len(running), -1))
-        rewards.append(reward)
-        alive.append(running)
-        truncated_at_end |= running & truncated & ~terminated
-        running = running & ~(terminated | truncated)
-    environment.close()
+        return in_unit.reshape(population * episodes, -1)
+
+    truncated_at_end = np.zeros(population * episodes, bool)
+    with closing(make_vector(environment_id, population * episodes, **keywords)) as environment:
+        for numbers, step in play(environment, act, starts * population):
+            running = numbers >= 0
+            rewards.append(step.rewards)
+            alive.append(running)
+            truncated_at_end |= running & step.truncated & ~step.terminated
     shape = (-1, population, episodes)
     returns, usable = _soft_returns(
         np.array(rewards), np.array(log_probs), np.array(alive), truncated_at_end, agent.config.discount
@@ -77,17 +79,17 @@ def critic_bias(
     return _summary(np.array(values).reshape(shape), returns.reshape(shape), usable.reshape(shape))
 
 
-def _flat(values: Tensor) -> NDArray[np.float64]:
+def _flat(values: Tensor) -> Float64Array:
     return values.cpu().numpy().astype(np.float64).ravel()
 
 
 def _soft_returns(
-    rewards: NDArray[np.float64],
-    log_probs: NDArray[np.float64],
-    alive: NDArray[np.bool_],
-    truncated: NDArray[np.bool_],
+    rewards: Float64Array,
+    log_probs: Float64Array,
+    alive: BoolArray,
+    truncated: BoolArray,
     discount: float,
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Float64Array, BoolArray]:
     """G_t = r_t + gamma (G_{t+1} - alpha log pi_{t+1}), (T, N), and which of them are whole enough."""
     returns, following = np.zeros_like(rewards), np.zeros(rewards.shape[1])
     for t in reversed(range(len(rewards))):
@@ -97,7 +99,7 @@ def _soft_returns(
     return returns, alive & (~truncated | (left > HORIZON))
 
 
-def _summary(values: NDArray[np.float64], returns: NDArray[np.float64], usable: NDArray[np.bool_]) -> Bias:
+def _summary(values: Float64Array, returns: Float64Array, usable: BoolArray) -> Bias:
     means, stds = [], []
     for k in range(values.shape[1]):
         chosen = usable[:, k]

@@ -38,7 +38,7 @@ from orl.context import ContextSpace, ContextVariable
 from orl.dataset import ROWS, Dataset
 from orl.datasets.episodes import Episode, environment_actions, of_every_episode, to_dataset
 from orl.datasets.recording import require_boxes
-from orl.environment import make
+from orl.environment import make, recorded_id
 from orl.spelling import did_you_mean
 
 Metadata = dict[str, Any]
@@ -74,7 +74,7 @@ def read(dataset_id: str, *, download: bool = False, clip_actions: bool = False)
         action_high=box.high,
         clip_actions=clip_actions,
         name=dataset_id,
-        environment_id=data.env_spec.id if data.env_spec is not None else None,
+        environment_id=recorded_id(data.env_spec.id) if data.env_spec is not None else None,
     )
 
 
@@ -326,7 +326,7 @@ def _read_cache(dataset_id: str, clip_actions: bool) -> Dataset | None:
     except (SafetensorError, OSError, ValueError):
         return None
     return Dataset.from_arrays(
-        **arrays, clip_actions=clip_actions, name=dataset_id, environment_id=header.get("environment_id")
+        **arrays, clip_actions=clip_actions, name=dataset_id, environment_id=recorded_id(header.get("environment_id"))
     )
 
 

@@ -131,6 +131,10 @@ def table_of_options(title: str, lines: list[str]) -> str:
         default = re.search(r"\s*\((?:default: (.*)|(required))\)$", text)
         meaning = text[: default.start()] if default else text
         value = (default[1] or default[2]) if default else ""
+        if choices := re.fullmatch(r"(--\S+) (\[?)\{([^}]{20,})\}.*", names):  # too wide for a column
+            names = choices[1]
+            values = ", ".join(code(value) for value in choices[3].split(","))
+            meaning = f"{meaning} {'Any' if choices[2] else 'One'} of {values}."
         if not names.startswith("-h,"):
             cells.append(
                 [

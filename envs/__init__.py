@@ -31,51 +31,36 @@ RACING_IDS = {
     "orl/RacingSpeedway-v0": "speedway",
     "orl/RacingProcedural-v0": "procedural",
 }
-MAX_EPISODE_STEPS = 2_000
-
-CONTEXT_IDS = {  # class of one, form of many copies, and after how many steps an episode is truncated
-    "orl/ContextPendulum-v0": (
-        "contextual.pendulum:ContextPendulum",
-        "contextual.pendulum:ContextPendulumVectorEnv",
-        200,
-    ),
-    "orl/ContextCartPole-v0": (
-        "contextual.cart_pole:ContextCartPole",
-        "contextual.cart_pole:ContextCartPoleVectorEnv",
-        500,
-    ),
-    "orl/ContextCartPoleDiscrete-v0": (
-        "contextual.cart_pole:ContextCartPoleDiscrete",
-        "contextual.cart_pole:ContextCartPoleDiscreteVectorEnv",
-        500,
-    ),
-    "orl/ContextHopper-v0": ("contextual.mujoco:ContextHopper", "contextual.copies:hopper", 1_000),
-    "orl/ContextHalfCheetah-v0": ("contextual.mujoco:ContextHalfCheetah", "contextual.copies:half_cheetah", 1_000),
-    "orl/ContextWalker2d-v0": ("contextual.mujoco:ContextWalker2d", "contextual.copies:walker2d", 1_000),
-    "orl/ContextAnt-v0": ("contextual.mujoco:ContextAnt", "contextual.copies:ant", 1_000),
-    "orl/ContextRacing-v0": ("contextual.racing:ContextRacing", "contextual.copies:racing", MAX_EPISODE_STEPS),
+CONTEXT_IDS = {  # after how many steps an episode is truncated
+    "orl/ContextPendulum-v0": 200,
+    "orl/ContextCartPole-v0": 500,
+    "orl/ContextCartPoleDiscrete-v0": 500,
+    "orl/ContextHopper-v0": 1_000,
+    "orl/ContextHalfCheetah-v0": 1_000,
+    "orl/ContextWalker2d-v0": 1_000,
+    "orl/ContextAnt-v0": 1_000,
+    "orl/ContextRacing-v0": 2_000,
 }
 
 
 def register_environments() -> None:
-    """Register every id of ours that gymnasium does not know yet."""
+    """Register every id of ours that gymnasium does not have yet."""
     for environment_id, track in RACING_IDS.items():
-        if environment_id not in registry:
-            register(
-                environment_id,
-                entry_point="orl.envs.racing.environment:RacingEnv",
-                vector_entry_point="orl.envs.racing.vector:RacingVectorEnv",
-                max_episode_steps=MAX_EPISODE_STEPS,
-                kwargs={"track": track},
-            )
-    for environment_id, (one, many, steps) in CONTEXT_IDS.items():
-        if environment_id not in registry:
-            register(
-                environment_id,
-                entry_point=f"orl.envs.{one}",
-                vector_entry_point=f"orl.envs.{many}",
-                max_episode_steps=steps,
-            )
+        _register(environment_id, "orl.envs.racing:RacingEnv", "orl.envs.racing:RacingVectorEnv", 2_000, track=track)
+    for environment_id, max_episode_steps in CONTEXT_IDS.items():
+        class_name = "orl.envs.contextual:" + environment_id.removeprefix("orl/").removesuffix("-v0")
+        _register(environment_id, class_name, f"{class_name}VectorEnv", max_episode_steps)
+
+
+def _register(environment_id: str, single: str, vector: str, max_episode_steps: int, **keywords: str) -> None:
+    if environment_id not in registry:
+        register(
+            environment_id,
+            entry_point=single,
+            vector_entry_point=vector,
+            max_episode_steps=max_episode_steps,
+            kwargs=keywords,
+        )
 
 
 register_environments()

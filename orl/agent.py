@@ -15,20 +15,30 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from orl import checkpoint, seeding, training
+from orl.arrays import Array, Float32Array
 from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
-from orl.checks import Floats, check_observations
-from orl.collector import Collector, Step
 from orl.config import AgentConfig, OnlineConfig, make_config
-from orl.dataset import Dataset
+from orl.dataset import Dataset, content_hashes
 from orl.device import pick_device, refuse_memory
-from orl.environment import Environment, Source, Spaces, check_copies, is_recorded
+from orl.divergence import check_actions, check_finite
+from orl.environment import (
+    Environment,
+    Source,
+    Spaces,
+    check_copies,
+    check_observations,
+    describe,
+    is_recorded,
+    recorded_id,
+)
 from orl.execution import Runner, resolve_execution
 from orl.networks import Normalizer, StackedMLP
 from orl.noise import Noise, NoiseBlocks, NoiseSpec
+from orl.rollout import Collector, Step
 from orl.state import flatten_state, restore_state, strip_prefix
 from orl.training import Schedule
 from orl.updates import Adam
@@ -137,6 +147,8 @@ class Agent(ABC):
         self.environment = spaces.environment_id
         self.collector: Collector | None = None  # None before the agent learns online
         self.replay_buffer: ReplayBuffer | None = None  # None before there are transitions
+        self.content: list[str] = []  # hashes of each learner's first data
+        self.loaded_from: Path | None = None  # folder whose training this agent goes on with
         self._running_episodes: dict[str, Tensor] = {}  # of a checkpoint, until the environments are made
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
         self.networks: dict[str, nn.Module] = {}
@@ -164,6 +176,17 @@ class Agent(ABC):
         """Number of learners, P."""
         return len(self.seeds)
 
+    @cached_property
+    def identities(self) -> list[str]:
+        """What tells the training of each learner from any other: how it began, whatever came then.
+
+        The same training done again has the same identity. Copies and loaded agents keep theirs.
+        """
+        config, spaces = dataclasses.asdict(self.config), self.spaces.to_json()
+        about = self.algorithm(), config, spaces, describe(self.environment)
+        data = self.content or [""] * self.population
+        return [checkpoint.identity(*about, *own) for own in zip(self.seeds, data, strict=True)]
+
     @property
     def progress_count(self) -> int:
         """Steps and updates done, which grows with every piece of training; the number of a checkpoint."""
@@ -171,7 +194,7 @@ class Agent(ABC):
 
     # Acting.
 
-    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+    def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
         """Actions of every learner.
 
         Args:
@@ -187,11 +210,11 @@ class Agent(ABC):
 
     def predict(
         self,
-        observation: Floats,
+        observation: Float32Array,
         state: None = None,
         episode_start: Any = None,
         deterministic: bool = False,
-    ) -> tuple[Floats, None]:
+    ) -> tuple[Float32Array, None]:
         """Stable-Baselines3's protocol.
 
         Args:
@@ -203,7 +226,8 @@ class Agent(ABC):
             Action (A,) or (n, A) in the environment's unit, and None for the state.
 
         Raises:
-            ValueError: the agent is a population, or the observation has another size or is not finite.
+            ValueError: the agent is a population, the observation has another size or is not finite, or training
+                diverged.
         """
         if self.population > 1:
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
@@ -211,6 +235,7 @@ class Agent(ABC):
         array = check_observations(observation, (size,), (-1, size))
         if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
+            check_actions(self, action[None, None])
             return (action[None] if array.ndim == 2 else action), None
         actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
         return (actions if array.ndim == 2 else actions[0]), None
@@ -218,6 +243,7 @@ class Agent(ABC):
     @cached_property
     def single_policy(self) -> SinglePolicy | None:
         """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
+        check_finite(self)
         network = getattr(self.networks.get("actor"), "network", None)
         if not isinstance(network, StackedMLP) or self.population > 1 or self.device.type != "cpu":
             return None
@@ -226,7 +252,7 @@ class Agent(ABC):
     def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
         return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
 
-    def _actions(self, observations: Floats, generators: Sequence[torch.Generator] | None) -> Floats:
+    def _actions(self, observations: Float32Array, generators: Sequence[torch.Generator] | None) -> Float32Array:
         """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
         inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
         noise = None
@@ -234,7 +260,9 @@ class Agent(ABC):
             shape = (inputs.shape[1], self.spaces.action_size)
             noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
         with torch.no_grad():
-            return self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+            actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+        check_actions(self, actions)
+        return actions
 
     # Training.
 
@@ -253,6 +281,7 @@ class Agent(ABC):
             self.attach(data)
         for _ in training.offline(self, updates, progress_bar=progress_bar):
             pass
+        check_finite(self)
         return self
 
     def learn(
@@ -282,6 +311,7 @@ class Agent(ABC):
             training_steps = run_with_callbacks(self, training_steps, callback, steps)
         for _ in training_steps:
             pass
+        check_finite(self)
         return self
 
     def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
@@ -306,14 +336,15 @@ class Agent(ABC):
         assert self.collector is not None
         assert self.replay_buffer is not None
         step = self.collector.step(self._explore(self.collector.observations))
+        stored = step.observations, step.actions, step.rewards, step.next_observations, step.terminated
         self.replay_buffer.add(
-            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in step)
+            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in stored)
         )
         self.steps += self.collector.num_envs
         self.observe(step)
         return self.present_schedule().updates(self.steps - self.collector.num_envs, self.steps)
 
-    def _explore(self, observations: Floats) -> Floats:
+    def _explore(self, observations: Float32Array) -> Float32Array:
         """Actions (P, n, A) in [-1, 1]: uniform before anything was learned, then the policy's samples."""
         shape = (observations.shape[1], self.spaces.action_size)
         if self.steps < self.first_update and not self.updates:
@@ -333,6 +364,7 @@ class Agent(ABC):
         datasets = per_learner(data, self.population)
         for dataset in datasets:
             self.spaces.check(Spaces.of(dataset), dataset.name)
+        self.content = self.content or content_hashes(datasets)
         if self.replay_buffer is not None and self.replay_buffer.capacity:
             warnings.warn(f"the {len(self.replay_buffer):,} transitions of its own give way to the data", stacklevel=2)
         self.replay_buffer = ReplayBuffer.from_datasets(datasets, self.device)
@@ -356,8 +388,10 @@ class Agent(ABC):
             env = env if env is not None else self.environment
             if env is None:
                 raise ValueError("no environment is known to learn in; give one to learn() or load()")
-            collector = Collector(env, self.seeds, self.spaces)
-            if self._running_episodes and not collector.load(self._running_episodes):
+            streams = [seeding.sequence(seed, "environment") for seed in self.seeds]
+            collector = Collector(env, streams, self.spaces)
+            episodes = {name: tensor.cpu().numpy() for name, tensor in self._running_episodes.items()}
+            if episodes and not collector.load(episodes):
                 warnings.warn("the environment cannot be put back where it was; new episodes begin", stacklevel=3)
             if self.collector is not None:
                 self.collector.close()
@@ -391,6 +425,7 @@ class Agent(ABC):
             "agent": self.algorithm(),
             "config": dataclasses.asdict(self.config),
             "seeds": self.seeds,
+            "identities": self.identities,
             **{name: getattr(self, name) for name in COUNTS},
             "random_position": position,
             "spaces": self.spaces.to_json(),
@@ -404,7 +439,9 @@ class Agent(ABC):
         """What online training holds besides the learners, buffer and running episodes; recorded data are not in it."""
         buffer, collector = self.replay_buffer, self.collector
         transitions = buffer.state() if buffer is not None and buffer.capacity else {}
-        episodes = collector.state() if collector is not None else self._running_episodes
+        episodes = self._running_episodes
+        if collector is not None:
+            episodes = {name: torch.from_numpy(array) for name, array in collector.state().items()}
         tensors = {f"buffer/{name}": tensor for name, tensor in transitions.items()}
         return tensors | {f"collector/{name}": tensor for name, tensor in episodes.items()}, {}
 
@@ -431,7 +468,8 @@ class Agent(ABC):
         seeding.set_states(agent.exploration_generators, tensors["random/exploration"])
         for name in COUNTS:
             setattr(agent, name, manifest[name])
-        agent.environment = manifest["environment"]
+        agent.environment = recorded_id(manifest["environment"])
+        agent.identities = list(manifest["identities"])
         return agent
 
     def learner(self, k: int) -> Self:
@@ -447,15 +485,23 @@ class Agent(ABC):
                 raise ValueError(f"learner {k}: this population has learners 0 to {self.population - 1}")
         tensors, manifest = self.state()
         chosen = {name: tensor[list(learners)] for name, tensor in tensors.items()}
-        return self._restore(chosen, {**manifest, "seeds": [self.seeds[k] for k in learners]}, self.device)
+        lists = {key: [manifest[key][k] for k in learners] for key in checkpoint.PER_LEARNER}
+        return self._restore(chosen, {**manifest, **lists}, self.device)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: one folder; a population writes one `seed-K` folder per learner inside it.
 
-        Online training goes on exactly from it: buffer, running episodes and generators are in it.
+        Online training goes on exactly from it: buffer, running episodes and generators are in it. Of the checkpoints
+        of this training, the newest two stay; nothing else in the folder is touched.
+
+        Raises:
+            CheckpointError: the folder holds checkpoints that this training did not write.
+            ValueError: training diverged; nothing was written then either.
         """
+        check_finite(self)
         (tensors, manifest), (more, described) = self.state(), self.online_state()
-        checkpoint.save_population(Path(path), self.progress_count, tensors | more, manifest | {"online": described})
+        goes_on, about = Path(path).resolve() == self.loaded_from, manifest | {"online": described}
+        checkpoint.save_population(Path(path), self.progress_count, tensors | more, about, goes_on=goes_on)
 
     @classmethod
     def load(cls, path: str | Path, *, env: Environment | None = None, device: str = "auto") -> Self:
@@ -472,6 +518,7 @@ class Agent(ABC):
         tensors, manifest = checkpoint.load_population(Path(path))
         agent = cls._restore(tensors, manifest, pick_device(device))
         agent.load_online_state(tensors, manifest["online"])
+        agent.loaded_from = Path(path).resolve()
         if env is not None:
             agent.environment = env
         return agent
@@ -495,12 +542,31 @@ class SinglePolicy:
         self.layers = [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
         self.action_size = action_size
 
-    def __call__(self, observation: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, observation: Array) -> Float32Array:
         """The action (A,) in [-1, 1] of an observation (O,) as the environment gives it."""
         *hidden_layers, (weight, bias) = self.layers
         hidden = (observation.astype(weight.dtype) - self.mean) / self.std
         for hidden_weight, hidden_bias in hidden_layers:
             hidden = np.maximum(hidden @ hidden_weight + hidden_bias, 0.0)
         outputs = hidden @ weight + bias
-        action: NDArray[np.float32] = np.tanh(outputs[: self.action_size]).astype(np.float32)
+        action: Float32Array = np.tanh(outputs[: self.action_size]).astype(np.float32)
         return action
+
+
+def check_observations(observations: ArrayLike, *shapes: tuple[int, ...]) -> Array:
+    """Observations as an array.
+
+    Raises:
+        ValueError: not finite, or of none of these shapes (-1 stands for any length).
+    """
+    array = np.asarray(observations)
+    if array.shape not in shapes and not any(_fits(array.shape, shape) for shape in shapes):
+        wanted = " or ".join(str(shape).replace("-1", "n") for shape in shapes)
+        raise ValueError(f"observations have shape {array.shape}; give {wanted}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"observations hold NaN or infinity: {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(n in (-1, m) for n, m in zip(wanted, shape, strict=True))

@@ -5,12 +5,15 @@ A checkpoint is written under a temporary name and renamed when it is whole; the
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gymnasium
 import numpy as np
@@ -22,8 +25,10 @@ from torch.nn import functional as F
 
 import orl
 
-FORMAT = 3
+FORMAT = 4
 KEPT = 2  # checkpoints kept in a folder
+FILES = ("manifest.json", "state.safetensors")  # of a checkpoint
+PER_LEARNER = ("seeds", "identities")  # lists in the manifest
 
 
 class CheckpointError(ValueError):
@@ -77,43 +82,102 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: cannot be read ({error}); restore or delete it") from error
 
 
-def save(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
-    """Write `checkpoint-number` atomically; delete all but the newest ones before it, and later ones.
+def save(
+    folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], *, goes_on: bool = False
+) -> Path:
+    """Write `checkpoint-number` atomically; of the checkpoints of the same training, keep the newest ones before it.
 
     Args:
         folder: created if needed.
         number: updates and environment steps done.
         tensors: state by name.
-        manifest: JSON-able description; format and versions are added.
+        manifest: JSON-able description; format, versions and number are added. `agent` and `identities` say which
+            training it is.
+        goes_on: the training was loaded from this folder: its later checkpoints are deleted, not refused.
 
     Returns:
         The checkpoint's folder.
+
+    Raises:
+        CheckpointError: the folder holds checkpoints that this training did not write; nothing was written.
     """
+    refuse_others(folder, number, {"": manifest}, goes_on=goes_on)
+    return _write(folder, number, tensors, manifest)
+
+
+def _write(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"checkpoint-{number}"
-    temporary = folder / f".checkpoint-{number}.{os.getpid()}"
+    for path in _written(folder):
+        if path.name.endswith(".replaced"):  # a replacement was interrupted
+            _remove(path) if _whole_name(path).exists() else path.rename(_whole_name(path))
+    earlier = [path for path in _written(folder) if _readable(path)]  # all of this training; damaged ones stay
+    target, temporary = folder / f"checkpoint-{number}", _hidden(folder, number)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    write_tensors(
-        temporary / "state.safetensors", {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    )
-    described = {"format": FORMAT, "versions": versions(), **manifest}
-    (temporary / "manifest.json").write_text(json.dumps(described, indent=1, allow_nan=False))
+    described = {"format": FORMAT, "versions": versions(), "number": number, **manifest}
+    files = [temporary / name for name in FILES]
+    files[0].write_text(json.dumps(described, indent=1, allow_nan=False))
+    write_tensors(files[1], {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
+    shutil.copymode(*files)  # safetensors lets nobody else read
+    for path in (*files, temporary):
+        _flush_to_disk(path)
     if target.exists():  # the same state again, from a repeated stretch of a resumed run
-        shutil.rmtree(_aside(target), ignore_errors=True)
         target.rename(_aside(target))
     temporary.rename(target)
-    kept = sorted((path for path in folder.glob("checkpoint-*") if _number(path) <= number), key=_number)[-KEPT:]
-    for other in set(folder.glob("checkpoint-*")) - set(kept):  # later ones were left behind by another run
-        shutil.rmtree(other)
-    for stray in folder.glob(".checkpoint-*"):
-        shutil.rmtree(stray)
+    before = sorted((path for path in earlier if _number(path) < number), key=_number)
+    for path in {*earlier, _aside(target)} - {target, *before[1 - KEPT :]}:
+        if path.exists():
+            _remove(path)
+    for path in folder.glob(".checkpoint-*.*"):
+        if _is_left_behind(path):
+            shutil.rmtree(path)
     return target
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _hidden(folder: Path, number: int) -> Path:
+    """Where this process writes a checkpoint before it is whole, and deletes one."""
+    return folder / f".checkpoint-{number}.{os.getpid()}"
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether a process that is no more wrote this, and nobody put anything into it."""
+    match = re.fullmatch(r"\.checkpoint-\d+\.(\d+)", path.name)
+    if match is None or not set(os.listdir(path)) <= set(FILES):
+        return False
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return int(match[1]) == os.getpid()
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint of this training, unless a user has put files into it; half of one is never seen."""
+    if set(os.listdir(path)) <= set(FILES):
+        hidden = _hidden(path.parent, _number(path))
+        shutil.rmtree(hidden, ignore_errors=True)
+        path.rename(hidden)
+        shutil.rmtree(hidden)
 
 
 def _aside(path: Path) -> Path:
     """Where a checkpoint is until another one of its number has taken its place."""
     return path.with_name(f".{path.name}.replaced")
+
+
+def _whole_name(aside: Path) -> Path:
+    """The inverse of `_aside`."""
+    return aside.with_name(aside.name[1:].removesuffix(".replaced"))
 
 
 def _place(folder: Path, number: int) -> Path:
@@ -123,40 +187,65 @@ def _place(folder: Path, number: int) -> Path:
 
 
 def _number(path: Path) -> int:
-    suffix = path.name.removesuffix(".replaced").lstrip(".").removeprefix("checkpoint-")
-    return int(suffix) if suffix.isdigit() else -1
+    """Of `checkpoint-N` and `.checkpoint-N.replaced`; -1 for every other name."""
+    match = re.fullmatch(r"checkpoint-(0|[1-9][0-9]*)|\.checkpoint-(0|[1-9][0-9]*)\.replaced", path.name)
+    return int(match[1] or match[2]) if match else -1
 
 
 def is_written(folder: Path) -> bool:
     """Whether a folder holds checkpoints, readable or not."""
-    return any(_number(path) >= 0 for path in _written(folder))
+    return bool(_written(folder))
 
 
 def _written(folder: Path) -> list[Path]:
-    return [*folder.glob("checkpoint-*"), *folder.glob(".checkpoint-*.replaced")]
+    names = os.listdir(folder) if folder.is_dir() else []
+    return [folder / name for name in names if _number(Path(name)) >= 0]
 
 
 def numbers(folder: Path) -> list[int]:
-    """Numbers of the checkpoints in a folder that can be read, newest first."""
-    found = sorted({n for path in _written(folder) if (n := _number(path)) >= 0}, reverse=True)
-    return [number for number in found if _readable(_place(folder, number))]
+    """Numbers of the checkpoints in a folder that can be read, newest first.
+
+    Raises:
+        CheckpointError: one cannot be opened, so that nobody knows whether it can be read.
+    """
+    present = sorted({_number(path) for path in _written(folder)}, reverse=True)
+    return [number for number in present if _readable(_place(folder, number))]
 
 
 def _readable(path: Path) -> bool:
+    """Whether a checkpoint is whole."""
     try:
-        with safe_open(str(path / "state.safetensors"), "pt"):  # its header says how long the file must be
-            pass
         _manifest(path)
-    except (OSError, SafetensorError, ValueError):
+        with _opened(path / FILES[1]), safe_open(str(path / FILES[1]), "pt"):  # its header says how long it must be
+            pass
+    except CheckpointError:
+        raise
+    except (FileNotFoundError, NotADirectoryError, SafetensorError, ValueError):
         return False
     return True
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    manifest = json.loads((path / "manifest.json").read_text())
+    with _opened(path / FILES[0]) as file:
+        manifest = json.loads(file.read().decode())
     if not isinstance(manifest, dict):
         raise ValueError(f"{path}: its manifest is no JSON object")
     return manifest
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A file to read; one that may be whole but cannot be opened is not damaged."""
+    try:
+        file = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be opened ({error.strerror}); nothing was changed: let this user read it, or try again"
+        ) from error
+    with file:
+        yield file
 
 
 def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -182,39 +271,107 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
     return load_file(path / "state.safetensors"), manifest
 
 
-def save_population(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any]) -> None:
+def save_population(
+    folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: Mapping[str, Any], *, goes_on: bool = False
+) -> None:
     """Write one learner to `folder`, or each learner of a population to a `seed-K` folder inside it.
 
     Args:
         folder: created if needed.
         number: updates and environment steps done.
         tensors: state by name, the population as first axis.
-        manifest: with `agent` and with `seeds`, one per learner.
+        manifest: with `agent` and with `seeds` and `identities`, one per learner.
+        goes_on: as for `save`.
 
     Raises:
-        CheckpointError: the folder holds another agent, or learners of other seeds; nothing was written.
+        CheckpointError: the folder holds another agent, learners of other seeds, or what this training did not write;
+            nothing was written.
     """
     seeds = manifest["seeds"]
-    refuse_others(folder, manifest["agent"], learner_names(seeds) if len(seeds) > 1 else [""])
-    if len(seeds) == 1:
-        save(folder, number, tensors, manifest)
-        return
-    for k, name in enumerate(learner_names(seeds)):
-        chosen = {key: tensor[k : k + 1] for key, tensor in tensors.items()}
-        described = {**manifest, "seeds": [seeds[k]], "learner": k, "population": len(seeds)}
-        save(folder / name, number, chosen, described)
+    parts = {"": dict(manifest)}
+    if len(seeds) > 1:
+        parts = {
+            name: {
+                **manifest,
+                **{key: [manifest[key][k]] for key in PER_LEARNER if key in manifest},
+                "learner": k,
+                "population": len(seeds),
+            }
+            for k, name in enumerate(learner_names(seeds))
+        }
+    refuse_others(folder, number, parts, goes_on=goes_on)
+    for k, (name, part) in enumerate(parts.items()):
+        _write(
+            folder / name,
+            number,
+            {key: tensor[k : k + 1] for key, tensor in tensors.items()} if name else tensors,
+            part,
+        )
 
 
-def refuse_others(folder: Path, agent: str, names: Sequence[str]) -> None:
-    """Raise where a folder holds what would be deleted, or would be read in place of what is to be written."""
-    present = {path.name if path != folder else "" for path in (folder, *folder.glob("seed-*")) if is_written(path)}
-    theirs = {
-        _manifest(_place(folder / name, number))["agent"] for name in present for number in numbers(folder / name)
-    }
-    if not present <= set(names) or not theirs <= {agent}:
-        held = " and ".join(sorted(theirs)) or "an agent"
-        learners = f" in {', '.join(sorted(present))}" if present != {""} else ""
+def refuse_others(
+    folder: Path, number: int, manifests: Mapping[str, Mapping[str, Any]], *, goes_on: bool = False
+) -> None:
+    """Raise where a folder holds what would be lost, or would be read in place of what is to be written.
+
+    Args:
+        folder: to be written to.
+        number: of what is to be written.
+        manifests: of what is to be written, by folder inside `folder`; "" is the folder itself.
+        goes_on: as for `save`.
+
+    Raises:
+        CheckpointError: checkpoints of another program, agent or training, of other learners, or of the same training
+            but later ones; ones that cannot be opened.
+    """
+    parts = [folder, *(path for path in folder.glob("seed-*") if path.is_dir())]
+    present = {path.name if path != folder else "": described for path in parts if (described := manifests_in(path))}
+    agent = next(iter(manifests.values())).get("agent")
+    theirs = {manifest.get("agent") for described in present.values() for manifest in described.values()}
+    if not present.keys() <= manifests.keys() or not theirs <= {agent}:
+        held = " and ".join(sorted(map(str, theirs)))
+        learners = f" in {', '.join(sorted(present))}" if present.keys() != {""} else ""
         raise CheckpointError(f"{folder}: holds {held}{learners}; save to another folder, or delete this one")
+    for name, described in present.items():
+        identity = manifests[name].get("identities")
+        for path, manifest in described.items():
+            others = sorted(set(os.listdir(path)) - set(FILES))
+            if manifest.get("identities") != identity or manifest.get("number") != _number(path) or path.is_symlink():
+                raise CheckpointError(
+                    f"{path}: of another training, or a copy under this name; save to another folder, or move it away"
+                )
+            if others and _number(path) == number:
+                raise CheckpointError(f"{path}: is to be replaced, and holds {', '.join(others)}; move that away")
+            if _number(path) > number and not goes_on and _readable(path):
+                raise CheckpointError(
+                    f"{path}: of the same training, but later; load it to go on, or save to another folder"
+                )
+
+
+def manifests_in(folder: Path) -> dict[Path, dict[str, Any]]:
+    """Manifests of the checkpoints in a folder, also of those whose tensors are damaged.
+
+    Raises:
+        CheckpointError: entries named `checkpoint-N` that are no checkpoints, or whose manifests cannot be read.
+    """
+    described, others = {}, []
+    for path in sorted(_written(folder), key=_number):
+        try:
+            described[path] = _manifest(path)
+        except CheckpointError:
+            raise
+        except (OSError, ValueError):
+            others.append(path.name)
+    if others:
+        raise CheckpointError(
+            f"{folder}: {', '.join(others)}: not written by orl, or damaged; give another folder, or move that away"
+        )
+    return described
+
+
+def identity(*about: Any) -> str:
+    """A hash of what decides a training, JSON-able: the same training done again has the same one."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def learner_names(seeds: Sequence[int]) -> list[str]:
@@ -240,7 +397,8 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         whole = manifest.get("population", 1)
         raise CheckpointError(f"{folder}: holds {len(loaded)} of {whole} learners; load one, seed-K, alone")
     tensors = {name: _side_by_side([state[0][name] for state in loaded]) for name in loaded[0][0]}
-    return tensors, {**manifest, "seeds": [seed for state in loaded for seed in state[1]["seeds"]]}
+    lists = {key: [each for state in loaded for each in state[1].get(key, [])] for key in PER_LEARNER}
+    return tensors, {**manifest, **lists}
 
 
 def _side_by_side(learners: list[Tensor]) -> Tensor:

@@ -5,7 +5,8 @@ Shape key: N transitions, O observation, A action, d context variables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -235,6 +236,20 @@ def require_rewards(data: Dataset) -> None:
             f"{data.name}: {hidden} of {len(data)} rewards are hidden (NaN); use labelled(), fill(0.0), fill('mean') "
             "or RewardModel(data).fit().impute(data)"
         )
+
+
+def content_hashes(datasets: Sequence[Dataset]) -> list[str]:
+    """SHA-256 of the transitions of each dataset, whatever its name; an array that several share is read once."""
+    hashes: dict[int, bytes] = {}
+    joined = []
+    for data in datasets:
+        joined.append(hashlib.sha256(data.action_low.tobytes() + data.action_high.tobytes()))
+        for array in (data.observations, data.actions, data.rewards, data.terminated, data.truncated, data.contexts):
+            if array is not None:
+                if id(array) not in hashes:
+                    hashes[id(array)] = hashlib.sha256(np.ascontiguousarray(array).data).digest()
+                joined[-1].update(hashes[id(array)])
+    return [each.hexdigest() for each in joined]
 
 
 def to_flags(key: str, values: ArrayLike, name: str) -> BoolArray:

@@ -21,6 +21,31 @@ VectorEnvironment = VectorEnv[Any, Any, Any]
 Environment = str | SingleEnvironment | VectorEnvironment
 
 
+class RecordedId(str):
+    """An environment id that was read from data as `module:Id`, without the module: Gymnasium would import it."""
+
+    def __new__(cls, name: str) -> RecordedId:
+        """Of the name as it was read."""
+        self = super().__new__(cls, name.rpartition(":")[2])
+        self.read = name
+        return self
+
+    read: str  # `module:Id`
+
+
+def recorded_id(name: str | None) -> str | None:
+    """An environment id that a file names, so that making it imports nothing; one that the user typed may."""
+    return RecordedId(name) if isinstance(name, str) and ":" in name else name
+
+
+def describe(environment: Environment | None) -> str | None:
+    """What an environment is called, the same in every process, for as many copies as may be."""
+    if isinstance(environment, VectorEnv):
+        spec = spec_of(environment)
+        return type(environment).__name__ if spec is None else spec.id
+    return None if environment is None else str(environment)
+
+
 def make(environment_id: str, **keywords: Any) -> SingleEnvironment:
     """`gymnasium.make` with one-line errors.
 
@@ -84,8 +109,19 @@ def check_copies(environment: Environment, population: int) -> None:
         )
 
 
+def spec_of(environment: SingleEnvironment | VectorEnvironment) -> EnvSpec | None:
+    """What an environment is registered as; its first copy, where a vector environment was made by hand."""
+    return environment.spec or getattr(next(iter(getattr(environment, "envs", ())), None), "spec", None)
+
+
 def _unknown_environment(environment_id: str) -> ValueError:
     """The error for an environment id that Gymnasium does not know."""
+    if isinstance(environment_id, RecordedId):
+        module, read = environment_id.read.rpartition(":")[0], environment_id.read
+        return ValueError(
+            f"{read}: read from a file, and orl imports no module that a file names; import {module} yourself, which "
+            f"registers {environment_id}, or give --env {read} on the command line"
+        )
     otherwise = "see gymnasium.pprint_registry()"
     if environment_id.startswith("orl/"):
         otherwise = "`import orl.envs` registers the environments of orl"
@@ -133,17 +169,17 @@ class Spaces:
                 environment.close()
         if isinstance(source, Dataset):
             return cls(source.observation_size, source.action_low, source.action_high, source.environment_id)
-        if isinstance(source, gymnasium.Env):
-            return cls._of_spaces(source.observation_space, source.action_space, source.spec)
-        if isinstance(source, VectorEnv):
-            spec = source.spec or getattr(next(iter(getattr(source, "envs", ())), None), "spec", None)
-            return cls._of_spaces(source.single_observation_space, source.single_action_space, spec)
         if isinstance(source, Sequence) and source and all(isinstance(data, Dataset) for data in source):
             return cls.of(source[0])
-        raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")
-
-    @classmethod
-    def _of_spaces(cls, observations: Space[Any], actions: Space[Any], spec: EnvSpec | None) -> Spaces:
+        observations: Space[Any]
+        actions: Space[Any]
+        if isinstance(source, gymnasium.Env):
+            observations, actions = source.observation_space, source.action_space
+        elif isinstance(source, VectorEnv):
+            observations, actions = source.single_observation_space, source.single_action_space
+        else:
+            raise ValueError(f"{source!r}: give an environment id, an environment, a dataset or a list of datasets")
+        spec = spec_of(source)
         name = spec.id if spec is not None else None
         if not isinstance(actions, Box) or len(actions.shape) != 1 or actions.dtype.kind != "f":
             raise ValueError(f"{name}: actions are {actions}; agents here act in a one-dimensional Box of floats")
@@ -187,4 +223,4 @@ class Spaces:
     def from_json(cls, fields: dict[str, Any]) -> Spaces:
         """The inverse of `to_json`."""
         low, high = (np.asarray(fields[key], np.float32) for key in ("action_low", "action_high"))
-        return cls(fields["observation_size"], low, high, fields["environment_id"])
+        return cls(fields["observation_size"], low, high, recorded_id(fields["environment_id"]))

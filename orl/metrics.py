@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from orl.arrays import Float64Array
 from orl.checkpoint import write_text
 
 SEED = "seed"
@@ -49,8 +50,10 @@ class MetricsLogger:
         with self.path.open(newline="") as file:
             return [row for row in csv.DictReader(file) if int(row[self.clock]) <= resumed_at]
 
-    def write(self, time: int, metrics: Mapping[str, Tensor], prefix: str = "train/", *, x: int | None = None) -> None:
-        """Record one value per learner of each metric, (P,) tensors.
+    def write(
+        self, time: int, metrics: Mapping[str, Tensor | Float64Array], prefix: str = "train/", *, x: int | None = None
+    ) -> None:
+        """Record one value per learner of each metric, (P,) tensors or arrays.
 
         Args:
             time: on the clock.
@@ -60,7 +63,11 @@ class MetricsLogger:
         """
         if not metrics:
             return
-        values = torch.stack([metric.detach().to(torch.float64) for metric in metrics.values()], dim=1).cpu().tolist()
+        values = (
+            torch.stack([torch.as_tensor(metric).detach().to(torch.float64) for metric in metrics.values()], dim=1)
+            .cpu()
+            .tolist()
+        )
         for name, writer, learner in zip(self.names, self.writers, values, strict=True):
             row = self._row(str(time), name)
             for key, value in zip(metrics, learner, strict=True):

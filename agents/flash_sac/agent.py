@@ -31,13 +31,13 @@ from orl.agents.flash_sac.networks import CategoricalCritic, NormalizedActor, pr
 from orl.agents.flash_sac.reward_scale import RewardScale
 from orl.agents.phases import Phases, PhasesConfig
 from orl.buffer import Batch, Metrics
-from orl.collector import Step
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.environment import Environment
 from orl.execution import compilable
 from orl.networks import EntropyCoefficient, Target, squashed
 from orl.noise import Noise, NoiseSpec
+from orl.rollout import Step
 from orl.training import Schedule
 from orl.updates import Adam, Gradients, gradients
 

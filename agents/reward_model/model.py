@@ -31,7 +31,7 @@ from orl import checkpoint, losses, seeding
 from orl.agents.reward_model.inputs import RewardInputs, append_contexts, input_tensors
 from orl.buffer import Batch, ReplayBuffer, per_learner
 from orl.config import check_positive, make_config
-from orl.dataset import Dataset
+from orl.dataset import Dataset, content_hashes
 from orl.device import pick_device
 from orl.networks import StackedMLP, mean_and_std
 from orl.noise import NoiseBlocks, NoiseSpec
@@ -107,6 +107,9 @@ class RewardModel:
         self.replay_buffer = ReplayBuffer.from_datasets(
             [append_contexts(d.pick(s.train)) for d, s in zip(self.datasets, self.splits, strict=True)], self.device
         )
+        about = "RewardModel", asdict(config), inputs.sizes, inputs.bounds
+        content = content_hashes(datasets)
+        self.identities = [checkpoint.identity(*about, *own) for own in zip(seeds, content, strict=True)]
 
     def _build(self, inputs: RewardInputs, config: RewardModelConfig, seeds: list[int], device: torch.device) -> None:
         self.inputs, self.config, self.seeds, self.device = inputs, config, seeds, device
@@ -312,10 +315,10 @@ class RewardModel:
             "agent": "RewardModel",
             "config": asdict(self.config),
             "seeds": self.seeds,
+            "identities": self.identities,
             "sizes": self.inputs.sizes,
             "bounds": self.inputs.bounds,
         }
-        checkpoint.refuse_others(Path(path), "RewardModel", [""])
         checkpoint.save(Path(path), 0, flatten_state({"network": self.network}, {}, self.buffers), manifest)
 
     @classmethod
@@ -334,7 +337,7 @@ class RewardModel:
         inputs = RewardInputs(tuple(manifest["sizes"]), (low, high), config.use_next_observations, config.log_offset)
         model._build(inputs, config, manifest["seeds"], pick_device(device))
         restore_state({"network": model.network}, {}, model.buffers, tensors)
-        model.fitted = True
+        model.fitted, model.identities = True, manifest["identities"]
         return model
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Box, Discrete
-from numpy.typing import NDArray
 
-from orl.context import ContextSpace, ContextVariable, Floats
-from orl.envs.contextual.base import Contextual
-from orl.envs.contextual.vector import ContextualVectorEnv, Flags
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array
+from orl.context import ContextSpace, ContextVariable
+from orl.envs.contextual.environment import Contextual
+from orl.envs.contextual.vector import ContextualVectorEnv
 
 VARIABLES = ContextSpace(
     (
@@ -36,7 +36,7 @@ class CartPole(CartPoleEnv):
         super().__init__(render_mode=render_mode)
         self.action_space = Box(-_FORCE, _FORCE, (1,), np.float32)  # type: ignore[assignment]
 
-    def step(self, action: NDArray[Any]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:  # type: ignore[override]
+    def step(self, action: Array) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
         """Push for 0.02 s; every step is worth 1."""
         if self.state is None:
             raise ValueError("step() was called before reset(): call reset() first")
@@ -74,25 +74,25 @@ class ContextCartPoleVectorEnv(ContextualVectorEnv):
     ordinary_observation_space = Box(-_BOUNDS, _BOUNDS)
     single_action_space = Box(-_FORCE, _FORCE, (1,), np.float32)
 
-    def apply(self, context: dict[str, Floats]) -> None:
+    def apply(self, context: dict[str, Float64Array]) -> None:
         """See the base class."""
         self._body = (context["gravity"], context["mass"], context["pole_mass"], context["length"] / 2.0)
         self._force = _FORCE * context["strength"]
 
-    def draw(self, generator: np.random.Generator) -> Floats:
+    def draw(self, generator: np.random.Generator) -> Float64Array:
         """See the base class."""
         return generator.uniform(-_START, _START, 4)
 
-    def shares(self, actions: NDArray[Any]) -> Floats:
+    def shares(self, actions: Array) -> Float64Array:
         """Actions to shares in [-1, 1] of the force, (E,)."""
         return np.asarray(np.clip(actions[:, 0], -_FORCE, _FORCE).astype(np.float64) / _FORCE)
 
-    def advance(self, actions: NDArray[Any]) -> tuple[Floats, Flags]:
+    def advance(self, actions: Array) -> tuple[Float64Array, BoolArray]:
         """See the base class."""
         self.state = push(self.state, self._force * self.shares(actions), *self._body)
         return np.ones(self.num_envs), is_lost(self.state)
 
-    def observe(self) -> NDArray[np.float32]:
+    def observe(self) -> Float32Array:
         """See the base class."""
         return np.ascontiguousarray(self.state.T, np.float32)
 
@@ -102,7 +102,7 @@ class ContextCartPoleDiscreteVectorEnv(ContextCartPoleVectorEnv):
 
     single_action_space = Discrete(2)  # type: ignore[assignment]
 
-    def shares(self, actions: NDArray[Any]) -> Floats:
+    def shares(self, actions: Array) -> Float64Array:
         """All of the force, to the left or to the right, (E,).
 
         Raises:
@@ -113,7 +113,7 @@ class ContextCartPoleDiscreteVectorEnv(ContextCartPoleVectorEnv):
         return np.where(actions == 1, 1.0, -1.0)
 
 
-def push(state: Floats, force: Any, gravity: Any, mass: Any, pole_mass: Any, length: Any) -> Floats:
+def push(state: Float64Array, force: Any, gravity: Any, mass: Any, pole_mass: Any, length: Any) -> Float64Array:
     """Move cart-poles by one step of 0.02 s (Euler).
 
     Args:
@@ -146,6 +146,6 @@ def push(state: Floats, force: Any, gravity: Any, mass: Any, pole_mass: Any, len
     )
 
 
-def is_lost(state: Floats) -> Any:
+def is_lost(state: Float64Array) -> Any:
     """Whether the cart left its track or the pole fell, of states (4,) or (4, E)."""
     return (np.abs(state[0]) > _POSITION_LIMIT) | (np.abs(state[2]) > _ANGLE_LIMIT)

@@ -16,7 +16,7 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from gymnasium.utils import EzPickle
 
 from orl.context import ContextSpace, ContextVariable
-from orl.envs.contextual.base import Contextual
+from orl.envs.contextual.environment import Contextual
 
 FACTORS = ("gravity", "mass", "friction", "strength", "damping")
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 
-from orl.context import ContextSpace, ContextVariable, Floats
-from orl.envs.contextual.base import Contextual
-from orl.envs.contextual.vector import ContextualVectorEnv, Flags
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array
+from orl.context import ContextSpace, ContextVariable
+from orl.envs.contextual.environment import Contextual
+from orl.envs.contextual.vector import ContextualVectorEnv
 
 VARIABLES = ContextSpace(
     (
@@ -48,17 +48,17 @@ class ContextPendulumVectorEnv(ContextualVectorEnv):
     ordinary_observation_space = Box(-_BOUNDS, _BOUNDS)
     single_action_space = Box(-_MAX_TORQUE, _MAX_TORQUE, (1,), np.float32)
 
-    def apply(self, context: dict[str, Floats]) -> None:
+    def apply(self, context: dict[str, Float64Array]) -> None:
         """See the base class."""
         gravity, mass, length = context["gravity"], context["mass"], context["length"]
         self._fall = 3 * gravity / (2 * length)  # 1/s2
         self._push = 3.0 / (mass * _squares(length))  # 1/(kg m2)
 
-    def draw(self, generator: np.random.Generator) -> Floats:
+    def draw(self, generator: np.random.Generator) -> Float64Array:
         """See the base class."""
         return generator.uniform(-_START, _START)
 
-    def advance(self, actions: NDArray[Any]) -> tuple[Floats, Flags]:
+    def advance(self, actions: Array) -> tuple[Float64Array, BoolArray]:
         """See the base class."""
         angle, speed = self.state
         torque = np.clip(actions[:, 0], -_MAX_TORQUE, _MAX_TORQUE)
@@ -69,13 +69,13 @@ class ContextPendulumVectorEnv(ContextualVectorEnv):
         self.state = np.stack([angle + speed * _TIMESTEP, speed])
         return -costs, np.zeros(self.num_envs, np.bool_)
 
-    def observe(self) -> NDArray[np.float32]:
+    def observe(self) -> Float32Array:
         """See the base class."""
         angle, speed = self.state
         return np.stack([np.cos(angle), np.sin(angle), speed], axis=1).astype(np.float32)
 
 
-def _squares(values: NDArray[Any]) -> NDArray[Any]:
+def _squares(values: Array) -> Array:
     """What `** 2` gives for single numbers, C's `pow`: of an array it is the product, in one case of 1,000 another."""
     if values.dtype == np.float64:
         return np.asarray(np.float_power(values, 2.0))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from orl.context import ContextSpace, ContextVariable
-from orl.envs.contextual.base import Contextual
-from orl.envs.racing.environment import RacingEnv
-from orl.envs.racing.tracks import PROCEDURAL_SPLIT
+from orl.envs.contextual.environment import Contextual
+from orl.envs.racing import PROCEDURAL_SPLIT, RacingEnv
+from orl.envs.vector import Info
 
 _SEEDS = PROCEDURAL_SPLIT["train"]
 VARIABLES = ContextSpace(
@@ -46,7 +46,7 @@ class ContextRacing(Contextual, RacingEnv):
         grip, mass = np.array([context["grip"]]), np.array([context["mass"]])
         self.simulation.settings = replace(self.simulation.settings, grip=grip, mass=mass, track_seed=(seed,))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
         """Begin an episode, see both base classes.
 
         Raises:
@@ -57,11 +57,11 @@ class ContextRacing(Contextual, RacingEnv):
                 raise ValueError(f"reset option {name!r}: the circuit is the context's; give {{'context': ...}}")
         return super().reset(seed=seed, options=options)
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Info:
         """Copy the whole state, generator and context included, for an exact return with `set_state`."""
         return super().get_state() | {"context": self.context_state()}
 
-    def set_state(self, state: dict[str, Any]) -> None:
+    def set_state(self, state: Info) -> None:
         """Return to a state of `get_state`; one of a `RacingEnv` leaves the context as it is.
 
         Raises:

@@ -1,91 +1,88 @@
-"""Many small environments in one process, each with a context of its own, computed with arrays.
+"""Many environments in one process, each with a context of its own: computed with arrays, or as Gymnasium's copies.
 
 Shape key: E copies, d context variables, O observation.
 """
 
 from __future__ import annotations
 
-import copy
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
+import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Space
-from gymnasium.utils import seeding
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from numpy.typing import NDArray
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from orl.context import ContextSpace, Floats
-from orl.envs.contextual.exposure import Context, Contexts, Exposure, Mode, check_names, is_rows, reset_options
-from orl.envs.resets import new_generators
-
-Flags = NDArray[np.bool_]
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array, IntArray
+from orl.context import ContextSpace, are_mappings
+from orl.environment import SingleEnvironment
+from orl.envs.contextual.environment import Context, Contexts, Contextual, Exposure, Mode
+from orl.envs.vector import ArrayVectorEnv, Info, Seeds, check_reset_mask
 
 
-class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
-    """E copies, reset in the step in which their episode ends; every copy keeps its context then.
+class ContextualVectorEnv(ArrayVectorEnv):
+    """E copies of a small environment, computed with arrays; every copy has the same context in all its episodes.
 
-    Copy i equals a single environment with its seed and its context, bit for bit. Info has `context` (E, d) float64,
-    and `final_info["context"]` that of the episodes that ended.
+    Copy i equals a single environment with its seed and its context, bit for bit. Info has `context` (E, d) float64.
+    With autoreset in the same step, `final_info["context"]` is that of the episodes that ended.
 
     Args:
-        num_envs: E, >= 1.
-        max_episode_steps: Steps after which an episode is truncated; None never truncates.
+        num_envs, max_episode_steps, autoreset_mode, render_mode: As of `ArrayVectorEnv`; none of these draws.
         context: As of `Contextual`; also (E, d) or E mappings, one for each copy.
         contexts, context_mode, allow_extrapolation: As of `Contextual`.
 
     Raises:
-        ValueError: a number below 1, or what `Contextual` refuses.
+        ValueError: what the two refuse.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # type: ignore[misc]
     offered: ContextSpace
     state_size: int
     ordinary_observation_space: Box
-    state: Floats  # (state_size, E)
+    state: Float64Array  # (state_size, E)
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
         max_episode_steps: int | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        render_mode: str | None = None,
         contexts: Contexts = None,
         context: Context = None,
         context_mode: Mode = "hidden",
         allow_extrapolation: bool = False,
     ) -> None:
-        for name, number in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} must be >= 1, got {number!r}")
-        self.num_envs, self.max_episode_steps = int(num_envs), max_episode_steps
         self.exposure = Exposure.of(self.offered, contexts, context_mode, allow_extrapolation)
-        self.single_observation_space: Space[Any] = self.exposure.observation_space(self.ordinary_observation_space)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        super().__init__(
+            num_envs,
+            self.exposure.observation_space(self.ordinary_observation_space),
+            self.single_action_space,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+        )
         self.state, self._steps = np.zeros((self.state_size, self.num_envs)), np.zeros(self.num_envs, np.int64)
-        self._generators = [seeding.np_random()[0] for _ in range(self.num_envs)]
-        self._is_started = False
         self._is_sampled = self.exposure.is_sampled(context)
-        given = self.exposure.rows(context, num_envs) if is_rows(context) else self.exposure.array(context)
+        given = self.exposure.rows(context, num_envs) if _is_per_copy(context) else self.exposure.array(context)
         self._next_contexts = np.broadcast_to(given, (self.num_envs, given.shape[-1])).copy()
         self._contexts = self._next_contexts.copy()
 
     @abstractmethod
-    def apply(self, context: dict[str, Floats]) -> None:
+    def apply(self, context: dict[str, Float64Array]) -> None:
         """Change the tasks: the values (E,) of every variable offered, by name."""
 
     @abstractmethod
-    def draw(self, generator: np.random.Generator) -> Floats:
+    def draw(self, generator: np.random.Generator) -> Float64Array:
         """A starting state, (state_size,)."""
 
     @abstractmethod
-    def advance(self, actions: NDArray[Any]) -> tuple[Floats, Flags]:
+    def advance(self, actions: Array) -> tuple[Float64Array, BoolArray]:
         """Replace `state` by what follows it; rewards (E,) and terminated (E,)."""
 
     @abstractmethod
-    def observe(self) -> NDArray[np.float32]:
+    def observe(self) -> Float32Array:
         """Ordinary observations of `state`, (E, O), new ones at every call."""
 
     @property
@@ -93,9 +90,7 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
         """The variables exposed."""
         return self.exposure.space
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: Seeds = None, options: Info | None = None) -> tuple[Any, Info]:
         """Begin an episode of every copy, or of those in `options["reset_mask"]` (E,) bool.
 
         Args:
@@ -105,91 +100,177 @@ class ContextualVectorEnv(VectorEnv[Any, NDArray[Any], NDArray[Any]], ABC):
         Raises:
             ValueError: another option, contexts that are refused, or seeds that are not one per copy.
         """
-        rows, mask = reset_options(options, self.num_envs)
+        rows, mask = _reset_options(options, self.num_envs)
         if rows is not None:
             self._next_contexts, self._is_sampled = self.exposure.rows(rows, self.num_envs), False
-        for i, generator in new_generators(seed, mask).items():
-            self._generators[i] = generator
-        self._restart(mask)
-        self._is_started = self._is_started or bool(mask.all())
-        return self.exposure.observe(self.observe(), self._contexts), self._infos(mask)
+        return self._begin(seed, mask, {})
 
-    def step(self, actions: NDArray[Any]) -> tuple[Any, Floats, Flags, Flags, dict[str, Any]]:
-        """Act in all copies; those whose episode ends begin the next one.
-
-        Args:
-            actions: one per copy, as the action space has them.
-
-        Returns:
-            Observations (E, ...), rewards (E,) float64, terminated (E,), truncated (E,), infos.
-
-        Raises:
-            ValueError: before `reset`, or actions of another shape.
-        """
-        if not self._is_started:
-            raise ValueError("step() was called before reset(): call reset() first")
-        actions = np.asarray(actions)
-        if actions.shape != self.action_space.shape:
-            raise ValueError(f"actions must have shape {self.action_space.shape}, got {actions.shape}")
-        rewards, terminated = self.advance(actions)
-        self._steps += 1
-        truncated = np.zeros(self.num_envs, np.bool_)
-        if self.max_episode_steps is not None:
-            truncated = self._steps >= self.max_episode_steps
-        ended, infos = terminated | truncated, {}
-        if ended.any():
-            infos = self._final(ended)
-            self._restart(ended)
-        infos |= self._infos(np.ones(self.num_envs, np.bool_))
-        return self.exposure.observe(self.observe(), self._contexts), rewards, terminated, truncated, infos
-
-    def get_state(self) -> dict[str, Any]:
-        """Copy the whole state, contexts and generators included, for an exact return with `set_state`."""
-        return {
+    def get_state(self) -> Info:
+        """See the base class; contexts are part of the state."""
+        return super().get_state() | {
             "names": list(self.context_space.names),
             "arrays": {name: getattr(self, name).copy() for name in self._ARRAYS},
             "is_sampled": self._is_sampled,
-            "is_started": self._is_started,
-            "generators": [copy.deepcopy(generator.bit_generator.state) for generator in self._generators],
         }
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Return to a state of `get_state`, of this or another environment made with the same keywords.
+    def set_state(self, state: Info) -> None:
+        """See the base class.
 
         Raises:
             ValueError: a state of another number of copies, or of an environment that exposes other variables.
         """
-        check_names(state["names"], self.context_space)
+        self.exposure.check_names(state["names"])
         if state["arrays"]["state"].shape != self.state.shape:
             raise ValueError(f"a state of {len(state['generators'])} copies; the environment has {self.num_envs}")
+        super().set_state(state)
         for name in self._ARRAYS:
             setattr(self, name, state["arrays"][name].copy())
-        self._is_sampled, self._is_started = state["is_sampled"], state["is_started"]
-        for generator, saved in zip(self._generators, state["generators"], strict=True):
-            generator.bit_generator.state = saved
-        self.apply(self.exposure.physics(self._contexts))
+        self._is_sampled = state["is_sampled"]
+        self.apply(self.exposure.by_name(self._contexts))
 
     _ARRAYS = ("state", "_steps", "_contexts", "_next_contexts")
 
-    def _restart(self, copies: Flags) -> None:
-        for i in np.flatnonzero(copies).tolist():
+    def _restart(self, copies: IntArray, options: Info) -> None:
+        for i in copies.tolist():
             if self._is_sampled:
                 self._contexts[i] = self.context_space.sample(self._generators[i])
             self.state[:, i] = self.draw(self._generators[i])
         if not self._is_sampled:
             self._contexts[copies] = self._next_contexts[copies]
         self._steps[copies] = 0
-        self.apply(self.exposure.physics(self._contexts))
+        self.apply(self.exposure.by_name(self._contexts))
 
-    def _infos(self, copies: Flags) -> dict[str, Any]:
-        """Contexts of some copies; zero for the others, as Gymnasium has it."""
-        return {"context": np.where(copies[:, None], self._contexts, 0.0), "_context": copies.copy()}
+    def _advance(self, actions: Array) -> tuple[Float64Array, BoolArray]:
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions must have shape {self.action_space.shape}, got {actions.shape}")
+        rewards, terminated = self.advance(actions)
+        self._steps += 1
+        return rewards, terminated
 
-    def _final(self, ended: Flags) -> dict[str, Any]:
-        observations = self.exposure.observe(self.observe(), self._contexts)
-        final = np.full(self.num_envs, None, object)
-        for i in np.flatnonzero(ended).tolist():
-            is_one = isinstance(observations, np.ndarray)
-            final[i] = observations[i] if is_one else {key: values[i] for key, values in observations.items()}
-        values = {"final_obs": final, "final_info": self._infos(ended)}
-        return values | {"_final_obs": ended.copy(), "_final_info": ended.copy()}
+    def _elapsed_steps(self) -> IntArray:
+        return self._steps
+
+    def _observe(self) -> Any:
+        return self.exposure.observe(self.observe(), self._contexts)
+
+    def _info(self) -> dict[str, Array]:
+        return {"context": self._contexts.copy()}
+
+
+class ContextSyncVectorEnv(SyncVectorEnv):
+    """Gymnasium's copies in one process; every copy has the same context in all its episodes.
+
+    Args:
+        env_fns: Make environments with contexts, wrapped or not; they expose the same variables.
+        autoreset_mode: As of `gymnasium.vector.SyncVectorEnv`.
+
+    Raises:
+        ValueError: an environment without contexts, or one that exposes others than the first.
+    """
+
+    def __init__(
+        self,
+        env_fns: Sequence[Callable[[], SingleEnvironment]],
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    ) -> None:
+        super().__init__(env_fns, autoreset_mode=autoreset_mode)
+        for environment in self.envs:
+            if not isinstance(environment.unwrapped, Contextual):
+                raise ValueError(f"{environment}: has no contexts")
+            if environment.unwrapped.context_space != self.context_space:
+                raise ValueError(f"copies expose {self.context_space} and {environment.unwrapped.context_space}")
+
+    @property
+    def context_space(self) -> ContextSpace:
+        """The variables exposed."""
+        space: ContextSpace = self.envs[0].get_wrapper_attr("context_space")
+        return space
+
+    def reset(self, *, seed: Seeds = None, options: Info | None = None) -> tuple[Any, Info]:
+        """Begin an episode of every copy; `options` as of `ContextualVectorEnv.reset`.
+
+        Raises:
+            ValueError: another option, or contexts that are refused.
+        """
+        rows, mask = _reset_options(options, self.num_envs)
+        if rows is not None:
+            rows = self.envs[0].get_wrapper_attr("exposure").rows(rows, self.num_envs)
+            for environment, row in zip(self.envs, rows, strict=True):
+                environment.get_wrapper_attr("set_context")(row)
+        return super().reset(seed=seed, options=None if mask.all() else {"reset_mask": mask})  # type: ignore[arg-type]
+
+
+def make_copies(
+    environment_id: str,
+    num_envs: int = 1,
+    *,
+    context: Context = None,
+    autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+    **keywords: Any,
+) -> ContextSyncVectorEnv:
+    """Make copies of an environment that has no form with arrays; `gymnasium.make_vec` calls this.
+
+    Args:
+        environment_id: of an environment with contexts.
+        num_envs: E, >= 1.
+        context: As of `Contextual`, for all copies; or (E, d), or E mappings, one for each.
+        autoreset_mode: As of `gymnasium.vector.SyncVectorEnv`.
+        keywords: for the environment.
+
+    Raises:
+        ValueError: no copies, or contexts that are refused.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be >= 1, got {num_envs!r}")
+    contexts: Any = context if _is_per_copy(context) else [context] * num_envs
+    if len(contexts) != num_envs:
+        raise ValueError(f"contexts have {len(contexts)} rows for {num_envs} copies; give one row for each")
+    make = partial(gymnasium.make, environment_id, **keywords)
+    return ContextSyncVectorEnv([partial(make, context=one) for one in contexts], autoreset_mode)
+
+
+ContextHopperVectorEnv = partial(make_copies, "orl/ContextHopper-v0")
+ContextHalfCheetahVectorEnv = partial(make_copies, "orl/ContextHalfCheetah-v0")
+ContextWalker2dVectorEnv = partial(make_copies, "orl/ContextWalker2d-v0")
+ContextAntVectorEnv = partial(make_copies, "orl/ContextAnt-v0")
+ContextRacingVectorEnv = partial(make_copies, "orl/ContextRacing-v0")
+
+
+def offered_contexts(environment_id: str) -> ContextSpace:
+    """All variables of an environment, exposed or not.
+
+    Raises:
+        ValueError: an environment without contexts, or no environment of this id.
+    """
+    try:
+        environment = gymnasium.make(environment_id)
+    except gymnasium.error.Error as error:
+        raise ValueError(f"{environment_id}: {error}") from error
+    try:
+        if not isinstance(environment.unwrapped, Contextual):
+            raise ValueError(f"{environment_id}: has no contexts; those of orl are called orl/Context...")
+        return environment.unwrapped.offered
+    finally:
+        environment.close()
+
+
+def _is_per_copy(context: Context) -> bool:
+    """Whether there is a context for every copy, (E, d) or E mappings, not one for all."""
+    return are_mappings(context) or (not isinstance(context, str | Mapping) and np.ndim(context) == 2)  # type: ignore[arg-type]
+
+
+def _reset_options(options: Info | None, num_envs: int) -> tuple[Any, BoolArray]:
+    """The rows of the option `contexts`, or None, and the copies (E,) of the option `reset_mask`.
+
+    Raises:
+        ValueError: one context for all copies, another mask, or an unknown option.
+    """
+    given = dict(options or {})
+    rows, mask = given.pop("contexts", None), check_reset_mask(given.pop("reset_mask", None), num_envs)
+    if "context" in given:
+        raise ValueError(
+            f"one context {given['context']!r} for all copies, which may differ; give 'contexts', one row for each copy"
+        )
+    if given:
+        raise ValueError(f"unknown reset option {', '.join(map(repr, given))}; there are 'contexts' and 'reset_mask'")
+    return rows, mask

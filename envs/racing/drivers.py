@@ -1,24 +1,29 @@
 """Scripted drivers of the racing world: the reference for scores, and makers of data of three skills.
 
-All follow a line by pure pursuit (Coulter 1992) at a speed that the bends allow. A skill is a set of ranges; every
-car draws its own values at the start of every episode, so that a data set holds many drivers rather than one.
+All follow a line by pure pursuit (Coulter 1992) at a speed that the bends allow. A skill is a set of ranges. Every car
+draws its own values from them at the start of every episode, so that a data set holds many drivers rather than one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orl.envs.racing.lines import racing_line
+from orl.arrays import Array, Float32Array, Float64Array, IntArray
+from orl.environment import SingleEnvironment, VectorEnvironment
+from orl.envs.racing.environment import RacingEnv, RacingVectorEnv
 from orl.envs.racing.physics import COSINE, DRAG, SINE, VELOCITY_X, VELOCITY_Y, X, Y
 from orl.envs.racing.simulation import RacingSimulation
-from orl.envs.racing.track import NUM_POINTS, Floats
+from orl.envs.racing.track import NUM_POINTS, Track, normal_of
 
 Range = tuple[float, float]
 
+_WALL_MARGIN = 1.15  # m between the line and a wall
+_RELAXATIONS = 3_000
+_MAX_SPEED = 8.0  # m/s
+_DRIVE, _BRAKES = 7.0, 4.5  # m/s2
 _LINE_SHARE = 0.9
 _LATERAL_ACCELERATION = 6.5  # m/s2
 _BEST_THROTTLE = 0.56
@@ -73,23 +78,24 @@ class PurePursuit:
         seed: With the number of the car, seeds all that the driver draws.
 
     Attributes:
-        traits: What each car has drawn for its episode: (E,) by the names of `Skill`.
+        traits: What the cars have drawn for their episodes: (E,) by the names of `Skill`.
 
     Raises:
         ValueError: an unknown skill, or an environment that is not one of these.
     """
 
-    def __init__(self, environment: Any, skill: str = "expert", seed: int = 0) -> None:
+    def __init__(
+        self, environment: SingleEnvironment | VectorEnvironment, skill: str = "expert", seed: int = 0
+    ) -> None:
         if skill not in SKILLS:
             raise ValueError(f"unknown skill {skill!r}: choose one of {', '.join(SKILLS)}")
         base = environment.unwrapped
-        if not isinstance(getattr(base, "simulation", None), RacingSimulation):
+        if not isinstance(base, RacingEnv | RacingVectorEnv):
             raise ValueError(
                 f"{environment!r} is not a racing environment: make one of ours, for instance orl/Racing-v0"
             )
         self.skill = skill
         self._base = base
-        self._is_single = not hasattr(base, "num_envs")
         num_cars = base.simulation.num_cars
         self._generators = [np.random.default_rng([seed, car]) for car in range(num_cars)]
         self.traits = {field.name: np.zeros(num_cars) for field in fields(Skill)}
@@ -98,7 +104,7 @@ class PurePursuit:
         self._left, self._stuck, self._reverse = (np.zeros(num_cars) for _ in range(3))  # decisions
         self._swerve = np.zeros(num_cars)
 
-    def __call__(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, observations: Array) -> Float32Array:
         """Choose the next actions.
 
         Args:
@@ -107,20 +113,20 @@ class PurePursuit:
         Returns:
             (E, 2) float32 in [-1, 1], or (2,) for a single environment.
         """
-        simulation: RacingSimulation = self._base.simulation
+        simulation = self._base.simulation
         for car in np.flatnonzero(simulation.state["steps"] == 0):
             self._begin_episode(int(car))
         draws = np.array([generator.random(3) for generator in self._generators])
         wander, fresh = np.stack([generator.standard_normal((2, 2)) for generator in self._generators], axis=1)
         self._noise = 0.8 * self._noise + 0.6 * self.traits["noise"][:, None] * wander
         steering, throttle, speed = self._pursue(simulation)
-        self._err(draws, speed)
-        steering, throttle = self._misdrive(steering, throttle, speed)
+        self._begin_mistakes(draws, speed)
+        steering, throttle = self._make_mistakes(steering, throttle, speed)
         steering, throttle = self._recover(simulation, steering, throttle, speed)
         tremble = self.traits["tremble"][:, None] * fresh
         wanted = np.stack([steering, throttle], axis=1) + self._noise + tremble
-        actions: NDArray[np.float32] = np.clip(wanted, -1.0, 1.0).astype(np.float32)
-        return actions[0] if self._is_single else actions
+        actions: Float32Array = np.clip(wanted, -1.0, 1.0).astype(np.float32)
+        return actions[0] if isinstance(self._base, RacingEnv) else actions
 
     def _begin_episode(self, car: int) -> None:
         for field in fields(Skill):
@@ -129,7 +135,7 @@ class PurePursuit:
         self._noise[car], self._mistake[car] = 0.0, _NONE
         self._left[car] = self._stuck[car] = self._reverse[car] = 0.0
 
-    def _pursue(self, simulation: RacingSimulation) -> tuple[Floats, Floats, Floats]:
+    def _pursue(self, simulation: RacingSimulation) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Steering and throttle (E,) without noise, and forward speed (E,) in m/s."""
         state, body, settings = simulation.state, simulation.state["body"], simulation.settings
         lines = [racing_line(track, _LINE_SHARE, _LATERAL_ACCELERATION) for track in simulation.table.tracks]
@@ -137,20 +143,20 @@ class PurePursuit:
         track, spacing = state["track"], simulation.table.spacing[state["track"]]
         forward = body[VELOCITY_X] * body[COSINE] + body[VELOCITY_Y] * body[SINE]
         quick = np.maximum(forward, 0.0)
-        target = _between(points, track, (state["arc"] + 1.4 + 0.36 * quick) / spacing)
+        target = _interpolate(points, track, (state["arc"] + 1.4 + 0.36 * quick) / spacing)
         x, y = target[:, 0] - body[X], target[:, 1] - body[Y]
         ahead, aside = x * body[COSINE] + y * body[SINE], y * body[COSINE] - x * body[SINE]
         curvature = 2.0 * aside / (ahead * ahead + aside * aside)
         angle = np.arctan(curvature / np.interp(quick, _SPEEDS, _CURVATURE_GAINS))
         steering = np.where(ahead < 0.0, -np.sign(aside), -self.traits["aim"] * angle / _STEERING_LIMIT)
-        wanted = _between(speeds, track, (state["arc"] + 0.5 + 0.15 * quick) / spacing)
+        wanted = _interpolate(speeds, track, (state["arc"] + 0.5 + 0.15 * quick) / spacing)
         wanted = wanted * self.traits["pace"] * np.minimum(np.sqrt(settings.grip), 1.2)
         wanted = np.where(ahead < 0.0, np.minimum(wanted, 1.5), wanted)
         throttle = settings.mass * (DRAG * wanted / 16.0 + 0.25 * (wanted - forward))
         best = np.minimum(_BEST_THROTTLE * settings.grip * settings.mass, 1.0)
         return np.clip(steering, -1.0, 1.0), np.minimum(np.maximum(throttle, -best), best), forward
 
-    def _err(self, draws: Floats, speed: Floats) -> None:
+    def _begin_mistakes(self, draws: Float64Array, speed: Float64Array) -> None:
         """Begin and end mistakes and pauses."""
         self._left = np.maximum(self._left - 1.0, 0.0)
         self._mistake[self._left == 0.0] = _NONE
@@ -164,14 +170,16 @@ class PurePursuit:
         self._left[pauses] = (10.0 * self.traits["pause_length"] * (0.5 + draws[:, 1]))[pauses]
         self._left = np.ceil(self._left)
 
-    def _misdrive(self, steering: Floats, throttle: Floats, speed: Floats) -> tuple[Floats, Floats]:
+    def _make_mistakes(
+        self, steering: Float64Array, throttle: Float64Array, speed: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         steering = np.where(self._mistake == _SWERVE, steering + self._swerve, steering)
         throttle = np.where(self._mistake == _LATE, np.maximum(throttle, 0.45), throttle)
         return steering, np.where(self._mistake == _PAUSE, np.clip(-0.2 * speed, -0.5, 0.5), throttle)
 
     def _recover(
-        self, simulation: RacingSimulation, steering: Floats, throttle: Floats, speed: Floats
-    ) -> tuple[Floats, Floats]:
+        self, simulation: RacingSimulation, steering: Float64Array, throttle: Float64Array, speed: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         """Notice being stuck, wait, and back off with the wheels turned the other way."""
         held = (np.abs(speed) < _STUCK_SPEED) | simulation.state["touching"]
         tries = held & (np.abs(throttle) > 0.1) & (simulation.state["steps"] > 10)
@@ -182,10 +190,70 @@ class PurePursuit:
         return np.where(backs, -np.sign(steering) * 0.8, steering), np.where(backs, -0.3, throttle)
 
 
-def _between(values: Floats, track: NDArray[np.int64], at: Floats) -> Floats:
+def _interpolate(values: Float64Array, track: IntArray, at: Float64Array) -> Float64Array:
     """Interpolate values (T, N, ...) of track (E,) at fractional points (E,), going round."""
     cell = np.floor(at).astype(np.int64)
     share = (at - cell).reshape(-1, *[1] * (values.ndim - 2))
     first, second = values[track, cell % NUM_POINTS], values[track, (cell + 1) % NUM_POINTS]
-    between: Floats = first + share * (second - first)
-    return between
+    interpolated: Float64Array = first + share * (second - first)
+    return interpolated
+
+
+@dataclass(frozen=True, eq=False)
+class RacingLine:
+    """Where to drive and how fast, at the N points of the centre line.
+
+    Attributes:
+        offset: (N,) to the left of the centre line, m.
+        points: (N, 2), m.
+        speed: (N,) m/s on a track of grip 1.
+    """
+
+    offset: Float64Array
+    points: Float64Array
+    speed: Float64Array
+
+
+@lru_cache(maxsize=512)
+def racing_line(track: Track, share: float, lateral_acceleration: float) -> RacingLine:
+    """Bend the centre line towards the line of least curvature.
+
+    Args:
+        track: The track.
+        share: 0 is the centre line, 1 uses the whole width.
+        lateral_acceleration: What the car may use in bends, m/s2, > 0.
+    """
+    offset = share * _straightest_offset(track)
+    points = track.centre + offset[:, None] * normal_of(track.tangent)
+    return RacingLine(offset, points, speed_profile(points, lateral_acceleration))
+
+
+@lru_cache(maxsize=512)
+def _straightest_offset(track: Track) -> Float64Array:
+    """Offset (N,) in m that minimizes the squared second differences of the line: projected gradient descent."""
+    normal, limit = normal_of(track.tangent), track.half_width - _WALL_MARGIN
+    offset = np.zeros(NUM_POINTS)
+    for _ in range(_RELAXATIONS):
+        points = track.centre + offset[:, None] * normal
+        bend = np.roll(points, 1, axis=0) - 2.0 * points + np.roll(points, -1, axis=0)
+        slope = np.roll(bend, 1, axis=0) - 2.0 * bend + np.roll(bend, -1, axis=0)
+        offset = np.clip(offset - 0.06 * (slope * normal).sum(axis=1), -limit, limit)
+    return offset
+
+
+def speed_profile(points: Float64Array, lateral_acceleration: float) -> Float64Array:
+    """Speed (N,) in m/s along a closed line (N, 2): limited by bends, then by brakes, then by the engine."""
+    ahead, behind = np.roll(points, -3, axis=0) - points, points - np.roll(points, 3, axis=0)
+    length_ahead, length_behind = (np.sqrt((step**2).sum(axis=1)) for step in (ahead, behind))
+    turn = ahead[:, 1] * behind[:, 0] - ahead[:, 0] * behind[:, 1]
+    curvature = 2.0 * np.abs(turn) / (length_ahead * length_behind * (length_ahead + length_behind))
+    speed: Float64Array = np.minimum(np.sqrt(lateral_acceleration / np.maximum(curvature, 1e-6)), _MAX_SPEED)
+    step = np.sqrt(((np.roll(points, -1, axis=0) - points) ** 2).sum(axis=1))
+    for i in reversed(range(2 * NUM_POINTS)):
+        here, after = i % NUM_POINTS, (i + 1) % NUM_POINTS
+        speed[here] = min(speed[here], np.sqrt(speed[after] ** 2 + 2.0 * _BRAKES * step[here]))
+    for i in range(2 * NUM_POINTS):
+        here, after = i % NUM_POINTS, (i + 1) % NUM_POINTS
+        gain = 2.0 * max(_DRIVE - DRAG * speed[here], 0.0) * step[here]
+        speed[after] = min(speed[after], np.sqrt(speed[here] ** 2 + gain))
+    return speed

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Space
-from numpy.typing import NDArray
 
+from orl.arrays import Float32Array, Float64Array
 from orl.envs.racing.physics import COSINE, SINE, VELOCITY_X, VELOCITY_Y, YAW_RATE, X, Y
 from orl.envs.racing.rays import NUM_RAYS, ray_observation
 from orl.envs.racing.simulation import RacingSimulation
-from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Floats
+from orl.envs.racing.track import NUM_POINTS, RAY_RANGE
 
 MAX_VELOCITY = 20.0  # m/s or rad/s: the bound of the space, far above what the car can do
 _NUM_AHEAD = 8
@@ -27,7 +27,7 @@ _MIN_STEP, _STEP_PER_SPEED, _MAX_STEP = 1.0, 0.3, 4.0  # m, s, m: distance betwe
 
 
 def observation_space(kind: str) -> Space[Any]:
-    """The space of one car's observation of a kind in `racing_settings.OBSERVATIONS`."""
+    """The space of one car's observation of a kind in `settings.OBSERVATIONS`."""
     low, high = [0.0] * (2 * NUM_RAYS), [1.0] * (2 * NUM_RAYS)
     low, high = low + [-MAX_VELOCITY] * 3, high + [MAX_VELOCITY] * 3
     if kind == "lookahead":
@@ -36,7 +36,7 @@ def observation_space(kind: str) -> Space[Any]:
     return Box(np.array(low, dtype=np.float32), np.array(high, dtype=np.float32), dtype=np.float32)
 
 
-def observe(simulation: RacingSimulation) -> NDArray[np.float32]:
+def observe(simulation: RacingSimulation) -> Float32Array:
     """What all cars observe now: a new array (E, 33) or (E, 51)."""
     state, kind = simulation.state, simulation.settings.observation
     body = state["body"]
@@ -52,7 +52,7 @@ def observe(simulation: RacingSimulation) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def _points_ahead(simulation: RacingSimulation) -> Floats:
+def _points_ahead(simulation: RacingSimulation) -> Float64Array:
     state, table = simulation.state, simulation.table
     body, track = state["body"], state["track"]
     speed = np.sqrt(body[VELOCITY_X] * body[VELOCITY_X] + body[VELOCITY_Y] * body[VELOCITY_Y])

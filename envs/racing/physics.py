@@ -12,9 +12,8 @@ wheel-speed state), and throttle exactly 0 does not apply the brake.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orl.envs.racing.track import Floats
+from orl.arrays import BoolArray, Float64Array
 
 SUBSTEPS = 5
 SUBSTEP = 0.02  # s
@@ -44,7 +43,7 @@ _DRIVE = (0.0, 7.2, 7.5, 7.5, 6.2, 5.2)
 _SLOPES = tuple((_DRIVE[i + 1] - _DRIVE[i]) / (_THROTTLE[i + 1] - _THROTTLE[i]) for i in range(5))
 
 
-def drive_acceleration(throttle: Floats, grip: Floats, mass: Floats) -> Floats:
+def drive_acceleration(throttle: Float64Array, grip: Float64Array, mass: Float64Array) -> Float64Array:
     """Force of the four driven wheels over the mass of the car.
 
     Args:
@@ -62,7 +61,7 @@ def drive_acceleration(throttle: Floats, grip: Floats, mass: Floats) -> Floats:
     return np.where(throttle < 0.0, -force, force) * grip
 
 
-def steering_vector(steering: Floats) -> tuple[Floats, Floats]:
+def steering_vector(steering: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Cosine and sine (E,) of the wheel angle: 30 degrees times steering (E,) in [-1, 1], positive to the right."""
     angle = steering * -_STEERING_LIMIT
     square = angle * angle
@@ -71,15 +70,19 @@ def steering_vector(steering: Floats) -> tuple[Floats, Floats]:
     return cosine, sine
 
 
-def lateral_capacity(drive: Floats, grip: Floats) -> Floats:
+def lateral_capacity(drive: Float64Array, grip: Float64Array) -> Float64Array:
     """Lateral force over load (E,) that the friction circle leaves beside a drive acceleration (E,) in m/s2."""
     used = drive / (grip * GRAVITY)
     return _LATERAL_GRIP * grip * np.sqrt(np.maximum(1.0 - used * used, 0.0))
 
 
 def advance(
-    body: Floats, drive: Floats, wheel: tuple[Floats, Floats], capacity: Floats, leaning: NDArray[np.bool_]
-) -> Floats:
+    body: Float64Array,
+    drive: Float64Array,
+    wheel: tuple[Float64Array, Float64Array],
+    capacity: Float64Array,
+    leaning: BoolArray,
+) -> Float64Array:
     """Move the cars by one sub-step of 0.02 s (semi-implicit Euler), walls aside.
 
     Args:
@@ -130,8 +133,12 @@ def advance(
 
 
 def _axle_forces(
-    forward: Floats, sideways: Floats, yaw_rate: Floats, wheel: tuple[Floats, Floats], capacity: Floats
-) -> tuple[Floats, Floats]:
+    forward: Float64Array,
+    sideways: Float64Array,
+    yaw_rate: Float64Array,
+    wheel: tuple[Float64Array, Float64Array],
+    capacity: Float64Array,
+) -> tuple[Float64Array, Float64Array]:
     """Lateral force over mass (m/s2) at the front wheels (in their frame) and at the rear ones."""
     wheel_cosine, wheel_sine = wheel
     front_sideways = sideways + _FRONT * yaw_rate

@@ -1,7 +1,7 @@
 """What a car sees: the distance to the walls along 15 rays.
 
 Ray order is that of the original sensor: straight ahead, then right and left in turn, 90/7 degrees further each time.
-Only the walls of nearby cells are looked at (`racing_track.visible_window` proves that the others can't be seen), and
+Only the walls of nearby cells are looked at (`track.visible_window` proves that the others can't be seen), and
 only the crossings are worked out: a ray crosses a wall segment when the ends of the segment lie on either side of it.
 """
 
@@ -11,11 +11,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orl.arrays import BoolArray, Float32Array, Float64Array, IntArray
 from orl.envs.racing.physics import COSINE, SINE, X, Y
-from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Floats, Track
-from orl.envs.racing.walls import Integers
+from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Track
 
 NUM_RAYS = 15
 RAY_ANGLES = tuple(
@@ -43,11 +42,11 @@ class RayCaster:
         self._walls = np.stack([np.stack([track.left_inset, track.right_inset]) for track in tracks])
         self._walls = np.ascontiguousarray(np.moveaxis(self._walls, 3, 1))
 
-    def cast(self, body: Floats, track: Integers, cell: Integers) -> Floats:
+    def cast(self, body: Float64Array, track: IntArray, cell: IntArray) -> Float64Array:
         """Measure how far each car is from the walls around it.
 
         Args:
-            body: (7, E) as in `racing_physics`.
+            body: (7, E) as in `physics.py`.
             track: (E,) which of the tracks.
             cell: (E,) the cell that the car is in.
 
@@ -61,7 +60,7 @@ class RayCaster:
             distance[part] = self._cast(body[:, part], track[part], cell[part])
         return distance
 
-    def _cast(self, body: Floats, track: Integers, cell: Integers) -> Floats:
+    def _cast(self, body: Float64Array, track: IntArray, cell: IntArray) -> Float64Array:
         num_cars, num_points = len(cell), len(self._offsets)
         points = (cell[:, None] + self._offsets) % NUM_POINTS
         x = self._walls[track[:, None], 0, :, points] - body[X][:, None, None]
@@ -77,7 +76,7 @@ class RayCaster:
         return self._nearest(beside.reshape(num_cars * NUM_RAYS, -1), forward[:, 0], sideways[:, 0])
 
     @staticmethod
-    def _nearest(beside: Floats, forward: Floats, sideways: Floats) -> Floats:
+    def _nearest(beside: Float64Array, forward: Float64Array, sideways: Float64Array) -> Float64Array:
         """Distance along the rays: (E, 15) from sides (E * 15, 2 * P) and points (E, 2 * P)."""
         num_cars, num_columns = forward.shape
         is_left = beside >= 0.0
@@ -88,19 +87,19 @@ class RayCaster:
         start_x, start_y = forward[car, first], sideways[car, first]
         area = start_x * sideways[car, first + 1] - start_y * forward[car, first + 1]
         reach = area / (beside[ray, first + 1] - beside[ray, first])
-        found = reach >= 0.0
+        is_ahead = reach >= 0.0
         nearest = np.full(num_cars * NUM_RAYS, RAY_RANGE)
-        _lower(nearest, ray[found], reach[found])
+        _lower(nearest, ray[is_ahead], reach[is_ahead])
         return nearest.reshape(num_cars, NUM_RAYS)
 
 
-def _where(crossed: NDArray[np.bool_]) -> tuple[Integers, Integers]:
+def _where(crossed: BoolArray) -> tuple[IntArray, IntArray]:
     flat = np.flatnonzero(crossed)
     return flat // crossed.shape[1], flat % crossed.shape[1]
 
 
-def _lower(nearest: Floats, ray: Integers, reach: Floats) -> None:
-    """Keep the least reach of every ray; `ray` is in ascending order."""
+def _lower(nearest: Float64Array, ray: IntArray, reach: Float64Array) -> None:
+    """Lower `nearest` of every ray to the least of its reaches; `ray` is in ascending order."""
     if ray.size == 0:
         return
     begin = np.flatnonzero(np.concatenate([[True], ray[1:] != ray[:-1]]))
@@ -108,7 +107,7 @@ def _lower(nearest: Floats, ray: Integers, reach: Floats) -> None:
     nearest[ray[begin]] = np.minimum(nearest[ray[begin]], least)
 
 
-def ray_observation(distance: Floats) -> NDArray[np.float32]:
+def ray_observation(distance: Float64Array) -> Float32Array:
     """Interleave (E, 15) distances in m into (E, 30): a flag that is 1 on a miss, then the share of the range."""
     share = distance / RAY_RANGE
     observation = np.empty((len(distance), 2 * NUM_RAYS), dtype=np.float32)

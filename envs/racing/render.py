@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from orl.arrays import Float64Array
 from orl.envs.racing.physics import CAR_LENGTH, CAR_WIDTH, COSINE, SINE, VELOCITY_X, VELOCITY_Y, X, Y
 from orl.envs.racing.rays import NUM_RAYS, RAY_ANGLES
 from orl.envs.racing.simulation import RacingSimulation
-from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Floats, Track, normal_of
+from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Track, normal_of
 
 WIDTH, HEIGHT = 640, 480  # pixels
 _SAMPLES = 3  # drawn this much larger, then averaged, for smooth edges
@@ -47,7 +48,7 @@ class View:
         bottom = 0.5 * (height + strip - scale * (y_low + y_high))
         return View(scale, left, bottom, height)
 
-    def pixels(self, points: Floats) -> list[tuple[float, float]]:
+    def pixels(self, points: Float64Array) -> list[tuple[float, float]]:
         """Pixel coordinates of points (n, 2) in m."""
         return [(self.left + self.scale * x, self.height - self.bottom - self.scale * y) for x, y in points.tolist()]
 
@@ -81,7 +82,9 @@ def draw_track(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
     _draw_gate(draw, track, view)
 
 
-def _ring(draw: ImageDraw.ImageDraw, view: View, left: Floats, right: Floats, colour: tuple[int, int, int]) -> None:
+def _ring(
+    draw: ImageDraw.ImageDraw, view: View, left: Float64Array, right: Float64Array, colour: tuple[int, int, int]
+) -> None:
     for i in range(NUM_POINTS):
         after = (i + 1) % NUM_POINTS
         draw.polygon(view.pixels(np.stack([left[i], left[after], right[after], right[i]])), fill=colour)
@@ -106,12 +109,12 @@ def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     picture = track_picture(track).copy()
     draw = ImageDraw.Draw(picture)
     view = View.of(track, *picture.size, _MARGIN * _SAMPLES)
-    place, heading = body[[X, Y]], body[[COSINE, SINE]]
+    position, heading = body[[X, Y]], body[[COSINE, SINE]]
     one = np.array([car])
     distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
-    _draw_rays(draw, view, place, heading, distance)
+    _draw_rays(draw, view, position, heading, distance)
     is_touching = bool(state["touching"][car])
-    _draw_car(draw, view, place, heading, _TOUCHING if is_touching else _CAR)
+    _draw_car(draw, view, position, heading, _TOUCHING if is_touching else _CAR)
     frame = picture.reduce(_SAMPLES)
     speed = float(np.sqrt(body[VELOCITY_X] ** 2 + body[VELOCITY_Y] ** 2))
     laps = max(int(state["next_gate"][car]) - 1, 0)
@@ -124,12 +127,14 @@ def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     return np.array(frame, dtype=np.uint8)
 
 
-def _draw_rays(draw: ImageDraw.ImageDraw, view: View, place: Floats, heading: Floats, distance: Floats) -> None:
+def _draw_rays(
+    draw: ImageDraw.ImageDraw, view: View, position: Float64Array, heading: Float64Array, distance: Float64Array
+) -> None:
     for k in range(NUM_RAYS):
         cosine, sine = np.cos(np.radians(RAY_ANGLES[k])), np.sin(np.radians(RAY_ANGLES[k]))
         way = np.array([heading[0] * cosine - heading[1] * sine, heading[0] * sine + heading[1] * cosine])
         is_hit = distance[k] < RAY_RANGE
-        ends = view.pixels(np.stack([place, place + distance[k] * way]))
+        ends = view.pixels(np.stack([position, position + distance[k] * way]))
         draw.line(ends, fill=_HIT if is_hit else _MISS, width=_SAMPLES - 1)
         if is_hit:
             x, y = ends[1]
@@ -138,13 +143,13 @@ def _draw_rays(draw: ImageDraw.ImageDraw, view: View, place: Floats, heading: Fl
 
 
 def _draw_car(
-    draw: ImageDraw.ImageDraw, view: View, place: Floats, heading: Floats, colour: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw, view: View, position: Float64Array, heading: Float64Array, colour: tuple[int, int, int]
 ) -> None:
     left = np.array([-heading[1], heading[0]])
 
     def box(back: float, front: float, half_width: float) -> list[tuple[float, float]]:
         ends = ((front, half_width), (front, -half_width), (back, -half_width), (back, half_width))
-        corners = [place + _CAR_SCALE * (along * heading + aside * left) for along, aside in ends]
+        corners = [position + _CAR_SCALE * (along * heading + aside * left) for along, aside in ends]
         return view.pixels(np.stack(corners))
 
     draw.polygon(box(-CAR_LENGTH / 2 - 0.1, CAR_LENGTH / 2 + 0.1, CAR_WIDTH / 2 + 0.1), fill=_CABIN)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from orl.envs.racing.track import Floats
-from orl.envs.racing.tracks import PROCEDURAL_SPLIT, TRACKS, make_track
+from orl.arrays import Float64Array, IntArray
+from orl.envs.racing.circuits import PROCEDURAL_SPLIT, TRACKS, make_track
+from orl.envs.vector import Info
 
 OBSERVATIONS = ("rays", "rays_body", "lookahead")
 REWARDS = ("mania", "paper", "signed")
@@ -23,7 +23,7 @@ _RESET_OPTIONS = ("track", "track_seed", "s", "lateral", "heading", "speed")
 
 @dataclass(frozen=True)
 class RacingSettings:
-    """What the cars of one environment have in common, and what each of them has of its own.
+    """The settings that the cars of one environment share, and those of single cars.
 
     Attributes:
         track: One name of `TRACKS` per car.
@@ -31,16 +31,16 @@ class RacingSettings:
         grip, mass: (E,) factors on the tyres' grip and on 750 kg, > 0.
         delay: (E,) whole decisions of 0.1 s between an action and its execution, 0 to 5.
         observation, reward, start: See `RacingEnv`.
-        mirror, reverse, difficulty: See `tracks.make_track`.
+        mirror, reverse, difficulty: See `circuits.make_track`.
         contact_weight: Weight of the speed (reward per m/s) in the wall penalty of the `paper` reward, >= 0.
         laps: Completed laps after which an episode terminates; None never terminates.
     """
 
     track: tuple[str, ...]
     track_seed: tuple[int | None, ...]
-    grip: Floats
-    mass: Floats
-    delay: NDArray[np.int64]
+    grip: Float64Array
+    mass: Float64Array
+    delay: IntArray
     observation: str
     reward: str
     start: str
@@ -67,12 +67,17 @@ def make_settings(
     delay: int | Sequence[int] = 0,
     contact_weight: float = 1.0,
     laps: int | None = None,
+    **unknown: object,
 ) -> RacingSettings:
     """Check the keywords and give every car its own track, seed, grip, mass and delay.
 
     Raises:
+        TypeError: an unknown keyword; the message lists those that there are.
         ValueError: a value that is unknown or out of range; the message names it and the values that would do.
     """
+    for key, value in unknown.items():
+        choices = ", ".join(make_settings.__kwdefaults__ or {})
+        raise TypeError(f"unknown keyword {key!r} with value {value!r}: choose from {choices}")
     if not _is_number(difficulty) or not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty must be a number in [0, 1], got {difficulty!r}")
     names = tuple(_per_car("track", track, num_cars))
@@ -92,9 +97,9 @@ def make_settings(
     return RacingSettings(
         track=names,
         track_seed=seeds,
-        grip=_positive("grip", grip, num_cars),
-        mass=_positive("mass", mass, num_cars),
-        delay=_delays(delay, num_cars),
+        grip=_checked_factors("grip", grip, num_cars),
+        mass=_checked_factors("mass", mass, num_cars),
+        delay=_checked_delays(delay, num_cars),
         observation=observation,
         reward=reward,
         start=start,
@@ -106,7 +111,7 @@ def make_settings(
     )
 
 
-def check_track_choice(name: Any, seed: Any, difficulty: float) -> None:
+def check_track_choice(name: str, seed: int | None, difficulty: float) -> None:
     """Raise a ValueError unless `name` is a track and `seed` is None or fits it."""
     _check_choice("track", name, TRACKS)
     if name == "procedural":
@@ -115,29 +120,29 @@ def check_track_choice(name: Any, seed: Any, difficulty: float) -> None:
         raise ValueError(f"track_seed={seed!r} has no meaning on track {name!r}: use track='procedural'")
 
 
-def check_reset_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+def check_reset_options(options: Info | None) -> Info:
     """Check the options of `reset`, the choice of a track aside; return them as a new dict without those that are None.
 
     Raises:
         ValueError: an unknown key, or a value that is not a finite number or out of range.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    for key, value in given.items():
+    chosen = {key: value for key, value in (options or {}).items() if value is not None}
+    for key, value in chosen.items():
         if key not in _RESET_OPTIONS:
             raise ValueError(f"unknown reset option {key!r}: choose from {', '.join(_RESET_OPTIONS)}")
         if key in ("s", "lateral", "heading", "speed") and not _is_number(value):
             raise ValueError(f"reset option {key!r} must be a finite number, got {value!r}")
-    if not 0.0 <= given.get("speed", 0.0) <= MAX_START_SPEED:
-        raise ValueError(f"reset option 'speed' must be in [0, {MAX_START_SPEED}] m/s, got {given['speed']!r}")
-    return given
+    if not 0.0 <= chosen.get("speed", 0.0) <= MAX_START_SPEED:
+        raise ValueError(f"reset option 'speed' must be in [0, {MAX_START_SPEED}] m/s, got {chosen['speed']!r}")
+    return chosen
 
 
-def _check_choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
+def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"unknown {key} {value!r}: choose one of {', '.join(choices)}")
 
 
-def _per_car(key: str, value: Any, num_cars: int) -> list[Any]:
+def _per_car(key: str, value: object, num_cars: int) -> list[Any]:
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
         return [value] * num_cars
     if len(value) != num_cars:
@@ -145,15 +150,15 @@ def _per_car(key: str, value: Any, num_cars: int) -> list[Any]:
     return list(value)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _positive(key: str, value: Any, num_cars: int) -> Floats:
+def _checked_factors(key: str, value: object, num_cars: int) -> Float64Array:
     values = _per_car(key, value, num_cars)
     for number in values:
         if not _is_number(number) or number <= 0.0:
@@ -161,7 +166,7 @@ def _positive(key: str, value: Any, num_cars: int) -> Floats:
     return np.array(values, dtype=np.float64)
 
 
-def _delays(value: Any, num_cars: int) -> NDArray[np.int64]:
+def _checked_delays(value: object, num_cars: int) -> IntArray:
     values = _per_car("delay", value, num_cars)
     for number in values:
         if not _is_whole(number) or not 0 <= number <= MAX_DELAY:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orl.arrays import Array, BoolArray, Float64Array, IntArray
+from orl.envs.racing.circuits import PROCEDURAL_SPLIT, make_track
 from orl.envs.racing.physics import (
     COSINE,
     DECISION,
@@ -27,12 +28,14 @@ from orl.envs.racing.physics import (
 )
 from orl.envs.racing.rays import RayCaster
 from orl.envs.racing.settings import MAX_DELAY, RacingSettings, check_reset_options, check_track_choice
-from orl.envs.racing.start import starting_bodies, starting_places
-from orl.envs.racing.track import NUM_POINTS, Floats, Track
-from orl.envs.racing.tracks import PROCEDURAL_SPLIT, make_track
-from orl.envs.racing.walls import Integers, TrackTable, collide, lateral_offset
+from orl.envs.racing.track import NUM_POINTS, Track, normal_of
+from orl.envs.racing.walls import TrackTable, collide, lateral_offset
+from orl.envs.vector import Info
 
-Array = NDArray[Any]
+_BOX_END, _BOX_LENGTH = -2.0, 12.0  # m: the start box ends this far from the gate
+_LATERAL, _MARGIN = 2.0, 1.65  # m: from the centre line at most; to the walls at least
+_ANGLE = math.radians(30.0)
+_CLEARANCE = 0.7  # m from the centre of the car to a wall at the start
 
 
 class RacingSimulation:
@@ -71,8 +74,8 @@ class RacingSimulation:
         """The track that a car is on."""
         return self._tracks[int(self.state["track"][car])]
 
-    def reset(self, cars: Integers, generators: Sequence[np.random.Generator], options: dict[str, Any] | None) -> None:
-        """Put cars (n,) on their starting places; each generator gives exactly four numbers.
+    def reset(self, cars: IntArray, generators: Sequence[np.random.Generator], options: Info | None) -> None:
+        """Put cars (n,) where they start; every generator gives exactly four numbers.
 
         Raises:
             ValueError: options that are unknown or out of range.
@@ -81,7 +84,7 @@ class RacingSimulation:
         draws = np.array([generator.random(4) for generator in generators])
         keys = [self._track_key(int(car), draw, chosen) for car, draw in zip(cars, draws[:, 0], strict=True)]
         rows = self._use(keys)
-        position, lateral, angle = starting_places(
+        position, lateral, angle = _start(
             [self._tracks[row] for row in rows], draws[:, 1:], self.settings.start, chosen
         )
         state, body = self.state, self.state["body"]
@@ -91,14 +94,14 @@ class RacingSimulation:
         state["track"][cars] = rows
         state["track_seed"][cars] = [-1 if seed is None else seed for _, seed in keys]
         speed = float(chosen.get("speed", 0.0))
-        body[:, cars], state["cell"][cars] = starting_bodies(self.table, rows, (position, lateral, angle), speed)
+        body[:, cars], state["cell"][cars] = _bodies(self.table, rows, (position, lateral, angle), speed)
         state["arc"][cars] = position % self.table.length[rows]
         state["position"][cars] = position
         self._project(cars)
         state["start"][cars] = state["best"][cars] = state["position"][cars]
         state["next_gate"][cars] = position >= 0.0
 
-    def step(self, actions: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    def step(self, actions: Float64Array) -> tuple[Float64Array, BoolArray]:
         """Drive all cars for one decision of 0.1 s.
 
         Args:
@@ -132,7 +135,7 @@ class RacingSimulation:
         terminated = np.zeros(self.num_cars, dtype=np.bool_) if laps is None else state["next_gate"] > laps
         return state["reward_progress"] + state["reward_collision"], terminated
 
-    def _track_key(self, car: int, draw: float, chosen: dict[str, Any]) -> tuple[str, int | None]:
+    def _track_key(self, car: int, draw: float, chosen: Info) -> tuple[str, int | None]:
         name = chosen.get("track", self.settings.track[car])
         configured = self.settings.track_seed[car] if self.settings.track[car] == "procedural" else None
         seed = chosen.get("track_seed", configured if name == "procedural" else None)
@@ -142,9 +145,9 @@ class RacingSimulation:
             seed = seeds[int(draw * len(seeds))]
         return name, seed
 
-    def _use(self, keys: Sequence[tuple[str, int | None]]) -> Integers:
+    def _use(self, keys: Sequence[tuple[str, int | None]]) -> IntArray:
         """Rows (n,) of tracks in the table, which grows by those that are new."""
-        settings, num_known = self.settings, len(self._tracks)
+        settings, num_before = self.settings, len(self._tracks)
         for name, seed in keys:
             key = (name, -1 if seed is None else int(seed))
             if key not in self._rows:
@@ -158,11 +161,11 @@ class RacingSimulation:
                         reverse=settings.reverse,
                     )
                 )
-        if len(self._tracks) > num_known:
+        if len(self._tracks) > num_before:
             self.table, self.rays = TrackTable(self._tracks), RayCaster(self._tracks)
         return np.array([self._rows[name, -1 if seed is None else int(seed)] for name, seed in keys])
 
-    def _project(self, cars: Integers) -> None:
+    def _project(self, cars: IntArray) -> None:
         """Bring arc position, unwrapped position and lateral offset of cars up to date with their bodies."""
         state = self.state
         track, x, y = state["track"][cars], state["body"][X, cars], state["body"][Y, cars]
@@ -175,7 +178,7 @@ class RacingSimulation:
         state["position"][cars] += moved
         state["lateral"][cars] = lateral_offset(x, y, share, row)
 
-    def _count_laps(self, before: Floats) -> None:
+    def _count_laps(self, before: Float64Array) -> None:
         """Start or stop the clock of cars that reached their next gate, at the moment they crossed it."""
         state = self.state
         gate = state["next_gate"] * self.table.length[state["track"]]
@@ -191,7 +194,7 @@ class RacingSimulation:
         state["gate_time"] = np.where(crossed, at, state["gate_time"])
         state["next_gate"] = state["next_gate"] + crossed
 
-    def _score(self, before: Floats) -> None:
+    def _score(self, before: Float64Array) -> None:
         state, settings = self.state, self.settings
         position, body = state["position"], state["body"]
         square = body[VELOCITY_X] * body[VELOCITY_X] + body[VELOCITY_Y] * body[VELOCITY_Y]
@@ -231,11 +234,11 @@ class RacingSimulation:
             "track_seed": state["track_seed"].copy(),
         }
 
-    def get_state(self) -> dict[str, Any]:
+    def get_state(self) -> Info:
         """Copy everything that changes, as arrays and plain values."""
         return {"tracks": list(self._rows), "arrays": {name: array.copy() for name, array in self.state.items()}}
 
-    def set_state(self, saved: dict[str, Any]) -> None:
+    def set_state(self, saved: Info) -> None:
         """Go back to what `get_state` returned, here or in another simulation with the same settings.
 
         Raises:
@@ -247,3 +250,61 @@ class RacingSimulation:
         rows = self._use([(name, None if seed < 0 else seed) for name, seed in saved["tracks"]])
         self.state = {name: array.copy() for name, array in arrays.items()}
         self.state["track"] = rows[self.state["track"]]
+
+
+def _start(
+    tracks: Sequence[Track], draws: Float64Array, start: str, chosen: Info
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Where cars start: in a box before the first corner, anywhere, or where the options of `reset` say.
+
+    Args:
+        tracks: The track of each of n cars.
+        draws: (n, 3) in [0, 1): position, lateral offset, angle.
+        start: box or anywhere.
+        chosen: Checked options; `s`, `lateral` and `heading` replace what was drawn.
+
+    Returns:
+        Position (m, in (-length, 0], the gate at 0), lateral offset (m to the left) and angle (rad), each (n,).
+
+    Raises:
+        ValueError: `s` or `lateral` is outside the track.
+    """
+    length = np.array([track.length for track in tracks])
+    half_width = np.array([track.half_width for track in tracks])
+    spread = np.minimum(_LATERAL, half_width - _MARGIN)
+    position = _BOX_END - _BOX_LENGTH * draws[:, 0] if start == "box" else -length * (1.0 - draws[:, 0])
+    lateral = spread * (2.0 * draws[:, 1] - 1.0)
+    angle = _ANGLE * (2.0 * draws[:, 2] - 1.0)
+    if "s" in chosen:
+        arc = float(chosen["s"])
+        if not 0.0 <= arc < length.min():
+            raise ValueError(f"reset option 's' must be in [0, {length.min():.2f}) m (the lap length), got {arc!r}")
+        position = np.where(arc > 0.0, arc - length, 0.0)
+    if "lateral" in chosen:
+        limit = float(half_width.min()) - _CLEARANCE
+        if abs(chosen["lateral"]) > limit:
+            raise ValueError(
+                f"reset option 'lateral' must be in [{-limit:.2f}, {limit:.2f}] m, got {chosen['lateral']!r}"
+            )
+        lateral = np.full(len(tracks), float(chosen["lateral"]))
+    if "heading" in chosen:
+        angle = np.full(len(tracks), float(chosen["heading"]))
+    return position, lateral, angle
+
+
+def _bodies(
+    table: TrackTable, rows: IntArray, starts: tuple[Float64Array, Float64Array, Float64Array], speed: float
+) -> tuple[Float64Array, IntArray]:
+    """Bodies (7, n) and cells (n,) of cars on tracks `rows` (n,) at `starts`, at `speed` m/s where they point."""
+    position, lateral, angle = starts
+    at = position % table.length[rows] / table.spacing[rows]
+    cell = at.astype(np.int64) % NUM_POINTS
+    share = (at - np.floor(at))[:, None]
+    row = table.cells[rows * NUM_POINTS + cell]
+    tangent = row[:, 2:4] + share * (row[:, 6:8] - row[:, 2:4])
+    tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
+    point = row[:, 0:2] + share * (row[:, 4:6] - row[:, 0:2]) + lateral[:, None] * normal_of(tangent)
+    cosine, sine = np.round(np.cos(angle), 9), np.round(np.sin(angle), 9)
+    heading = np.stack([tangent[:, 0] * cosine - tangent[:, 1] * sine, tangent[:, 0] * sine + tangent[:, 1] * cosine])
+    heading = heading / np.sqrt(heading[0] ** 2 + heading[1] ** 2)
+    return np.concatenate([point.T, heading, speed * heading, np.zeros((1, len(rows)))]), cell

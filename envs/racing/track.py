@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from orl.arrays import Float64Array
 
 NUM_POINTS = 256
 RAY_RANGE = 25.0  # m
@@ -47,7 +46,7 @@ class Track:
     """One circuit; arc position 0 is the start gate. Build it with `track_from_pieces` or `track_from_points`.
 
     Attributes:
-        name: What `tracks.make_track` called it.
+        name: As `circuits.make_track` calls it.
         centre: (N, 2) centre line, m.
         tangent: (N, 2) unit driving direction at the points.
         half_width: From the centre line to a wall, m.
@@ -58,14 +57,14 @@ class Track:
     """
 
     name: str
-    centre: Floats
-    tangent: Floats
+    centre: Float64Array
+    tangent: Float64Array
     half_width: float
     length: float
-    left: Floats
-    right: Floats
-    left_inset: Floats
-    right_inset: Floats
+    left: Float64Array
+    right: Float64Array
+    left_inset: Float64Array
+    right_inset: Float64Array
     window: tuple[int, int]
 
     @property
@@ -81,20 +80,20 @@ class Track:
         return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
     @property
-    def curvature(self) -> Floats:
+    def curvature(self) -> Float64Array:
         """(N,) signed curvature of the centre line at the points, 1/m, positive in left-hand bends."""
         return signed_curvature(self.tangent, self.length)
 
 
-def normal_of(tangent: Floats) -> Floats:
+def normal_of(tangent: Float64Array) -> Float64Array:
     """Turn unit vectors (..., 2) a quarter to the left."""
     return np.stack([-tangent[..., 1], tangent[..., 0]], axis=-1)
 
 
-def signed_curvature(tangent: Floats, length: float) -> Floats:
+def signed_curvature(tangent: Float64Array, length: float) -> Float64Array:
     """Curvature (N,) in 1/m from unit tangents (N, 2) of a closed curve of `length` metres."""
     before, after = np.roll(tangent, 1, axis=0), np.roll(tangent, -1, axis=0)
-    turned: Floats = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    turned: Float64Array = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
     return turned * NUM_POINTS / (2.0 * length)
 
 
@@ -131,7 +130,7 @@ def track_from_pieces(name: str, pieces: Sequence[Straight | Arc], half_width: f
     return _finish(name, table[:, :2], tangent, half_width, round(length, 9))
 
 
-def track_from_points(name: str, points: Floats, half_width: float) -> Track:
+def track_from_points(name: str, points: Float64Array, half_width: float) -> Track:
     """Resample a densely drawn closed curve.
 
     Args:
@@ -164,7 +163,7 @@ def _along(
     return x, start[1] - radius * (math.cos(end) - math.cos(heading)), end
 
 
-def _finish(name: str, centre: Floats, tangent: Floats, half_width: float, length: float) -> Track:
+def _finish(name: str, centre: Float64Array, tangent: Float64Array, half_width: float, length: float) -> Track:
     centre, tangent = np.round(centre, 9) + 0.0, np.round(tangent, 9) + 0.0
     tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
     check_track(name, centre, tangent, half_width, length)
@@ -179,7 +178,7 @@ def _finish(name: str, centre: Floats, tangent: Floats, half_width: float, lengt
     return Track(name, centre, tangent, half_width, length, left, right, left_inset, right_inset, window)
 
 
-def check_track(name: str, centre: Floats, tangent: Floats, half_width: float, length: float) -> None:
+def check_track(name: str, centre: Float64Array, tangent: Float64Array, half_width: float, length: float) -> None:
     """Refuse a circuit on which cars could meet a fold or a second piece of road.
 
     Raises:
@@ -200,7 +199,7 @@ def check_track(name: str, centre: Floats, tangent: Floats, half_width: float, l
         raise ValueError(f"track {name!r} runs into itself: its stretches must be at least {clear:.2f} m apart")
 
 
-def visible_window(left: Floats, right: Floats) -> tuple[int, int]:
+def visible_window(left: Float64Array, right: Float64Array) -> tuple[int, int]:
     """How many cells behind and ahead of a car its rays can end in.
 
     A ray that has not met a wall yet is inside the strip. It crosses a section at most once, so on its way from cell i
@@ -237,10 +236,10 @@ def visible_window(left: Floats, right: Floats) -> tuple[int, int]:
     return reach[0], min(reach[1] + 1, NUM_POINTS // 2)
 
 
-def _points_to_sections(points: Floats, left: Floats, right: Floats) -> Floats:
+def _points_to_sections(points: Float64Array, left: Float64Array, right: Float64Array) -> Float64Array:
     across = right - left
     offset = points[:, None, :] - left[None, :, :]
     share = (offset * across).sum(axis=-1) / (across * across).sum(axis=-1)
     nearest = offset - np.clip(share, 0.0, 1.0)[..., None] * across
-    distance: Floats = np.sqrt((nearest * nearest).sum(axis=-1))
+    distance: Float64Array = np.sqrt((nearest * nearest).sum(axis=-1))
     return distance

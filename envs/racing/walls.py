@@ -1,6 +1,6 @@
 """Where a car is on its track, and what the walls do to it.
 
-Same rule as `racing_physics`: + - * / sqrt and comparisons only, element by element.
+Same rule as `physics.py`: + - * / sqrt and comparisons only, element by element.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orl.arrays import BoolArray, Float64Array, IntArray
 from orl.envs.racing.physics import (
     CAR_LENGTH,
     CAR_WIDTH,
@@ -22,15 +22,13 @@ from orl.envs.racing.physics import (
     X,
     Y,
 )
-from orl.envs.racing.track import NUM_POINTS, Floats, Track, normal_of
-
-Integers = NDArray[np.int64]
+from orl.envs.racing.track import NUM_POINTS, Track, normal_of
 
 _RADIUS = CAR_WIDTH / 2.0  # m: the car is three discs in a row
 _DISCS = np.array([-1.0, 0.0, 1.0]) * (CAR_LENGTH / 2.0 - _RADIUS)  # m from the centre of the car
-_NEAR = 1.0  # m from the centre of the car to a wall beyond which no disc can touch it
+_NEAR = 1.0  # m from the centre of the car to a wall; further away no disc touches it
 _FRICTION = 0.2
-_KEPT_AT_IMPACT, _KEPT_LEANING = 0.05, 0.97  # share of the motion that a sub-step of contact leaves
+_REMAINING_AT_IMPACT, _REMAINING_LEANING = 0.05, 0.97  # share of the motion that a sub-step of contact leaves
 _MAX_WALK = 16  # cells
 
 
@@ -49,8 +47,10 @@ class TrackTable:
         self.spacing = np.array([track.spacing for track in tracks])
         self.length = np.array([track.length for track in tracks])
 
-    def locate(self, x: Floats, y: Floats, track: Integers, cell: Integers) -> tuple[Integers, Floats, Floats]:
-        """Walk from the last known cell to the one a point is in.
+    def locate(
+        self, x: Float64Array, y: Float64Array, track: IntArray, cell: IntArray
+    ) -> tuple[IntArray, Float64Array, Float64Array]:
+        """Walk from a cell close by to the one that a point is in.
 
         Args:
             x, y: (...) m.
@@ -71,7 +71,7 @@ class TrackTable:
         return cell, behind / (behind - ahead), row
 
 
-def _cells(track: Track) -> Floats:
+def _cells(track: Track) -> Float64Array:
     columns = [track.centre, track.tangent, np.roll(track.centre, -1, axis=0), np.roll(track.tangent, -1, axis=0)]
     for wall, side in ((track.left, -1.0), (track.right, 1.0)):
         along = np.roll(wall, -1, axis=0) - wall
@@ -80,14 +80,14 @@ def _cells(track: Track) -> Floats:
     return np.concatenate(columns, axis=1)
 
 
-def lateral_offset(x: Floats, y: Floats, share: Floats, row: Floats) -> Floats:
-    """Signed distance (...) in m to the left of the centre line, of points that `TrackTable.locate` has placed."""
+def lateral_offset(x: Float64Array, y: Float64Array, share: Float64Array, row: Float64Array) -> Float64Array:
+    """Signed distance (...) in m to the left of the centre line, of points that `TrackTable.locate` has located."""
     first = (y - row[..., 1]) * row[..., 2] - (x - row[..., 0]) * row[..., 3]
     second = (y - row[..., 5]) * row[..., 6] - (x - row[..., 4]) * row[..., 7]
     return first + share * (second - first)
 
 
-def wall_distances(x: Floats, y: Floats, row: Floats) -> tuple[Floats, Floats]:
+def wall_distances(x: Float64Array, y: Float64Array, row: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Distances (...) in m to the left and the right wall of the cell with table row (..., 16)."""
     left = (x - row[..., 8]) * row[..., 10] + (y - row[..., 9]) * row[..., 11]
     right = (x - row[..., 12]) * row[..., 14] + (y - row[..., 13]) * row[..., 15]
@@ -95,8 +95,8 @@ def wall_distances(x: Floats, y: Floats, row: Floats) -> tuple[Floats, Floats]:
 
 
 def collide(
-    table: TrackTable, body: Floats, track: Integers, cell: Integers, leaning: NDArray[np.bool_]
-) -> tuple[Integers, NDArray[np.bool_]]:
+    table: TrackTable, body: Float64Array, track: IntArray, cell: IntArray, leaning: BoolArray
+) -> tuple[IntArray, BoolArray]:
     """Push cars out of the walls and take the impact from their velocity; changes `body` (7, E) in place.
 
     A car that was not leaning on a wall stops, as in the original, where cars leave the step of an impact with less
@@ -128,8 +128,10 @@ def collide(
     return cell, touched
 
 
-def _deepest(table: TrackTable, body: Floats, track: Integers, cell: Integers) -> tuple[Floats, Floats, Floats, Floats]:
-    """Depth, inward normal and place along the car of the disc furthest inside a wall, each (E,)."""
+def _deepest(
+    table: TrackTable, body: Float64Array, track: IntArray, cell: IntArray
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
+    """Depth, inward normal and offset along the car of the disc furthest inside a wall, (E,) all."""
     x = body[X][:, None] + _DISCS * body[COSINE][:, None]
     y = body[Y][:, None] + _DISCS * body[SINE][:, None]
     spread = np.zeros(x.shape, dtype=np.int64)
@@ -145,7 +147,12 @@ def _deepest(table: TrackTable, body: Floats, track: Integers, cell: Integers) -
 
 
 def _impact(
-    body: Floats, depth: Floats, normal_x: Floats, normal_y: Floats, arm: Floats, leaning: NDArray[np.bool_]
+    body: Float64Array,
+    depth: Float64Array,
+    normal_x: Float64Array,
+    normal_y: Float64Array,
+    arm: Float64Array,
+    leaning: BoolArray,
 ) -> None:
     """Rigid-body impact with Coulomb friction at the contact point, then a loss; changes `body` in place."""
     body[X] += depth * normal_x
@@ -163,7 +170,7 @@ def _impact(
     stop = -slide / (1.0 + lever_along * lever_along / GYRATION)
     limit = _FRICTION * push
     scrape = np.minimum(np.maximum(stop, -limit), limit)
-    kept = np.where(leaning, _KEPT_LEANING, _KEPT_AT_IMPACT)
-    body[VELOCITY_X] = kept * (body[VELOCITY_X] + push * normal_x + scrape * along_x)
-    body[VELOCITY_Y] = kept * (body[VELOCITY_Y] + push * normal_y + scrape * along_y)
-    body[YAW_RATE] = kept * (body[YAW_RATE] + (lever * push + lever_along * scrape) / GYRATION)
+    remaining = np.where(leaning, _REMAINING_LEANING, _REMAINING_AT_IMPACT)
+    body[VELOCITY_X] = remaining * (body[VELOCITY_X] + push * normal_x + scrape * along_x)
+    body[VELOCITY_Y] = remaining * (body[VELOCITY_Y] + push * normal_y + scrape * along_y)
+    body[YAW_RATE] = remaining * (body[YAW_RATE] + (lever * push + lever_along * scrape) / GYRATION)

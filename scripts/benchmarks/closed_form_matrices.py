@@ -19,7 +19,7 @@ import tyro
 from numpy.typing import NDArray
 
 from orl import checkpoint
-from orl.agents.mbtl.strategies import Strategy
+from orl.agents.mbtl import Strategy
 from orl.scripts.contexts.selection_replay import compare, comparison_rows, show
 from orl.training import progress
 

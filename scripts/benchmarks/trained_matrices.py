@@ -17,8 +17,8 @@ import tyro
 from numpy.typing import NDArray
 
 from orl import checkpoint, statistics
-from orl.agents.mbtl.strategies import Strategy
-from orl.envs.contextual.copies import offered_contexts
+from orl.agents.mbtl import Strategy
+from orl.envs.contextual import offered_contexts
 from orl.scripts.benchmarks.closed_form_matrices import budgets
 from orl.scripts.contexts.coverage import Coverage
 from orl.scripts.contexts.selection_replay import compare, comparison_rows, select, show, value

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tyro
+from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
 from orl.agent import Agent
+from orl.arrays import Array
 from orl.environment import make
 from orl.evaluation import Evaluation, evaluate
+from orl.rollout import play
 from orl.scripts.contexts.context_assignment import InContext, in_context
 from orl.scripts.data.racing import register_environments
 from orl.scripts.running import tables
@@ -112,23 +116,23 @@ def film(agent: Agent, env: str, path: Path, seed: int, steps: int, **keywords: 
     Raises:
         ValueError: the environment renders no images, or needs what is not there.
     """
-    environment: Any = make(env, render_mode="rgb_array", **keywords)
-    observation, _ = environment.reset(seed=seed)
     frames: list[Image.Image] = []
-    ended = False
-    while not ended and len(frames) < steps:
-        try:
-            image = environment.render()
-        except Exception as error:  # graphics libraries raise what they like, MuJoCo a FatalError of its own
-            remedy = "; without a display, MUJOCO_GL=egl can help" if "OpenGL" in str(error) else ""
-            raise ValueError(f"--video: {env} cannot be filmed: {error}{remedy}") from error
-        if image is None:
-            raise ValueError(f"--video: {env} cannot be filmed: it renders no images")
-        frames.append(Image.fromarray(np.asarray(image)).quantize(64))
-        action, _ = agent.predict(observation, deterministic=True)
-        observation, _, terminated, truncated, _ = environment.step(action)
-        ended = terminated or truncated
-    rate = environment.metadata.get("render_fps", 30)
-    environment.close()
+    with closing(SyncVectorEnv([lambda: make(env, render_mode="rgb_array", **keywords)])) as environment:
+
+        def act(observations: Array) -> Array:
+            try:
+                image: Any = environment.envs[0].render()
+            except Exception as error:  # graphics libraries raise what they like, MuJoCo a FatalError of its own
+                remedy = "; without a display, MUJOCO_GL=egl can help" if "OpenGL" in str(error) else ""
+                raise ValueError(f"--video: {env} cannot be filmed: {error}{remedy}") from error
+            if image is None:
+                raise ValueError(f"--video: {env} cannot be filmed: it renders no images")
+            frames.append(Image.fromarray(np.asarray(image)).quantize(64))
+            return agent.predict(observations[0], deterministic=True)[0][None]
+
+        for _ in play(environment, act, [seed]):
+            if len(frames) == steps:
+                break
+        rate = environment.metadata.get("render_fps", 30)
     path.parent.mkdir(parents=True, exist_ok=True)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=max(20, round(1000 / rate)), loop=0)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from orl import statistics
 from orl.agents import HyperZero, TaskSelector
-from orl.agents.mbtl.strategies import Strategy
+from orl.agents.mbtl import Strategy
 from orl.dataset import Dataset
 from orl.environment import Spaces
 from orl.scripts.commands.select import Baseline, Select, planned

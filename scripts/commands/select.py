@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from orl.agents import SAC, TaskSelector
-from orl.agents.mbtl.strategies import Strategy
+from orl.agents.mbtl import Strategy
 from orl.context import ContextSpace
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
 from orl.scripts.contexts.sb3_trainer import SB3, SB3Trainer
 from orl.scripts.contexts.sources import JOBS, Recipe, Sources

@@ -20,7 +20,7 @@ from orl.context import ContextSpace, Floats
 from orl.dataset import Dataset
 from orl.datasets import minari
 from orl.environment import make_vector
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.commands.dataset import summary
 from orl.scripts.commands.train_online import TrainOnline
 from orl.scripts.contexts.specialist_data import specialist_episodes

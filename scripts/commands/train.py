@@ -20,6 +20,7 @@ from orl.checkpoint import learner_names
 from orl.config import AgentConfig
 from orl.dataset import Dataset
 from orl.device import Precision
+from orl.divergence import check_finite
 from orl.environment import Spaces
 from orl.evaluation import evaluate
 from orl.metrics import MetricsLogger
@@ -170,6 +171,7 @@ class Train(Training, Generic[C]):
                     last = updates == self.steps
                     if updates % self.log_every == 0 or last:
                         sink.write(updates, metrics)
+                        check_finite(agent)
                     if updates % self.eval_every == 0 or last:
                         self._evaluate(agent, folder, env, sink)
                     if updates % self.checkpoint_every == 0 or last:

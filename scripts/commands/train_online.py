@@ -23,6 +23,7 @@ from orl.checkpoint import learner_names
 from orl.config import AgentConfig
 from orl.dataset import Dataset
 from orl.device import Precision, pick_device
+from orl.divergence import check_finite
 from orl.environment import Spaces
 from orl.evaluation import evaluate
 from orl.metrics import MetricsLogger
@@ -165,6 +166,7 @@ class TrainOnline(Training, Generic[C]):
             if "stabilization_updates" in agent.buffers:
                 full["stabilization_updates"] = agent.buffers["stabilization_updates"]
             sink.write(agent.progress_count, full, "time/", x=moment.steps)
+            check_finite(agent)
 
     def _evaluate(
         self,

@@ -14,7 +14,7 @@ from rich.console import Console
 from orl import statistics
 from orl.agents.hyperzero.contextual import ContextualConfig
 from orl.context import ContextSpace, Floats
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.execution import Execution
 from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer, read_settings

@@ -15,7 +15,7 @@ from orl import checkpoint
 from orl.agent import Agent
 from orl.agents.hyperzero.contextual import ContextualAgent
 from orl.context import ContextSpace, Floats, read_context
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.sources import FACTS
 from orl.scripts.running.run_directory import config_of
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orl.context import Floats
 from orl.environment import make
-from orl.evaluation import Policy
+from orl.rollout import Policy
 from orl.scripts.contexts.trainers import Trainer
 
 SB3 = "sb3:"  # what their names begin with at the command line

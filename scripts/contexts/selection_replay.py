@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orl import statistics
 from orl.agents import TaskSelector
-from orl.agents.mbtl.strategies import Strategy
+from orl.agents.mbtl import Strategy
 
 FloatArray = NDArray[np.float64]
 DRAWS = 100  # of random sources

@@ -6,21 +6,19 @@ Shape key: P learners and as many contexts, E episodes of each, O observation, A
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
 from orl import seeding
 from orl.agents import SAC, FlashSAC
-from orl.context import ContextSpace, Floats
+from orl.arrays import Float32Array, Float64Array
+from orl.context import ContextSpace
 from orl.dataset import Dataset
-from orl.datasets import Episode
+from orl.datasets import Episode, record
 from orl.datasets.episodes import to_dataset
-from orl.datasets.recording import EpisodeBuilder
 from orl.environment import Spaces, make_vector
 
 
@@ -28,7 +26,7 @@ def specialist_episodes(
     agent: SAC | FlashSAC,
     env: str,
     space: ContextSpace,
-    contexts: Floats,
+    contexts: Float64Array,
     *,
     episodes: int = 10,
     seed: int = 0,
@@ -59,12 +57,23 @@ def specialist_episodes(
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: give at least one")
     copies = contexts.repeat(episodes, axis=0)
-    starts = [seeding.sequence(seed, "evaluation", k).generate_state(episodes) for k in range(population)]
-    environment = make_vector(env, len(copies), contexts=space.ranges, context=copies.tolist())
-    try:
-        return _play(agent, environment, np.concatenate(starts).tolist(), copies)
-    finally:
-        environment.close()
+    starts = np.concatenate(
+        [seeding.sequence(seed, "evaluation", k).generate_state(episodes) for k in range(population)]
+    ).tolist()
+    values: list[Float32Array] = []
+
+    def act(observations: Float32Array) -> Float32Array:
+        actions, of_actions = _actions_and_values(agent, observations)
+        values.append(of_actions)
+        return actions
+
+    with closing(make_vector(env, len(copies), contexts=space.ranges, context=copies.tolist())) as environment:
+        played = record(act, environment, episodes=len(copies), seed=starts)  # one in each copy
+    columns = np.stack(values, axis=1)  # (P * E, T)
+    return [
+        replace(episode, context=context, values=column[: len(episode)])
+        for episode, context, column in zip(played, copies, columns, strict=True)
+    ]
 
 
 def transitions(episodes: Sequence[Episode], spaces: Spaces) -> Dataset:
@@ -78,32 +87,7 @@ def transitions(episodes: Sequence[Episode], spaces: Spaces) -> Dataset:
     )
 
 
-def _play(
-    agent: SAC | FlashSAC, environment: VectorEnv[Any, Any, Any], starts: list[int], contexts: Floats
-) -> list[Episode]:
-    """One episode in each copy of an environment that resets copies in the step in which their episode ends."""
-    observations, _ = environment.reset(seed=starts)  # type: ignore[arg-type]
-    diaries = [EpisodeBuilder(start, observation) for start, observation in zip(starts, observations, strict=True)]
-    values: list[NDArray[np.float32]] = []
-    while running := [i for i, diary in enumerate(diaries) if not diary.ended]:
-        actions, found = _actions_and_values(agent, observations)
-        values.append(found)
-        observations, rewards, terminated, truncated, infos = environment.step(actions)
-        ended = terminated | truncated
-        for i in running:
-            following = infos["final_obs"][i] if ended[i] else observations[i]
-            diaries[i].add(actions[i], float(rewards[i]), bool(terminated[i]), bool(truncated[i]), following)
-    columns = np.stack(values, axis=1)  # (P * E, T)
-    played = (diary.close() for diary in diaries)
-    return [
-        replace(episode, context=context, values=column[: len(episode)])
-        for episode, context, column in zip(played, contexts, columns, strict=True)
-    ]
-
-
-def _actions_and_values(
-    agent: SAC | FlashSAC, observations: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _actions_and_values(agent: SAC | FlashSAC, observations: Float32Array) -> tuple[Float32Array, Float32Array]:
     """The policies' modes (P * E, A) in the environment's unit, and min_i Q_i(s, a), (P * E,), of (P * E, O)."""
     shape = (agent.population, -1, observations.shape[-1])
     inputs = torch.as_tensor(observations.reshape(shape), dtype=torch.get_default_dtype(), device=agent.device)

@@ -19,7 +19,7 @@ from orl.agents.sac import TARGET_ENTROPY, family
 from orl.config import make_config
 from orl.context import ContextSpace, Floats
 from orl.environment import Spaces, make_vector
-from orl.evaluation import Policy
+from orl.rollout import Policy
 from orl.scripts.running.registry import PRESETS
 
 # Of our agents, unless settings say otherwise: small networks that learn small tasks in a few thousand steps.

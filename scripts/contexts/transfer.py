@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from orl.context import ContextSpace, Floats
 from orl.environment import Spaces
-from orl.evaluation import Policy, evaluate
+from orl.evaluation import evaluate
+from orl.rollout import Policy
 
 COPIES = 10_000  # of the environment at a time
 

@@ -85,7 +85,7 @@ def cloned(
     """
     kind: type[ContextualAgent] = HyperZero if isinstance(config, HyperZero.Config) else ContextualCloning
     agent = kind(datasets, config, seed=[seed] * len(splits), device=task.device, contexts=task.space)
-    best = np.full(len(splits), -np.inf)
+    best, learners = np.full(len(splits), -np.inf), [agent] * len(splits)
     looks = []
     with progress(folder.name, updates) as advance:
         for look in range(LOOKS):
@@ -96,8 +96,9 @@ def cloned(
             for k, split in enumerate(splits):
                 score = validated(looks[-1][k], split, scale)
                 if score > best[k]:
-                    best[k] = score
-                    agent.learner(k).save(folder / split.name)
+                    best[k], learners[k] = score, agent.learner(k)
+    for split, learner in zip(splits, learners, strict=True):  # the same ones where this was interrupted before
+        learner.save(folder / split.name)
     return np.stack(looks)
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from orl import seeding
 from orl.checkpoint import learner_names
-from orl.datasets.recording import Policy
 from orl.environment import Spaces
+from orl.rollout import ActionFunction
 from orl.scripts.running.policies import SavedPolicy
 from orl.scripts.running.registry import load_agent
 
@@ -36,7 +36,7 @@ class Behaviour:
     """What chooses the actions of a data set."""
 
     name: str  # for the data set's metadata
-    act: Policy  # observations (n, O) to actions (n, A), in the environment's unit
+    act: ActionFunction  # observations (n, O) to actions (n, A), in the environment's unit
     packages: tuple[str, ...] = ("torch",)  # whose versions the actions depend on
 
 
@@ -81,7 +81,7 @@ def load_behaviour(source: str, spaces: Spaces, *, deterministic: bool = False, 
     raise ValueError(f"--policy {source}: give random, a .zip, a .safetensors or a folder")
 
 
-def _random(spaces: Spaces, seed: int) -> Policy:
+def _random(spaces: Spaces, seed: int) -> ActionFunction:
     generator, shape = np.random.default_rng(seed), (spaces.action_size,)
     return lambda observations: generator.uniform(
         spaces.action_low, spaces.action_high, (len(observations), *shape)

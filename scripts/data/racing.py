@@ -118,7 +118,7 @@ def drive(
     skill: str, episodes: int, *, seed: int, environment_id: str = ENVIRONMENT, progress: Progress | None = None
 ) -> list[Episode]:
     """Episodes of the scripted driver, one per copy of the environment, all driven at once."""
-    from orl.envs.racing.drivers import PurePursuit
+    from orl.envs.racing import PurePursuit
 
     environment = gymnasium.make_vec(environment_id, num_envs=episodes)
     try:

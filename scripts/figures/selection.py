@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
-from orl.agents.mbtl.gap import GeneralisationGap
+from orl.agents.mbtl import GeneralisationGap
 from orl.context import ContextSpace, Floats
 from orl.scripts.contexts.coverage import Coverage
 from orl.scripts.figures.contexts import tick_places
@@ -63,7 +63,7 @@ def model_figure(space: ContextSpace, contexts: Floats, selector: TaskSelector, 
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(6.4, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
-    low, high = believed.mean - 2 * believed.sd, believed.mean + 2 * believed.sd
+    low, high = believed.mean - 2 * believed.std, believed.mean + 2 * believed.std
     above.fill_between(places, low, high, alpha=0.2, color=BLUE, linewidth=0, label="± 2 standard deviations")
     above.plot(places, believed.mean, color=BLUE, label="expected return in its own context")
     own = selector.scores[np.arange(len(selector.sources)), selector.sources]
@@ -88,9 +88,9 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
     """
     scaled = (selector.contexts - selector.contexts.min(0)) / np.maximum(np.ptp(selector.contexts, axis=0), 1e-300)
     gap = GeneralisationGap.fit(scaled, selector.sources, selector.scores)
-    lost = gap.levels[:, None] + gap.ease - selector.scores  # (k, N)
+    lost = gap.policy_quality[:, None] + gap.task_ease - selector.scores  # (k, N)
     difference = scaled - scaled[selector.sources, None]  # (k, N, d)
-    fitted = np.where(difference < 0, -gap.left * difference, gap.right * difference)
+    fitted = np.where(difference < 0, -gap.slopes_below * difference, gap.slopes_above * difference)
     count = len(space.names)
     figure, grid = plt.subplots(1, count, figsize=(1.6 + 4.4 * count, 4.0), squeeze=False, layout="constrained")
     for i, axes in enumerate(grid[0]):
@@ -98,12 +98,13 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
         for source, x, y in zip(selector.sources.tolist(), difference[..., i], rest, strict=True):
             axes.plot(x, y, ".", markersize=3, color=plt.get_cmap("viridis")(scaled[source, i]))
         line = np.array([difference[..., i].min(), 0.0, difference[..., i].max()])
-        slopes = np.where(line < 0, -gap.left[i] * line, gap.right[i] * line)
-        axes.plot(line, slopes, color="#d55e00", label=f"slopes {gap.left[i]:.0f} below, {gap.right[i]:.0f} above")
+        slopes = np.where(line < 0, -gap.slopes_below[i] * line, gap.slopes_above[i] * line)
+        label = f"slopes {gap.slopes_below[i]:.0f} below, {gap.slopes_above[i]:.0f} above"
+        axes.plot(line, slopes, color="#d55e00", label=label)
         axes.set_xlabel(f"{space.names[i]} of target minus source, as a share of the range")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    grid[0, 0].set_ylabel("return lost: level + ease - return")
+    grid[0, 0].set_ylabel("return lost: quality + ease - return")
     figure.suptitle(f"{title}: generalisation gap; dark sources are at the low end of the range", fontsize=9)
     save(figure, path)
 

@@ -123,11 +123,13 @@ def gather_learners(parts: Sequence[Path], folder: Path) -> None:
         folder: what it holds of these learners is replaced.
     """
     for k, part in enumerate(parts):
-        target = folder / part.name
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(part, target, copy_function=_link_tensors)
-        for file in target.glob("checkpoint-*/manifest.json"):
+        target, partial = folder / part.name, folder / f".{part.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(part, partial, copy_function=_link_tensors)
+        for file in partial.glob("checkpoint-*/manifest.json"):
             checkpoint.write_json(file, {**checkpoint.read_json(file), "learner": k, "population": len(parts)})
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
 
 
 def _link_tensors(source: str, target: str) -> None:

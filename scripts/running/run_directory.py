@@ -2,16 +2,18 @@
 
 One rule says what is finished, for a run and for its parts: **a part is finished when the file that it writes last is
 there**. That file is written aside and renamed, so that it is whole. Of a run and of a job (`orl.launcher`) it is
-`results.json`, and `RunDirectory.results` runs what is not finished. Of a part inside a run it is a file of arrays or of
-JSON, and `load_or_make` makes what is not there. Nothing else is asked, and no part is done twice.
+`results.json`, and `RunDirectory.results` runs what is not finished. Of a part inside a run it is a file of arrays or
+of JSON, and `load_or_make` makes what is not there. Nothing else is asked, and no part is done twice.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,15 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 
 from orl import checkpoint, datasets, statistics
+from orl.environment import recorded_id
+
+try:
+    import fcntl
+except ImportError:  # on Windows: two commands in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"  # file of a run's folder; says which process is at work there
+_locks: dict[Path, weakref.finalize[..., RunDirectory]] = {}  # of this process: what gives them back
 
 
 @dataclass
@@ -36,14 +47,26 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, config: dict[str, Any]) -> RunDirectory:
-        """Make the folder, or continue in it.
+        """Make the folder, or continue in it; no other process may while this object lives.
 
         Raises:
-            ValueError: something else is there.
+            ValueError: something else is there, or another process is at work there.
         """
         config = json.loads(json.dumps(config))
+        cls._check(path, config)
+        path.mkdir(parents=True, exist_ok=True)
+        run = cls(path, config)
+        _lock(run)
+        cls._check(path, config)  # again: somebody may have been at work there until now
+        checkpoint.write_json(path / "config.json", config)
+        return run
+
+    @staticmethod
+    def _check(path: Path, config: Mapping[str, Any]) -> None:
+        """Refuse a folder that holds something else."""
         known = path / "config.json"
         others = [each for each in path.glob("*") if not each.name.lstrip(".").startswith(known.name)]
+        others = [each for each in others if each.name != LOCK]
         if known.exists():
             before = checkpoint.read_json(known)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
@@ -55,9 +78,6 @@ class RunDirectory:
                 )
         elif others:
             raise ValueError(f"{path}: holds files of something else; give a new folder as --out")
-        path.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_json(known, config)
-        return cls(path, config)
 
     @property
     def results_path(self) -> Path:
@@ -118,6 +138,37 @@ class RunDirectory:
         return results
 
 
+def _lock(run: RunDirectory) -> None:
+    """Keep other processes from a run's folder; the system ends the lock with the process, however it ends.
+
+    The same process may ask again. A file system without locks is written to all the same.
+
+    Raises:
+        ValueError: another process has the folder, and is named.
+    """
+    if fcntl is None:
+        return
+    path = run.path.resolve() / LOCK
+    if path in _locks:
+        _locks.pop(path)()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    give_back = weakref.finalize(run, os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        owner = os.read(descriptor, 1_000).decode().strip() or "another process"
+        give_back()
+        raise ValueError(
+            f"{run.path}: {owner} is at work there; wait until it is done, or give another --out"
+        ) from error
+    except OSError:
+        give_back()
+        return
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    _locks[path] = give_back
+
+
 def load_or_make(file: Path, make: Callable[[], Mapping[str, ArrayLike]]) -> dict[str, NDArray[Any]]:
     """The arrays by name of a part of a run; made, and written to an .npz file at the end, where that is not there.
 
@@ -158,7 +209,10 @@ def config_of(folder: Path) -> tuple[dict[str, Any], Path]:
         folder: a run's, or directly in it.
     """
     place = next((each for each in (folder, folder.parent) if (each / "config.json").exists()), None)
-    return ({}, folder) if place is None else (checkpoint.read_json(place / "config.json"), place)
+    if place is None:
+        return {}, folder
+    config = checkpoint.read_json(place / "config.json")
+    return config | ({"env": recorded_id(config["env"])} if "env" in config else {}), place
 
 
 def command_line(folder: Path) -> str:

@@ -114,6 +114,8 @@ class Training(ABC):
     def restored(self, folder: RunDirectory) -> Agent | None:
         """The agent at the last checkpoint that all seeds have."""
         folders = [folder.path / name for name in learner_names(self.seed_numbers)]
+        for each in folders:
+            checkpoint.manifests_in(each)  # raises where training would end at its first checkpoint
         without = [each for each in folders if not checkpoint.numbers(each)]
         for each in without:
             if checkpoint.is_written(each):

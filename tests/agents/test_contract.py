@@ -14,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from orl import checkpoint
 from orl.agent import Agent
 from orl.agents import BC, IQL, TD3BC
 from orl.checkpoint import CheckpointError
 from orl.dataset import Dataset
+from orl.evaluation import evaluate
 
 MakeData = Callable[..., Dataset]
 SMALL: dict[str, Any] = {"hidden_sizes": (8, 8), "batch_size": 8}
@@ -141,6 +143,70 @@ def test_a_checkpoint_of_another_agent_is_refused(kind: type[Agent], make_data: 
     words = f"a checkpoint of {other.__name__}, not of {kind.__name__}; use {other.__name__}.load"
     with pytest.raises(CheckpointError, match=words):
         kind.load(tmp_path)
+
+
+def test_only_the_same_training_may_save_to_a_folder_again(
+    kind: type[Agent], make_data: MakeData, tmp_path: Path
+) -> None:
+    """What it goes on from, and what is done again from the start; not the same agent on other data."""
+    data = make_data()
+    agent = kind(data, **SMALL).fit(3)
+    agent.save(tmp_path)
+    kind.load(tmp_path).fit(2, data).save(tmp_path)
+    agent.learner(0).fit(3, data).save(tmp_path)
+    assert checkpoint.numbers(tmp_path) == [6, 5]
+    others = (
+        kind(make_data(seed=1), **SMALL),
+        kind(data, seed=1, **SMALL),
+        kind(data, hidden_sizes=(8,), batch_size=8),
+        kind(data.with_rewards(data.rewards + 1), **SMALL),
+    )
+    for other in others:
+        with pytest.raises(CheckpointError, match=r"checkpoint-5: of another training, .*; save to another folder"):
+            other.fit(7).save(tmp_path)
+    again = kind(data, **SMALL).fit(3)
+    with pytest.raises(CheckpointError, match=r"checkpoint-5: of the same training, but later; load it to go on"):
+        again.save(tmp_path)
+    assert checkpoint.numbers(tmp_path) == [6, 5]
+    again.fit(3).save(tmp_path)
+    assert same(kind.load(tmp_path), again)
+
+
+def test_a_learner_of_a_population_is_the_same_training_as_alone(
+    kind: type[Agent], make_data: MakeData, tmp_path: Path
+) -> None:
+    """So that learners trained apart, as in jobs, go on together in their folders, and one of them alone."""
+    data = [make_data(seed=seed) for seed in (0, 1)]
+    for k in range(2):
+        kind(data[k], seed=k, **SMALL).fit(2).save(tmp_path / f"seed-{k}")
+    kind(data, seed=[0, 1], **SMALL).fit(4).save(tmp_path)
+    kind.load(tmp_path).fit(1, data).learner(1).save(tmp_path / "seed-1")
+    assert checkpoint.numbers(tmp_path / "seed-1") == [5, 4]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_learner_that_diverged_is_named_and_neither_saved_nor_played(
+    kind: type[Agent], make_data: MakeData, tmp_path: Path, value: float
+) -> None:
+    data = make_data()
+    agent = kind(data, seed=[3, 4], **SMALL).fit(2)
+    with torch.no_grad():
+        agent.networks["actor"].get_parameter("network.layers.0.weight")[1].fill_(value)
+    said = r"seed 4: training diverged by update 2, .* are NaN or infinite; lower \w*learning_rate \(0\.0\d+\).*rewards"
+    uses: list[Callable[[], object]] = [
+        lambda: agent.save(tmp_path / "run"),
+        lambda: agent.act(np.stack([data.observations] * 2)),
+        lambda: agent.learner(1).predict(data.observations),
+        lambda: agent.learner(1).predict(data.observations[0], deterministic=True),
+        lambda: evaluate(agent, "Pendulum-v1", episodes=1),
+    ]
+    for use in uses:
+        with pytest.raises(ValueError, match=said):
+            use()
+    assert not (tmp_path / "run").exists()
+    agent.learner(0).save(tmp_path / "run")
+    with pytest.raises(ValueError, match=said.replace("update 2", "update 3")):
+        agent.fit(1)
 
 
 def test_unknown_overrides_name_the_near_field(kind: type[Agent], make_data: MakeData) -> None:

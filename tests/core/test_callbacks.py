@@ -24,8 +24,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from orl.agents import SAC, SPEQ
-from orl.collector import RECENT
 from orl.evaluation import evaluate
+from orl.rollout import RECENT
 
 SMALL: dict[str, Any] = {"hidden_sizes": (8,), "batch_size": 8, "learning_starts": 10, "target_entropy": -1.0}
 

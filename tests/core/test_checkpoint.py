@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -46,10 +51,11 @@ def test_the_newest_are_kept_by_number_and_nothing_else_is_left(tmp_path: Path) 
     assert checkpoint.load(tmp_path, 10)[0]["x"][0, 0] == 10
 
 
-def test_a_new_state_replaces_later_ones_of_another_run(tmp_path: Path) -> None:
+def test_training_that_goes_on_from_a_folder_replaces_its_later_checkpoints(tmp_path: Path) -> None:
     """What was saved last is what is loaded, though the folder held checkpoints with more updates."""
-    for number in (1_000, 2_000, 500):
+    for number in (1_000, 2_000):
         save(tmp_path, number)
+    checkpoint.save(tmp_path, 500, {"x": torch.full((1, 2), 500.0)}, {}, goes_on=True)
     assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 500
     assert checkpoint.numbers(tmp_path) == [500]
 
@@ -98,7 +104,7 @@ def test_nothing_readable_names_the_folder_and_what_is_there(tmp_path: Path) -> 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 3"):
+    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 4"):
         checkpoint.load(tmp_path)
 
 
@@ -218,7 +224,7 @@ def test_a_folder_with_other_learners_is_refused_and_left_as_it_is(tmp_path: Pat
 def test_a_replacement_that_is_interrupted_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same number: at any of the steps from the old one to the new one, one of them can be read."""
     rename = Path.rename
-    for calls in (0, 1, 2):
+    for calls in range(5):
         save(tmp_path, 3, 1.0)
         left = calls
 
@@ -231,10 +237,10 @@ def test_a_replacement_that_is_interrupted_loses_nothing(tmp_path: Path, monkeyp
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "rename", interrupted)
-            if calls < 2:
+            if calls < 3:
                 with pytest.raises(KeyboardInterrupt):
                     save(tmp_path, 3, 2.0)
-            else:
+            else:  # two renames, and one before the old one is deleted
                 save(tmp_path, 3, 2.0)
         assert checkpoint.is_written(tmp_path)
         assert checkpoint.numbers(tmp_path) == [3]
@@ -249,3 +255,135 @@ def test_a_damaged_manifest_gives_way_to_an_older_checkpoint(tmp_path: Path, con
     (save(tmp_path, 2) / "manifest.json").write_bytes(content)
     assert checkpoint.numbers(tmp_path) == [1]
     assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 1
+
+
+def entries(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def foreign(path: Path) -> None:
+    """As Hugging Face's trainer writes them."""
+    path.mkdir(parents=True)
+    (path / "pytorch_model.bin").write_text("weeks of work")
+
+
+def link(path: Path) -> None:
+    path.symlink_to(save(path.parent.parent / "elsewhere", 9), target_is_directory=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        foreign,
+        lambda path: path.write_text("a file"),
+        lambda path: shutil.copytree(save(path.parent, 5), path),
+        lambda path: save(path.parent, 9, identities=["another"]),
+        lambda path: save(path.parent, 12),
+        link,
+        lambda path: (save(path.parent, 9) / "manifest.json").write_text("{"),
+        lambda path: (save(path.parent, 9) / "manifest.json").unlink(),
+    ],
+)
+def test_checkpoints_that_this_training_did_not_write_are_refused_by_name_and_left(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """Of another program, a file, a copy under another number, another training's, a later one, damaged ones."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    make(folder / "checkpoint-9")
+    before = entries(tmp_path)
+    with pytest.raises(CheckpointError, match=r"run.*checkpoint-(9|12).*(to|give) another folder"):
+        save(folder, 10)
+    assert entries(tmp_path) == before
+
+
+def test_a_population_is_not_written_in_part(tmp_path: Path) -> None:
+    about = {"agent": "A", "seeds": [0, 1]}
+    checkpoint.save_population(tmp_path, 1, {"x": torch.eye(2)}, about)
+    foreign(tmp_path / "seed-1" / "checkpoint-7")
+    before = entries(tmp_path)
+    with pytest.raises(CheckpointError, match=r"seed-1: checkpoint-7: not written by orl, or damaged"):
+        checkpoint.save_population(tmp_path, 2, {"x": torch.eye(2)}, about)
+    assert entries(tmp_path) == before
+
+
+def test_everything_else_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    shutil.copytree(tmp_path / "checkpoint-1", tmp_path / "checkpoint-best")
+    (tmp_path / "checkpoint-notes.txt").write_text("notes")
+    (tmp_path / ".checkpoint-of-mine").mkdir()
+    (tmp_path / "checkpoint-1" / "notes.txt").write_text("notes")  # so that this one stays as it is
+    (tmp_path / f".checkpoint-1.{os.getpid()}").mkdir()
+    (tmp_path / ".checkpoint-2.1").mkdir()  # of a process that runs
+    for number in (2, 3, 4):
+        save(tmp_path, number)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".checkpoint-2.1",
+        ".checkpoint-of-mine",
+        "checkpoint-1",
+        "checkpoint-3",
+        "checkpoint-4",
+        "checkpoint-best",
+        "checkpoint-notes.txt",
+    ]
+    (tmp_path / "checkpoint-4" / "notes.txt").write_text("notes")
+    with pytest.raises(CheckpointError, match=r"checkpoint-4: is to be replaced, and holds notes\.txt; move that away"):
+        save(tmp_path, 4)
+
+
+def test_what_is_damaged_is_never_deleted(tmp_path: Path) -> None:
+    cut_short(save(tmp_path, 2) / "state.safetensors")
+    cut_short(save(tmp_path, 7) / "state.safetensors")
+    for number in (3, 4, 5):
+        save(tmp_path, number)
+    assert checkpoint.numbers(tmp_path) == [5, 4]
+    assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{n}" for n in (2, 4, 5, 7)}
+    save(tmp_path, 7)
+    assert checkpoint.numbers(tmp_path) == [7, 5]
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "manifest.json"])
+def test_what_cannot_be_opened_is_not_taken_for_damaged(
+    tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+    path, opened = save(tmp_path, 2) / file, Path.open
+
+    def refused(self: Path, *arguments: Any) -> Any:
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *arguments)
+
+    monkeypatch.setattr(Path, "open", refused)
+    for read in (checkpoint.numbers, checkpoint.load, checkpoint.load_population, lambda folder: save(folder, 3)):
+        with pytest.raises(CheckpointError, match=rf"{file}: cannot be opened \(Permission denied\)"):
+            read(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "checkpoint-2"}
+
+
+def test_all_files_of_a_checkpoint_are_for_the_same_people(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    modes = {file.stat().st_mode for file in save(tmp_path, 1).iterdir()}
+    assert modes == {(tmp_path / "other").stat().st_mode}
+
+
+@pytest.mark.parametrize("left", ["manifest.json", "state.safetensors"])
+def test_a_deletion_that_is_interrupted_leaves_nothing_in_the_way(
+    tmp_path: Path, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        save(tmp_path, number)
+
+    def interrupted(path: Path, **_: Any) -> None:
+        for file in path.iterdir() if path.exists() else ():
+            if file.name != left:
+                file.unlink()
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 3)
+    assert checkpoint.numbers(tmp_path) == [3, 2]
+    save(tmp_path, 4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]

@@ -20,6 +20,7 @@ from minari.data_collector import EpisodeBuffer
 
 from orl.datasets import Episode, load, read, record, to_dataset, to_episodes, write
 from orl.datasets.minari import cache_path, local_ids
+from orl.environment import make
 
 from .conftest import make_episodes
 
@@ -267,3 +268,19 @@ def test_stray_folders_hide_no_set(episodes: list[Episode], store: Path) -> None
 def test_an_unknown_environment_is_one_line(episodes: list[Episode]) -> None:
     with pytest.raises(ValueError, match="Nope-v0: no such environment"):
         write(episodes, "orl/dice/random-v0", **{**ABOUT, "environment_id": "Nope-v0"})
+
+
+def test_a_module_that_a_set_names_is_not_imported(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(make_episodes([3]), "orl/dice/random-v0", **ABOUT)
+    path = store / "orl" / "dice" / "random-v0" / "data" / "metadata.json"
+    spec = json.loads(gymnasium.spec("Pendulum-v1").to_json()) | {"id": "named_in_data:Other-v0"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"env_spec": json.dumps(spec)}))
+    (tmp_path / "named_in_data.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    for read_set in (read, load, load):  # the last one from the cache
+        data = read_set("orl/dice/random-v0")
+        assert data.environment_id == "Other-v0"
+    with pytest.raises(ValueError, match=r"named_in_data:Other-v0: read from a file, .* no module that a file names"):
+        make(read("orl/dice/random-v0").environment_id)

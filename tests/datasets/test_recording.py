@@ -94,6 +94,21 @@ def test_a_vector_environment_gives_the_episodes_of_a_single_one(mode: Autoreset
     assert all(same(left, right) for left, right in zip(episodes, expected, strict=True))
 
 
+def test_every_episode_can_have_a_seed_of_its_own() -> None:
+    seeds = [episode.seed for episode in record(push, Walk(), episodes=5, seed=3)]
+    assert all(isinstance(seed, int) for seed in seeds)
+    expected = record(push, Walk(), episodes=5, seed=3)[2:]
+    episodes = record(push, SyncVectorEnv([Walk] * 2), episodes=3, seed=seeds[2:])  # type: ignore[arg-type]
+    assert all(same(left, right) for left, right in zip(episodes, expected, strict=True))
+    with pytest.raises(ValueError, match="3 seeds for 4 episodes; give each its own"):
+        record(push, Walk(), episodes=4, seed=seeds[2:])  # type: ignore[arg-type]
+
+
+def test_an_episode_that_does_not_end_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Walk: an episode has not ended after 20,000 steps; give .* a time limit"):
+        record(lambda _: np.zeros(1), Walk(longest=10**9, time_limit=10**9), episodes=1, seed=0)
+
+
 def test_environments_that_reuse_their_arrays_and_processes() -> None:
     expected = record(push, Walk(), episodes=6, seed=3)
     for vector in (SyncVectorEnv([Walk] * 2, copy=False), AsyncVectorEnv([Walk] * 2)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from orl.envs import CONTEXT_IDS, register_environments
-from orl.envs.contextual.cart_pole import CartPole
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import CartPole, offered_contexts
 
 BASES = {
     "orl/ContextPendulum-v0": "Pendulum-v1",
@@ -214,6 +215,15 @@ def test_registering_again_does_no_harm() -> None:
     before = dict(gymnasium.registry)
     register_environments()
     assert gymnasium.registry == before
+
+
+def test_mujoco_is_imported_only_for_its_environments() -> None:
+    code = (
+        "import sys, orl.envs.racing, orl.envs.contextual as c; assert 'mujoco' not in sys.modules;"
+        "assert all(getattr(c, name) for name in c.__all__);"
+        "assert 'mujoco' in sys.modules; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("environment_id", CONTEXT_IDS)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from orl.envs import CONTEXT_IDS
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 
 Measure = Callable[[gymnasium.Env[Any, Any]], float]
 BODIES = ["orl/ContextHopper-v0", "orl/ContextHalfCheetah-v0", "orl/ContextWalker2d-v0", "orl/ContextAnt-v0"]

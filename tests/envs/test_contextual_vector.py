@@ -14,8 +14,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.envs import CONTEXT_IDS
-from orl.envs.contextual.copies import ContextSyncVectorEnv, offered_contexts
-from orl.envs.contextual.vector import ContextualVectorEnv
+from orl.envs.contextual import ContextSyncVectorEnv, ContextualVectorEnv, offered_contexts
 
 IN_ARRAYS = ["orl/ContextPendulum-v0", "orl/ContextCartPole-v0", "orl/ContextCartPoleDiscrete-v0"]
 
@@ -59,6 +58,38 @@ def test_the_vector_form_equals_single_environments(environment_id: str, mode: s
     assert ends >= 18
     assert_same(ours.reset(), reference.reset())
     assert_same(ours.reset(seed=[5, 4, 3, 2, 1, 0]), reference.reset(seed=[5, 4, 3, 2, 1, 0]))
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("context", [None, "sample"])
+@pytest.mark.parametrize("environment_id", [*IN_ARRAYS, "orl/ContextHopper-v0"])
+def test_every_autoreset_mode_equals_single_environments(
+    environment_id: str, context: str | None, mode: AutoresetMode, assert_same: Any
+) -> None:
+    keywords = {"context": context, "max_episode_steps": 7}
+    ours = gymnasium.make_vec(environment_id, num_envs=3, autoreset_mode=mode.value, render_mode=None, **keywords)
+    reference = SyncVectorEnv([partial(gymnasium.make, environment_id, **keywords)] * 3, autoreset_mode=mode)
+    assert ours.metadata["autoreset_mode"] is ours.autoreset_mode is mode  # type: ignore[attr-defined]
+    assert ours.render_mode is None
+    assert_same(ours.reset(seed=4), reference.reset(seed=4))
+    for actions in actions_of(reference, 30):
+        answer = ours.step(actions)
+        assert_same(answer, reference.step(actions))
+        ended = answer[2] | answer[3]
+        if mode == AutoresetMode.DISABLED and ended.any():
+            if isinstance(ours, ContextualVectorEnv):
+                with pytest.raises(ValueError, match=r"the episodes of copies \[.*\] have ended: reset"):
+                    ours.step(actions)
+            answers = [vector.reset(options={"reset_mask": ended.copy()}) for vector in (ours, reference)]
+            assert_same(*answers)
+
+
+def test_gymnasiums_vector_wrappers_run_on_the_vector_form() -> None:
+    vector = gymnasium.make_vec("orl/ContextPendulum-v0", num_envs=3, autoreset_mode="NextStep", max_episode_steps=5)
+    wrapped = gymnasium.wrappers.vector.NormalizeObservation(gymnasium.wrappers.vector.RecordEpisodeStatistics(vector))
+    wrapped.reset(seed=0)
+    infos = [wrapped.step(actions)[4] for actions in actions_of(vector, 12)]
+    assert infos[4]["episode"]["l"].tolist() == [5, 5, 5]
 
 
 @pytest.mark.parametrize("environment_id", IN_ARRAYS)
@@ -181,10 +212,12 @@ def test_one_context_for_all_copies_is_the_constructors(environment_id: str) -> 
 
 def test_bad_input_of_the_vector_form() -> None:
     make = partial(gymnasium.make_vec, "orl/ContextPendulum-v0", contexts=("mass",))
-    with pytest.raises(ValueError, match="num_envs must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="num_envs must be a whole number >= 1, got 0"):
         make(num_envs=0)
-    with pytest.raises(ValueError, match="max_episode_steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match=r"max_episode_steps must be >= 1.*got 0"):
         make(num_envs=1, max_episode_steps=0)
+    with pytest.raises(ValueError, match="unknown render_mode 'rgb_array': choose None"):
+        make(num_envs=1, render_mode="rgb_array")
     with pytest.raises(ValueError, match="2 rows for 3 copies"):
         make(num_envs=3, context=[[1.0], [2.0]])
     vector = make(num_envs=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orl.envs import RACING_IDS
-from orl.envs.racing.drivers import SKILLS, PurePursuit
+from orl.envs.racing import SKILLS, PurePursuit
 from orl.envs.racing.track import normal_of
 
 
@@ -94,8 +94,8 @@ def test_every_episode_draws_its_own_traits():
 
 
 def test_racing_line_stays_on_the_track():
-    from orl.envs.racing.lines import racing_line
-    from orl.envs.racing.tracks import make_track
+    from orl.envs.racing import make_track
+    from orl.envs.racing.drivers import racing_line
 
     track = make_track("mania")
     line = racing_line(track, 0.9, 6.5)

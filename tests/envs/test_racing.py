@@ -15,7 +15,7 @@ from gymnasium.utils.env_checker import check_env
 
 import orl.envs
 from orl.envs import RACING_IDS
-from orl.envs.racing.environment import RacingEnv
+from orl.envs.racing import RacingEnv, RacingVectorEnv
 
 # First 16 hex digits of SHA-256 over the float32 observations of 2,000 steps, see `observation_hash`.
 FROZEN = {
@@ -242,7 +242,7 @@ def test_laps_are_counted_in_both_directions_and_timed_at_the_gate():
 
 
 def test_a_lap_is_timed_between_gate_crossings():
-    from orl.envs.racing.drivers import PurePursuit
+    from orl.envs.racing import PurePursuit
 
     environment = RacingEnv(track="oval", laps=2)
     observation, _ = environment.reset(seed=0)
@@ -367,7 +367,6 @@ def test_start_does_not_depend_on_the_track_drawn():
         ({"laps": 0}, "laps must be a whole number >= 1.*got 0"),
         ({"contact_weight": -1.0}, "contact_weight must be a number >= 0, got -1.0"),
         ({"mirror": "yes"}, "mirror must be True or False, got 'yes'"),
-        ({"friction": 1.0}, "unknown keyword 'friction' with value 1.0: choose from track"),
         ({"render_mode": "human"}, "unknown render_mode 'human'"),
         ({"grip": [1.0, 2.0]}, "grip has 2 values for 1 cars"),
     ],
@@ -375,6 +374,12 @@ def test_start_does_not_depend_on_the_track_drawn():
 def test_bad_keywords(keywords, words):
     with pytest.raises(ValueError, match=words):
         RacingEnv(**keywords)
+
+
+@pytest.mark.parametrize("make", [RacingEnv, RacingVectorEnv])
+def test_an_unknown_keyword_is_a_type_error(make):
+    with pytest.raises(TypeError, match=r"unknown keyword 'friction' with value 1.0: choose from track"):
+        make(friction=1.0)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from orl.envs.racing import PROCEDURAL_SPLIT, TRACKS, make_track
 from orl.envs.racing.rays import RAY_ANGLES, RayCaster
 from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Arc, Straight, normal_of, track_from_pieces
-from orl.envs.racing.tracks import PROCEDURAL_SPLIT, TRACKS, make_track
 
 DRAWN = TRACKS[:-1]
 

@@ -12,8 +12,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.envs import RACING_IDS
-from orl.envs.racing.environment import RacingEnv
-from orl.envs.racing.vector import RacingVectorEnv
+from orl.envs.racing import RacingEnv, RacingVectorEnv
 
 
 def both(environment_id, mode, num_envs=4, max_episode_steps=25, **keywords):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from orl.agents import SAC, ContextualCloning, HyperZero
 from orl.context import ContextSpace
 from orl.dataset import Dataset
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.evaluation import evaluate
 
 from .test_specialists import ENV, Run, specialists
@@ -140,6 +142,7 @@ def test_environments_that_are_refused(here: Run, refused: Refused) -> None:
     save_contextual(HyperZero)
     assert "Pendulum-v1: has no contexts" in refused("evaluate", "agent", *FEW, "--env", "Pendulum-v1")
     assert "unknown context" in refused("evaluate", "agent", *FEW, "--env", "orl/ContextHopper-v0")
+    shutil.rmtree("agent")
     save_contextual(HyperZero, ContextSpace(tuple(replace(v, scale="linear") for v in SPACE.variables)))
     assert "the environment's contexts are" in refused("evaluate", "agent", *FEW)
 
@@ -174,3 +177,37 @@ def test_what_filming_needs_is_named(
     monkeypatch.setattr("orl.envs.contextual.pendulum.ContextPendulum.render", render)
     save_contextual(HyperZero)
     assert f"--video: {ENV} cannot be filmed: {said}" in refused("evaluate", "agent", *FEW, "--video", "one.gif")
+
+
+def test_a_module_that_the_files_of_a_run_name_is_not_imported(
+    here: Run, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that the user names is; then the names in the files mean what it has registered."""
+    SAC("Pendulum-v1", hidden_sizes=(8,), batch_size=8, target_entropy=-1.0).save(tmp_path / "run")
+    (manifest,) = (tmp_path / "run").glob("checkpoint-*/manifest.json")
+    about = json.loads(manifest.read_text())
+    about["environment"] = about["spaces"]["environment_id"] = "named_in_data:Other-v0"
+    manifest.write_text(json.dumps(about))
+    module = "import gymnasium; gymnasium.register('Other-v0', 'gymnasium.envs.classic_control.pendulum:PendulumEnv')"
+    (tmp_path / "named_in_data.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    said = "named_in_data:Other-v0: read from a file, and orl imports no module that a file names; import named"
+    try:
+        for _ in range(2):  # the id of the agent, then that of the run
+            line = refused("evaluate", "run", *FEW)
+            assert said in line
+            assert "give --env named_in_data:Other-v0" in line
+            (tmp_path / "run" / "config.json").write_text('{"env": "named_in_data:Other-v0"}')
+        agent = SAC.load(tmp_path / "run")
+        for use in (lambda: agent.learn(1), lambda: evaluate(agent, agent.spaces.environment_id, episodes=1)):
+            with pytest.raises(ValueError, match=said):
+                use()
+        assert "named_in_data" not in sys.modules
+        (tmp_path / "named_in_data.py").write_text(module + "; gymnasium.registry['Other-v0'].max_episode_steps = 3")
+        here("evaluate", "run", *FEW, "--env", "named_in_data:Other-v0")
+        assert "named_in_data" in sys.modules
+        here("evaluate", "run", *FEW)
+        agent.learn(1)
+    finally:
+        sys.modules.pop("named_in_data", None)
+        gymnasium.registry.pop("Other-v0", None)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orl.agents import HyperZero, RewardModel
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.transfer import transfer_returns
 from orl.scripts.running import reward_variants as reward_kinds
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from orl.agents import SAC
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.transfer import transfer_returns
 
 ENV, DISCRETE = "orl/ContextPendulum-v0", "orl/ContextCartPoleDiscrete-v0"

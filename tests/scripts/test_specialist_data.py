@@ -15,7 +15,7 @@ import torch
 from orl import datasets
 from orl.agents import SAC, FlashSAC
 from orl.context import ContextSpace, Floats
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.specialist_data import specialist_episodes
 
 from .test_specialists import ENV, Run, specialists

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from orl import datasets
 from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.checkpoint import learner_names
-from orl.collector import Collector
+from orl.rollout import Collector
 
 SMALL = (
     "--hidden-sizes", 8, "--batch-size", 8, "--eval-episodes", 2, "--target-entropy", -1, "--learning-starts", 10,
@@ -363,7 +364,7 @@ def test_a_run_killed_while_it_writes_its_first_file_begins_anew(
         patch.setattr(Path, "replace", lambda *_: sys.exit("killed"))
         with pytest.raises(SystemExit, match="killed"):
             train(*words)
-    (left,) = (tmp_path / "run").iterdir()
+    (left,) = (path for path in (tmp_path / "run").iterdir() if path.name != ".lock")
     assert left.name.startswith(".config.json.")
     train(*words)
     assert results(tmp_path / "run")["rows"]
@@ -385,6 +386,28 @@ def test_checkpoints_that_cannot_be_read_are_named_before_training_begins_anew(
     with pytest.warns(UserWarning, match="seed-0: its checkpoints cannot be read; training begins anew"):
         train(*words)
     assert numbers(tmp_path / "run") == expected
+
+
+def test_learners_that_diverge_are_named_before_their_actions_reach_the_environment(
+    refused: Any, stroll: str, tmp_path: Path
+) -> None:
+    words = ("sac", "--env", stroll, "--steps", 60, *SMALL, "--learning-rate", 1e30, "--out", tmp_path / "run")
+    assert re.search(
+        r"seed 0: training diverged by update \d+, .*; lower learning_rate \(1e\+30\)", refused("train", *words)
+    )
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_checkpoints_of_others_end_a_resumed_run_before_it_trains(
+    train: Run, refused: Any, stroll: str, tmp_path: Path
+) -> None:
+    words = ("sac", "--env", stroll, "--steps", 25, *SMALL, "--checkpoint-every", 10, "--out", tmp_path / "run")
+    train(*words)
+    (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / "seed-0" / "checkpoint-7").mkdir()
+    (tmp_path / "run" / "seed-0" / "checkpoint-7" / "model.bin").write_text("of another program")
+    assert "seed-0: checkpoint-7: not written by orl, or damaged; give another folder" in refused("train", *words)
+    assert (tmp_path / "run" / "seed-0" / "checkpoint-7" / "model.bin").exists()
 
 
 def test_a_folder_whose_run_never_began_takes_another_configuration(train: Run, stroll: str, tmp_path: Path) -> None:

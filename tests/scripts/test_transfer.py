@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.evaluation import evaluate
 from orl.scripts.contexts import transfer
 from orl.scripts.contexts.transfer import RandomActions, transfer_returns

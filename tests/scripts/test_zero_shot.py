@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orl.agents import RewardModel
-from orl.envs.contextual.copies import offered_contexts
+from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts import zero_shot_trial
 from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.zero_shot_methods import chosen, nearest

@@ -18,7 +18,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from orl.envs.racing.track import NUM_POINTS, Arc, Floats, Straight, Track, track_from_pieces, track_from_points
+from orl.arrays import Float64Array
+from orl.envs.racing.track import NUM_POINTS, Arc, Straight, Track, track_from_pieces, track_from_points
 
 TRACKS = ("mania", "oval", "hairpins", "chicane", "speedway", "procedural")
 PROCEDURAL_SPLIT = {"train": range(0, 100), "validation": range(1_000, 1_020), "test": range(10_000, 10_050)}
@@ -153,18 +154,18 @@ def _label(name: str, mirror: bool, reverse: bool) -> str:
     return name + "-mirrored" * mirror + "-reversed" * reverse
 
 
-def _jittered_ring(generator: np.random.Generator, difficulty: float) -> Floats:
+def _jittered_ring(generator: np.random.Generator, difficulty: float) -> Float64Array:
     """Draw 8 to 12 control points (M, 2) in m around the origin, anticlockwise."""
     num_points = 8 + int(generator.integers(0, 3)) + round(2 * difficulty)
     spread = generator.uniform(-1.0, 1.0, size=(num_points, 2))
     stretch = generator.uniform(0.7, 1.0)
     angle = (np.arange(num_points) + 0.3 * spread[:, 0]) * (2.0 * np.pi / num_points)
     radius = 44.0 * (1.0 + (0.15 + 0.7 * difficulty) * spread[:, 1])
-    points: Floats = np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1).round(6)
+    points: Float64Array = np.stack([radius * np.cos(angle), stretch * radius * np.sin(angle)], axis=1).round(6)
     return points
 
 
-def _closed_curve(control: Floats) -> Floats:
+def _closed_curve(control: Float64Array) -> Float64Array:
     """Draw the closed cubic B-spline of control points (M, 2): twice continuously differentiable."""
     share = (np.arange(64) / 64.0)[:, None]
     weights = (
@@ -180,7 +181,7 @@ def _closed_curve(control: Floats) -> Floats:
     return np.concatenate(pieces)
 
 
-def _begin_on_straight(points: Floats) -> Floats:
+def _begin_on_straight(points: Float64Array) -> Float64Array:
     """Rotate a closed curve (M, 2) so that it begins at the end of its straightest stretch (a sixteenth of it)."""
     direction = np.roll(points, -1, axis=0) - points
     direction = direction / np.sqrt((direction**2).sum(axis=1, keepdims=True))

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import orl.envs
 from orl import seeding
-from orl.collector import RECENT, Collector
 from orl.environment import Spaces, vector_environment
+from orl.rollout import LONGEST, RECENT, Collector, longest_episode, play
 
 SAME_STEP = AutoresetMode.SAME_STEP
 SEEDS = [5, 9]
@@ -49,6 +50,11 @@ def naive(
     return transitions, returns, lengths
 
 
+def streams(seeds: list[int]) -> list[np.random.SeedSequence]:
+    """What the copies of learners with these seeds start from."""
+    return [seeding.sequence(seed, "environment") for seed in seeds]
+
+
 def collect(collector: Collector, steps: int, first: int = 0) -> dict[tuple[int, int], list[Transition]]:
     population, copies = collector.shape
     record: dict[tuple[int, int], list[Transition]] = {(k, c): [] for k in range(population) for c in range(copies)}
@@ -56,7 +62,7 @@ def collect(collector: Collector, steps: int, first: int = 0) -> dict[tuple[int,
         actions = [[[action_of(k, c, t)] for c in range(copies)] for k in range(population)]
         step = collector.step(np.array(actions, np.float32))
         for (k, c), transitions in record.items():
-            each = [values[k, c].tolist() for values in step]
+            each = [values[k, c].tolist() for values in step[:5]]
             transitions.append((each[0], each[1][0], each[2], each[3], each[4]))
     return record
 
@@ -71,7 +77,7 @@ def vector(stroll: str, count: int, **options: Any) -> SyncVectorEnv:
 def test_transitions_equal_those_of_a_plain_loop(stroll: str, length: int, ends: str) -> None:
     """Successors are those before a reset, terminated is not truncated, episodes end in every copy at its own time."""
     copies, steps = 3, 60
-    collector = Collector(vector(stroll, 6, length=length, ends=ends), SEEDS, Spaces.of(stroll))
+    collector = Collector(vector(stroll, 6, length=length, ends=ends), streams(SEEDS), Spaces.of(stroll))
     record = collect(collector, steps)
     all_returns: list[list[float]] = [[], []]
     for (k, c), transitions in record.items():
@@ -93,8 +99,8 @@ def test_transitions_equal_those_of_a_plain_loop(stroll: str, length: int, ends:
 @pytest.mark.parametrize("copies", [1, 2])
 def test_a_learner_sees_what_it_would_see_alone(stroll: str, copies: int) -> None:
     spaces = Spaces.of(stroll)
-    together = collect(Collector(vector(stroll, 3 * copies), [4, 7, 9], spaces), 25)
-    alone = Collector(vector(stroll, copies), [7], spaces)
+    together = collect(Collector(vector(stroll, 3 * copies), streams([4, 7, 9]), spaces), 25)
+    alone = Collector(vector(stroll, copies), streams([7]), spaces)
     actions = [[[[action_of(1, c, t)] for c in range(copies)]] for t in range(25)]
     for t, action in enumerate(actions):
         step = alone.step(np.array(action, np.float32))
@@ -105,15 +111,15 @@ def test_a_learner_sees_what_it_would_see_alone(stroll: str, copies: int) -> Non
 
 def test_an_id_and_a_single_environment_give_the_same(stroll: str) -> None:
     spaces = Spaces.of(stroll)
-    first = collect(Collector(stroll, [3], spaces), 30)
-    assert collect(Collector(gymnasium.make(stroll), [3], spaces), 30) == first
+    first = collect(Collector(stroll, streams([3]), spaces), 30)
+    assert collect(Collector(gymnasium.make(stroll), streams([3]), spaces), 30) == first
     by_hand = SyncVectorEnv([lambda: gymnasium.make(stroll)], autoreset_mode=SAME_STEP)
-    assert collect(Collector(by_hand, [3], spaces), 30) == first
+    assert collect(Collector(by_hand, streams([3]), spaces), 30) == first
 
 
 def test_mean_return_and_length_are_of_the_recent_episodes(stroll: str) -> None:
     options: dict[str, Any] = {"length": 2, "ends": "truncated"}
-    collector = Collector(vector(stroll, 2, **options), [0, 1], Spaces.of(stroll))
+    collector = Collector(vector(stroll, 2, **options), streams([0, 1]), Spaces.of(stroll))
     collect(collector, 1)
     assert collector.metrics() == {}  # no learner has finished an episode
     collect(collector, 2 * RECENT + 60, first=1)
@@ -129,7 +135,7 @@ def test_mean_return_and_length_are_of_the_recent_episodes(stroll: str) -> None:
 def test_means_wait_for_every_learner_s_first_episode(stroll: str) -> None:
     """Episodes of 2 and 3 steps."""
     made = [partial(gymnasium.make, stroll, length=length) for length in (2, 3)]
-    collector = Collector(SyncVectorEnv(made, autoreset_mode=SAME_STEP), SEEDS, Spaces.of(stroll))
+    collector = Collector(SyncVectorEnv(made, autoreset_mode=SAME_STEP), streams(SEEDS), Spaces.of(stroll))
     collect(collector, 2)
     assert collector.episodes.tolist() == [1, 0]
     assert collector.metrics() == {}
@@ -140,12 +146,12 @@ def test_means_wait_for_every_learner_s_first_episode(stroll: str) -> None:
 @pytest.mark.parametrize(("population", "copies"), [(1, 1), (2, 3)])
 def test_it_continues_in_the_middle_of_episodes(stroll: str, population: int, copies: int) -> None:
     spaces, seeds = Spaces.of(stroll), [5, 9][:population]
-    whole = Collector(vector(stroll, population * copies), seeds, spaces)
+    whole = Collector(vector(stroll, population * copies), streams(seeds), spaces)
     collect(whole, 23)
-    state = {name: tensor.clone() for name, tensor in whole.state().items()}
+    state = {name: array.copy() for name, array in whole.state().items()}
     assert all(len(tensor) == population for tensor in state.values())
     expected = collect(whole, 40, first=23)
-    other = Collector(vector(stroll, population * copies), seeds, spaces)
+    other = Collector(vector(stroll, population * copies), streams(seeds), spaces)
     collect(other, 4)
     assert other.load(state)
     assert collect(other, 40, first=23) == expected
@@ -155,9 +161,9 @@ def test_it_continues_in_the_middle_of_episodes(stroll: str, population: int, co
 
 def test_another_number_of_copies_begins_new_episodes(stroll: str) -> None:
     spaces = Spaces.of(stroll)
-    first = Collector(vector(stroll, 2), [0], spaces)
+    first = Collector(vector(stroll, 2), streams([0]), spaces)
     collect(first, 30)
-    other = Collector(vector(stroll, 3), [0], spaces)
+    other = Collector(vector(stroll, 3), streams([0]), spaces)
     assert not other.load(first.state())
     assert other.episodes.tolist() == first.episodes.tolist()
     assert (other.observations[..., 2] == 0).all()
@@ -166,10 +172,10 @@ def test_another_number_of_copies_begins_new_episodes(stroll: str) -> None:
 
 def test_environments_that_cannot_be_restored_begin_new_episodes(stroll: str) -> None:
     spaces = Spaces.of(stroll)
-    collector = Collector(RecordEpisodeStatistics(vector(stroll, 2)), [0, 1], spaces)
+    collector = Collector(RecordEpisodeStatistics(vector(stroll, 2)), streams([0, 1]), spaces)
     collect(collector, 9)
     state = collector.state()
-    again = Collector(RecordEpisodeStatistics(vector(stroll, 2)), [0, 1], spaces)
+    again = Collector(RecordEpisodeStatistics(vector(stroll, 2)), streams([0, 1]), spaces)
     assert not again.load(state)
     assert (again.lengths == 0).all()
 
@@ -181,7 +187,7 @@ def test_the_vector_environment_of_racing() -> None:
     make = partial(gymnasium.make_vec, name, 4, **keywords)
     spaces = Spaces.of(name)
     environment: Any = make()
-    collector = Collector(environment, [0, 1], spaces)
+    collector = Collector(environment, streams([0, 1]), spaces)
     actions = np.random.default_rng(0).uniform(-1, 1, (30, 2, 2, 2)).astype(np.float32)
     steps = [collector.step(action) for action in actions[:10]]
     for t in (3, 6):  # within an episode, and at its end by the time limit
@@ -190,10 +196,10 @@ def test_the_vector_environment_of_racing() -> None:
     assert not steps[6].terminated.any()
     state = collector.state()
     expected = [collector.step(action) for action in actions[10:]]
-    other = Collector(make(), [0, 1], spaces)
+    other = Collector(make(), streams([0, 1]), spaces)
     assert other.load(state)
     for action, step in zip(actions[10:], expected, strict=True):
-        for mine, theirs in zip(other.step(action), step, strict=True):
+        for mine, theirs in zip(other.step(action)[:6], step[:6], strict=True):
             assert np.array_equal(mine, theirs)
 
 
@@ -209,21 +215,21 @@ def test_specialists_act_in_contexts_of_their_own(in_arrays: bool) -> None:
         if in_arrays:
             rows = [list(contexts[k].values()) for k in learners]
             environment = gymnasium.make_vec(name, len(learners), context=rows, **keywords)
-        return Collector(environment, [SEEDS[k] for k in learners], Spaces.of(name))
+        return Collector(environment, streams([SEEDS[k] for k in learners]), Spaces.of(name))
 
     actions = np.random.default_rng(0).uniform(-1, 1, (30, 2, 1, 1)).astype(np.float32)
     together, alone = make([0, 1]), [make([0]), make([1])]
     for action in actions[:10]:
         step = together.step(action)
         for k, each in enumerate(alone):
-            for mine, theirs in zip(step, each.step(action[k : k + 1]), strict=True):
+            for mine, theirs in zip(step[:6], each.step(action[k : k + 1])[:6], strict=True):
                 assert np.array_equal(mine[k : k + 1], theirs)
     state = together.state()
     expected = [together.step(action) for action in actions[10:]]
     other = make([0, 1])
     assert other.load(state)
     for action, step in zip(actions[10:], expected, strict=True):
-        for mine, theirs in zip(other.step(action), step, strict=True):
+        for mine, theirs in zip(other.step(action)[:6], step[:6], strict=True):
             assert np.array_equal(mine, theirs)
 
 
@@ -231,7 +237,7 @@ def test_specialists_act_in_contexts_of_their_own(in_arrays: bool) -> None:
 def test_other_autoreset_modes_are_refused(stroll: str, mode: AutoresetMode) -> None:
     environment = gymnasium.make_vec(stroll, 2, "sync", vector_kwargs={"autoreset_mode": mode})
     with pytest.raises(ValueError, match=rf"resets in mode {mode.value}; give .*vector_kwargs.*SAME_STEP"):
-        Collector(environment, [0], Spaces.of(stroll))
+        Collector(environment, streams([0]), Spaces.of(stroll))
 
 
 def test_numbers_of_copies_that_do_not_divide_are_refused(stroll: str) -> None:
@@ -245,7 +251,7 @@ def test_numbers_of_copies_that_do_not_divide_are_refused(stroll: str) -> None:
 
 def test_another_environment_than_the_agent_s_is_refused(stroll: str) -> None:
     with pytest.raises(ValueError, match=r"Pendulum-v1: actions lie in .*|sizes are"):
-        Collector("MountainCarContinuous-v0", [0], Spaces.of("Pendulum-v1"))
+        Collector("MountainCarContinuous-v0", streams([0]), Spaces.of("Pendulum-v1"))
 
 
 class Broken(gymnasium.Env[Any, Any]):
@@ -275,7 +281,7 @@ def broken() -> Iterator[str]:
 
 @pytest.mark.parametrize("fault", [{"reward": np.nan}, {"reward": np.inf}, {"observation": np.nan}])
 def test_what_is_not_finite_is_refused(broken: str, fault: dict[str, float]) -> None:
-    collector = Collector(gymnasium.make(broken, **fault), [0], Spaces.of(broken))
+    collector = Collector(gymnasium.make(broken, **fault), streams([0]), Spaces.of(broken))
     action = np.zeros((1, 1, 1), np.float32)
     collector.step(action)
     collector.step(action)
@@ -284,7 +290,7 @@ def test_what_is_not_finite_is_refused(broken: str, fault: dict[str, float]) -> 
 
 
 def test_actions_that_are_not_finite_are_blamed_on_the_policy(stroll: str) -> None:
-    collector = Collector(stroll, [0], Spaces.of(stroll))
+    collector = Collector(stroll, streams([0]), Spaces.of(stroll))
     with pytest.raises(ValueError, match="actions are not finite: training has diverged; try a lower learning rate"):
         collector.step(np.full((1, 1, 1), np.nan, np.float32))
 
@@ -314,7 +320,81 @@ def test_last_observations_are_right_where_an_array_is_used_again(kind: str) -> 
     if kind == "wrapped vector":
         environment = RecordEpisodeStatistics(environment)
     for _ in range(2):  # the same environment may be given twice
-        collector = Collector(environment, [0], Spaces.of(one))
+        collector = Collector(environment, streams([0]), Spaces.of(one))
         steps = [collector.step(np.zeros((1, 1, 1), np.float32)) for _ in range(6)]
         assert [float(step.observations[0, 0, 0]) for step in steps] == [0, 1, 2, 0, 1, 2]
         assert [float(step.next_observations[0, 0, 0]) for step in steps] == [1, 2, 3, 1, 2, 3]
+
+
+class Countdown(gymnasium.Env[Any, Any]):
+    """Ends after 1 to 5 steps, as its seed says; a reset without a seed begins one of nine. Or it never ends."""
+
+    observation_space, action_space = Box(-np.inf, np.inf, (2,)), Box(-1, 1, (1,))
+
+    def __init__(self, endless: bool = False) -> None:
+        self.endless = endless
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.length, self.count = 9 if seed is None else 1 + seed % 5, 0
+        return np.array([self.length, 0], np.float32), {"left": -1}
+
+    def step(self, action: Any) -> Any:
+        self.count += 1
+        over = not self.endless and self.count == self.length
+        observation = np.array([self.length, self.count], np.float32)
+        return observation, float(action[0]), over, False, {"left": self.length - self.count}
+
+
+def counting(endless: bool = False, limit: int | None = None) -> gymnasium.Env[Any, Any]:
+    environment: gymnasium.Env[Any, Any] = Countdown(endless)
+    return environment if limit is None else TimeLimit(environment, limit)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize(("copies", "episodes"), [(1, 4), (3, 3), (3, 8), (4, 2)])
+def test_an_episode_is_played_from_every_seed(mode: AutoresetMode, copies: int, episodes: int) -> None:
+    """Whatever the autoreset mode and the number of copies, and with the observations and infos of the step itself."""
+    seeds = list(range(11, 11 + episodes))
+    environment = SyncVectorEnv([Countdown] * copies, autoreset_mode=mode)
+    counts: dict[int, list[float]] = {}
+    for numbers, step in play(environment, lambda observations: np.full((copies, 1), 0.5), seeds):
+        assert numbers.shape == step.rewards.shape == (copies,)
+        for i in np.flatnonzero(numbers >= 0).tolist():
+            number, length = int(numbers[i]), 1 + seeds[numbers[i]] % 5
+            counts.setdefault(number, []).append(step.next_observations[i, 1])
+            assert step.next_observations[i].tolist() == [length, len(counts[number])]
+            assert step.observations[i].tolist() == [length, len(counts[number]) - 1]
+            assert step.infos["left"][i] == length - len(counts[number])
+            assert step.terminated[i] == (len(counts[number]) == length)
+            assert not step.truncated[i]
+            assert step.rewards[i] == 0.5
+    assert {number: len(steps) for number, steps in counts.items()} == {k: 1 + seed % 5 for k, seed in enumerate(seeds)}
+
+
+def test_the_copy_that_is_free_first_plays_the_next_episode() -> None:
+    environment = SyncVectorEnv([Countdown] * 2)
+    played = [numbers.tolist() for numbers, _ in play(environment, lambda _: np.zeros((2, 1)), [2, 1, 0, 3])]
+    assert played == [[0, 1], [0, 1], [0, 2], [3, -1], [3, -1], [3, -1], [3, -1]]
+
+
+def last_step(environment: gymnasium.Env[Any, Any]) -> int:
+    vector, zero = SyncVectorEnv([lambda: environment]), np.zeros((1, 1))
+    return sum(1 for _ in play(vector, lambda _: zero, [0]))
+
+
+def test_an_episode_that_does_not_end_is_an_error() -> None:
+    """Unless the environment states a time limit, be it a longer one."""
+    message = r"Countdown: an episode has not ended after 20,000 steps; give the environment a time limit, max_episode_"
+    with pytest.raises(ValueError, match=message):
+        last_step(counting(endless=True))
+    assert last_step(counting(endless=True, limit=LONGEST + 2)) == LONGEST + 2
+
+
+def test_limits_that_are_stated_elsewhere() -> None:
+    """By a registered environment, and by a vector form of its own."""
+    assert orl.envs
+    for kind in ("sync", "vector_entry_point"):
+        made: Any = gymnasium.make_vec("orl/Racing-v0", 1, kind, max_episode_steps=LONGEST + 1)
+        assert longest_episode(made) == LONGEST + 1
+    assert longest_episode(gymnasium.make_vec("Pendulum-v1", 1)) == LONGEST
