@@ -30,7 +30,6 @@ from orl.environment import (
     Source,
     Spaces,
     check_copies,
-    check_observations,
     describe,
     is_recorded,
     recorded_id,

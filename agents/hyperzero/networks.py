@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from orl.checks import Floats
+from orl.arrays import Float32Array
 from orl.context import ContextSpace
 from orl.networks import StackedLinear, normalised
 
@@ -121,7 +121,7 @@ class PlainPolicy(nn.Module):
     high: Tensor
 
     def __init__(
-        self, layers: Sequence[Layer], mean: Tensor, std: Tensor, action_low: Floats, action_high: Floats
+        self, layers: Sequence[Layer], mean: Tensor, std: Tensor, action_low: Float32Array, action_high: Float32Array
     ) -> None:
         super().__init__()
         (weight, bias), *others = layers

@@ -282,6 +282,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_generator = seeding.torch_generator
     monkeypatch.setattr("orl.agent.pick_device", torch.device)
     monkeypatch.setattr("orl.buffer.refuse_memory", lambda *_: None)
+    monkeypatch.setattr("orl.agent.check_finite", lambda _: None)  # waits, once at the end of `fit`
     monkeypatch.setattr(seeding, "torch_generator", lambda seed, stream, _="", key=(): cpu_generator(seed, stream))
     adam = importlib.import_module("torch.optim.adam")
     monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl import seeding
-from orl.checks import Floats
+from orl.arrays import Float32Array
 from orl.environment import Spaces
 from orl.evaluation import evaluate
 
@@ -28,19 +28,21 @@ class Countdown(gymnasium.Env[Any, Any]):
     def __init__(self, truncates: bool = False) -> None:
         self.truncates = truncates
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32Array, dict[str, Any]]:
         super().reset(seed=seed)
         self.length, self.step_number = 2 + (seed if seed is not None else 1_000) % 5, 0
         return self._observation(), {"number": -1.0, "text": "start"}
 
-    def step(self, action: Floats) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Float32Array) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
         self.step_number += 1
         over = self.step_number == self.length
         info = {"number": float(self.step_number), "text": "step"}
         reward = self.step_number + 10 * float(action[0])
         return self._observation(), reward, over and not self.truncates, over and self.truncates, info
 
-    def _observation(self) -> Floats:
+    def _observation(self) -> Float32Array:
         return np.array([self.length, self.step_number], np.float32)
 
 
@@ -49,10 +51,10 @@ class Recorded:
 
     def __init__(self, population: int = 1) -> None:
         self.population = population
-        self.seen: list[Floats] = []
+        self.seen: list[Float32Array] = []
         self.deterministic: list[bool] = []
 
-    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+    def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
         self.seen.append(observations.copy())
         self.deterministic.append(deterministic)
         actions = np.arange(self.population, dtype=np.float32)[:, None, None] / 10
@@ -141,7 +143,7 @@ def test_the_environment_is_closed_also_after_an_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(SyncVectorEnv, "close", lambda self, **keywords: closed.append(True))
 
     class Broken(Recorded):
-        def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+        def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
             raise RuntimeError("broken policy")
 
     with pytest.raises(RuntimeError, match="broken policy"):
@@ -158,7 +160,7 @@ class Bounded:
         bounds = np.full(1, bound, np.float32)
         self.spaces = Spaces(size, -bounds, bounds, None)
 
-    def act(self, observations: Floats, *, deterministic: bool = True) -> Floats:
+    def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
         return np.zeros((*observations.shape[:2], 1))
 
 
