@@ -290,7 +290,9 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", OFFLINE)
 def test_updates_stay_on_the_device_and_never_wait_for_it(name: str, make_data: MakeData) -> None:
     kind, settings = OFFLINE[name]
-    agent = kind(with_contexts(make_data()), seed=SEEDS, device="meta", **settings).fit(4)
+    agent = kind(with_contexts(make_data()), seed=SEEDS, device="meta", **settings)
+    for _ in training.offline(agent, 4):
+        pass
     assert all(metric.is_meta for metric in agent.step().values())
     assert all(tensor.is_meta for name, tensor in agent.state()[0].items() if not name.startswith("random/"))
 
