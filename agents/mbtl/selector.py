@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike
 
 from orl import seeding
 from orl.agents.mbtl.strategies import SelectionRule, Strategy
-from orl.agents.mbtl.transfer_model import Float64Array, Int64Array, ObservedScores
+from orl.agents.mbtl.transfer_model import ObservedScores
+from orl.arrays import Float64Array, IntArray
 
 MOST_CONTEXTS, MOST_DIMENSIONS = 10_000, 7
 
@@ -77,7 +78,7 @@ class TaskSelector:
         self._observed = self._no_scores()
 
     @property
-    def sources(self) -> Int64Array:
+    def sources(self) -> IntArray:
         """Indices (k,) of the sources told so far, in order."""
         return self._observed.sources
 
@@ -92,7 +93,7 @@ class TaskSelector:
         return ObservedScores(self.contexts, self.sources, self._counted_scores()).coverage
 
     @property
-    def best_source(self) -> Int64Array:
+    def best_source(self) -> IntArray:
         """The index (N,) of the source with that score, the earliest of equals; -1 where there is none."""
         scores = self._counted_scores()
         if not len(scores):

@@ -16,15 +16,14 @@ import numpy as np
 
 from orl import seeding
 from orl.agents.mbtl.transfer_model import (
-    Float64Array,
     GeneralisationGap,
-    Int64Array,
     ObservedScores,
     TransferModel,
     blocks,
     gp_model,
     original_gp_model,
 )
+from orl.arrays import Float64Array, IntArray
 
 Strategy = Literal[
     "auto",
@@ -166,7 +165,7 @@ def greedy_acquisition(observed: ObservedScores) -> Float64Array:
     return np.asarray(np.minimum(nearest, 2 * edge))
 
 
-def equidistant_plan(contexts: Float64Array, budget: int, seed: int) -> Int64Array:
+def equidistant_plan(contexts: Float64Array, budget: int, seed: int) -> IntArray:
     """Exactly `budget` sources: middles of equal intervals; in d > 1 dimensions, centres of K-means."""
     if contexts.shape[1] == 1:
         centres = (np.arange(budget)[:, None] + 0.5) / budget
@@ -188,14 +187,14 @@ def oracle_acquisition(observed: ObservedScores, matrix: Float64Array) -> Float6
     return np.array([np.maximum(row, covered).mean() for row in matrix])
 
 
-def _planned(plan: Int64Array, count: int) -> Float64Array:
+def _planned(plan: IntArray, count: int) -> Float64Array:
     """Values that fall in the order of a plan; contexts that are not in it come last."""
     values = np.full(count, -float(count))
     values[plan] = -np.arange(len(plan), dtype=np.float64)
     return values
 
 
-def _argmax(values: Float64Array, sources: Int64Array) -> int:
+def _argmax(values: Float64Array, sources: IntArray) -> int:
     """The lowest index of a context, not yet trained, whose value is the highest but for rounding."""
     free = np.delete(np.arange(len(values)), sources)
     highest = values[free].max()

@@ -20,13 +20,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from orl.arrays import Float64Array, IntArray
 
 if TYPE_CHECKING:  # scikit-learn is imported where it computes: seconds that other agents need not wait
     from sklearn.gaussian_process import GaussianProcessRegressor
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 BLOCK = 2**18  # pairs of contexts worked on at a time: N x N never is in memory
 EASE_RIDGE = 1e-6  # share of a target's weight that pulls its ease to 0: a trend belongs to the slopes
@@ -39,7 +37,7 @@ class ObservedScores:
     """The rows of the transfer matrix that were observed: sources in the order of training, and their scores."""
 
     contexts: Float64Array  # (N, d) in [0, 1]
-    sources: Int64Array  # (k,)
+    sources: IntArray  # (k,)
     scores: Float64Array  # (k, N), NaN where not evaluated
 
     @cached_property
@@ -74,7 +72,7 @@ class GeneralisationGap:
         return cls(slopes, slopes, np.empty(0), np.zeros(len(contexts)))
 
     @classmethod
-    def fit(cls, contexts: Float64Array, sources: Int64Array, scores: Float64Array) -> GeneralisationGap:
+    def fit(cls, contexts: Float64Array, sources: IntArray, scores: Float64Array) -> GeneralisationGap:
         """Weighted least squares on all scores; the smallest solution where there are several.
 
         A pair at the L1 distance D weighs 1 / (1 + (D / reach)^2): the misfit of a linear gap grows with D.

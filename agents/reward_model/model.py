@@ -24,11 +24,11 @@ from typing import Self, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from orl import checkpoint, losses, seeding
 from orl.agents.reward_model.inputs import RewardInputs, append_contexts, input_tensors
+from orl.arrays import Float64Array, IntArray
 from orl.buffer import Batch, ReplayBuffer, per_learner
 from orl.config import check_positive, make_config
 from orl.dataset import Dataset, content_hashes
@@ -210,7 +210,7 @@ class RewardModel:
 
     # Prediction and imputation
 
-    def member_predictions(self, learner: int, data: Dataset) -> NDArray[np.float64]:
+    def member_predictions(self, learner: int, data: Dataset) -> Float64Array:
         """Predictions of every reward by every member, (K, N)."""
         statistics = ("input_mean", "input_std", "target_mean", "target_std")
         mean, std, target_mean, target_std = (self.buffers[name][learner] for name in statistics)
@@ -225,7 +225,7 @@ class RewardModel:
                     predictions[k, rows] = (outputs * target_std + target_mean)[0].cpu().numpy()
         return predictions
 
-    def predict(self, learner: int, data: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def predict(self, learner: int, data: Dataset) -> tuple[Float64Array, Float64Array]:
         """Ensemble mean (N,) and calibrated standard deviation (N,) of every reward, labelled or not.
 
         Raises:
@@ -375,12 +375,12 @@ class EarlyStopping:
 class LabelSplit:
     """Which rows of a learner's labelled transitions are trained on, validated on, and held out."""
 
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    held_out: NDArray[np.int64]
+    train: IntArray
+    validation: IntArray
+    held_out: IntArray
 
     @classmethod
-    def draw(cls, rows: NDArray[np.int64], validation_fraction: float, held_out_fraction: float, seed: int) -> Self:
+    def draw(cls, rows: IntArray, validation_fraction: float, held_out_fraction: float, seed: int) -> Self:
         """A random split of three rows or more, with at least one in each part."""
         order = seeding.numpy_generator(seed, "split").permutation(rows)
         held_out = max(1, min(round(held_out_fraction * len(rows)), len(rows) - 2))

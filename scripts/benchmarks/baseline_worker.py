@@ -1,9 +1,9 @@
-"""One piece of another package's work, repeated on demand; `orl speed --peers` runs this in that package's environment.
+"""One piece of another package's work, repeated on demand; `orl speed --baselines` runs this in its environment.
 
-Nothing of orl is imported here. Each line on standard input asks for one repetition, each line on standard output
-answers that it is done.
+Nothing of orl is imported here. Each line on standard input asks for one repetition, and a line on standard output
+answers it.
 
-    python peer_work.py "sbx SAC" OBSERVATION_SIZE ACTION_SIZE ROWS THREADS
+    python baseline_worker.py "sbx SAC" OBSERVATION_SIZE ACTION_SIZE ROWS THREADS
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Noise:
         self.timeouts = np.arange(rows) % 1000 == 999
 
 
-def sbx(noise: Noise, updates: int, **settings: Any) -> Callable[[], Any]:
+def sbx(noise: Noise, updates: int, **settings: Any) -> Callable[[], object]:
     """So many critic updates, on a buffer of noise."""
     import gymnasium
     from sbx import SAC
     from stable_baselines3.common.logger import configure
 
-    world: gymnasium.Env[Any, Any] = gymnasium.Env()  # nobody acts in it
-    world.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, noise.observations.shape[1:])
-    world.action_space = gymnasium.spaces.Box(-1.0, 1.0, noise.actions.shape[1:])
-    agent = SAC("MlpPolicy", world, seed=0, buffer_size=len(noise.rewards), batch_size=BATCH, **settings)
+    environment: gymnasium.Env[Any, Any] = gymnasium.Env()  # nobody acts in it
+    environment.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, noise.observations.shape[1:])
+    environment.action_space = gymnasium.spaces.Box(-1.0, 1.0, noise.actions.shape[1:])
+    agent = SAC("MlpPolicy", environment, seed=0, buffer_size=len(noise.rewards), batch_size=BATCH, **settings)
     agent.set_logger(configure(None, []))
     buffer = agent.replay_buffer
     buffer.observations[:, 0], buffer.next_observations[:, 0] = noise.observations, noise.observations
@@ -48,7 +48,7 @@ def sbx(noise: Noise, updates: int, **settings: Any) -> Callable[[], Any]:
     return lambda: agent.train(updates, BATCH)
 
 
-def d3rlpy(noise: Noise, name: str) -> Callable[[], Any]:
+def d3rlpy(noise: Noise, name: str) -> Callable[[], object]:
     """One update, its batch included."""
     import d3rlpy as package
 
@@ -61,7 +61,7 @@ def d3rlpy(noise: Noise, name: str) -> Callable[[], Any]:
     return lambda: agent.update(data.sample_transition_batch(BATCH))
 
 
-def work(name: str, noise: Noise) -> Callable[[], Any]:
+def work(name: str, noise: Noise) -> Callable[[], object]:
     """The piece of work of that name."""
     if name == "sbx SAC":
         return sbx(noise, 1)

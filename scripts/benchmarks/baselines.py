@@ -1,4 +1,4 @@
-"""Packages in virtual environments of their own, as contenders on the CPU: each a process that works when told to."""
+"""Other packages as cases on the CPU: processes in virtual environments of their own, which work when told to."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import contextlib
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from orl.scripts.benchmarks.timing import Contender
+from orl.scripts.benchmarks.timing import BenchmarkCase
 
-WORK = Path(__file__).with_name("baseline_worker.py")
+WORKER = Path(__file__).with_name("baseline_worker.py")
 
 
-class Peers:
+class Baselines:
     """The processes of the packages in `folder`, one virtual environment each: FOLDER/sbx, FOLDER/d3rlpy.
 
     Args:
@@ -23,25 +23,19 @@ class Peers:
         threads: cores that each of them may use.
     """
 
-    def __init__(self, folder: Path | None, arguments: list[Any], threads: int) -> None:
+    def __init__(self, folder: Path | None, arguments: Sequence[int], threads: int) -> None:
         self.folder, self.arguments, self.threads = folder, [*map(str, arguments), str(threads)], threads
         self.processes: list[subprocess.Popen[str]] = []
 
-    def contender(self, name: str) -> Contender | None:
+    def case(self, name: str) -> BenchmarkCase | None:
         """The work `PACKAGE NAME` of `baseline_worker.py`; None where the package is not installed."""
         python = (self.folder or Path()) / name.split()[0] / "bin" / "python"
         if self.folder is None or not python.exists():
             return None
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "PYTHONPATH": "", "JAX_PLATFORMS": "cpu"}
-        command = [str(python.absolute()), str(WORK), name, *self.arguments]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
+        command = [str(python.absolute()), str(WORKER), name, *self.arguments]
+        pipe, ignore = subprocess.PIPE, subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=ignore, text=True, env=environment)
         self.processes.append(process)
 
         def repeat() -> None:
@@ -53,7 +47,7 @@ class Peers:
             if not process.stdout.readline():
                 raise ValueError(f"{name}: its process ended; run `echo | {shlex.join(command)}` to see why")
 
-        return Contender(repeat, elsewhere=True)
+        return BenchmarkCase(repeat, other_process=True)
 
     def close(self) -> None:
         """End the processes that were started since the last time."""

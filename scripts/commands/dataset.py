@@ -1,4 +1,4 @@
-"""`orl dataset VERB`: make, list, describe and convert data sets. Nothing is downloaded."""
+"""`orl dataset VERB`: make, list, describe and convert datasets. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EPISODES = 100
 
 @dataclass(frozen=True)
 class Make:
-    """Make data sets on this machine.
+    """Make datasets on this machine.
 
     Ours by id (`orl dataset make orl/racing/expert-v0 orl/hopper/medium-v0`), by environment (`orl/hopper/all`), or
     `all`; or one of your own, of random actions or of a policy that you have:
@@ -46,16 +46,16 @@ class Make:
 
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Ids of ours to make (`orl dataset list` shows them), orl/racing/all, orl/hopper/all and so on, or all; with --env
-    the id of the new data set."""
+    the id of the new dataset."""
     env: str | None = None
-    """Gymnasium id of an environment with continuous actions, for a data set of its own."""
+    """Gymnasium id of an environment with continuous actions, for a dataset of its own."""
     policy: str = "random"
     """What acts in --env: random (uniform actions); a .zip of Stable-Baselines3 (SAC, TD3, DDPG, PPO, A2C); a
     .safetensors policy or a folder with a checkpoint of orl. Nothing in a .zip is unpickled."""
     deterministic: bool = False
     """Take the policy's modes; by default its samples, as D4RL does."""
     id: str | None = None
-    """The id of the data set made with --env, as another way to say it; by default local/ENV/POLICY-v0."""
+    """The id of the dataset made with --env, as another way to say it; by default local/ENV/POLICY-v0."""
     episodes: int | None = None
     """Whole episodes to record with --env; 100 if --steps is not given either."""
     steps: int | None = None
@@ -64,7 +64,7 @@ class Make:
     seed: int = 0
     """Of the actions and resets with --env; the sets of ours have their own."""
     overwrite: bool = False
-    """Replace data sets that are there; without it they are left as they are."""
+    """Replace datasets that are there; without it they are left as they are."""
 
     def run(self) -> None:
         """Check everything, then make what is not there yet."""
@@ -83,18 +83,18 @@ class Make:
     def _ours(self) -> list[str]:
         """Ids of ours that are to be made."""
         if not self.ids:
-            raise ValueError(f"name data sets to make: {_known()}; or --env for one of your own")
-        makeable = [*racing_datasets.RECIPES, *mujoco_datasets.shipped()]
+            raise ValueError(f"name datasets to make: {_our_ids()}; or --env for one of your own")
+        makeable = [*racing_datasets.DATASETS, *mujoco_datasets.shipped()]
         chosen: list[str] = []
         for identifier in self.ids:
             if identifier in GROUPS:
                 chosen += [each for each in makeable if each.startswith(GROUPS[identifier])]
-            elif identifier in mujoco_datasets.RECIPES:
-                mujoco_datasets.RECIPES[identifier].require()
+            elif identifier in mujoco_datasets.DATASETS:
+                mujoco_datasets.DATASETS[identifier].require()
                 chosen.append(identifier)
-            elif identifier not in racing_datasets.RECIPES:
-                ours = (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES, *GROUPS)
-                others = f"choose from {_known()}; --env makes others, and orl specialists --dataset"
+            elif identifier not in racing_datasets.DATASETS:
+                ours = (*racing_datasets.DATASETS, *mujoco_datasets.DATASETS, *GROUPS)
+                others = f"choose from {_our_ids()}; --env makes others, and orl specialists --dataset"
                 raise ValueError(f"{identifier!r} is none of ours; {did_you_mean(identifier, ours, others, alike=0.9)}")
             elif self.steps is not None:
                 raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
@@ -105,43 +105,44 @@ class Make:
     def _make_ours(self, identifier: str) -> None:
         if self._is_there(identifier):
             return
-        with _bar(identifier, "transitions") as bar:
-            if identifier in racing_datasets.RECIPES:
-                racing_datasets.make(identifier, overwrite=self.overwrite, progress=bar)
+        with _progress_bar(identifier, "transitions") as progress:
+            if identifier in racing_datasets.DATASETS:
+                racing_datasets.make(identifier, overwrite=self.overwrite, progress=progress)
             else:
                 steps = self.steps or mujoco_datasets.STEPS
-                mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=bar)
+                mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=progress)
         Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _make_own(self) -> None:
         assert self.env is not None
         names = [*self.ids, *([self.id] if self.id is not None else [])]
         if len(names) > 1:
-            raise ValueError(f"--env makes one data set, and {', '.join(names)} are {len(names)} ids; give one")
+            raise ValueError(f"--env makes one dataset, and {', '.join(names)} are {len(names)} ids; give one")
         if self.steps is not None and self.episodes is not None:
             raise ValueError(f"--steps {self.steps} and --episodes {self.episodes}: give one of the two")
-        environment_id = recording.environment_named(self.env)
+        environment_id = recording.resolve_environment(self.env)
         identifier = names[0] if names else recording.default_id(environment_id, self.policy)
         minari.check_id(identifier)
         minari.check_location(identifier)
-        if identifier in (*racing_datasets.RECIPES, *mujoco_datasets.RECIPES):
-            raise ValueError(f"{identifier} is the name of a data set of ours; give another id")
+        if identifier in (*racing_datasets.DATASETS, *mujoco_datasets.DATASETS):
+            raise ValueError(f"{identifier} is the name of a dataset of ours; give another id")
         if self._is_there(identifier):
             return
-        behaviour = recording.load_behaviour(
-            self.policy, environment_id, deterministic=self.deterministic, seed=self.seed
-        )
-        with _bar(identifier, "transitions" if self.steps is not None else "episodes") as bar:
-            recording.record_own(
-                identifier,
-                behaviour,
-                environment_id,
-                episodes=self.episodes or (EPISODES if self.steps is None else None),
-                steps=self.steps,
-                seed=self.seed,
-                overwrite=self.overwrite,
-                progress=bar,
+        policy = recording.load_policy(self.policy, environment_id, deterministic=self.deterministic, seed=self.seed)
+        episodes = EPISODES if self.episodes is None and self.steps is None else self.episodes
+        with _progress_bar(identifier, "transitions" if episodes is None else "episodes") as progress:
+            recorded = recording.record(
+                policy, environment_id, episodes=episodes, steps=self.steps, seed=self.seed, progress=progress
             )
+        recording.write(
+            recorded,
+            identifier,
+            environment_id,
+            algorithm=policy.name,
+            description=f"{environment_id}: {len(recorded):,} episodes of {policy.name}, seed {self.seed}.",
+            packages=policy.packages,
+            overwrite=self.overwrite,
+        )
         Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _is_there(self, identifier: str) -> bool:
@@ -154,17 +155,17 @@ class Make:
 
 @dataclass(frozen=True)
 class List:
-    """List the data sets of ours, made or not, and all others in the local Minari store."""
+    """List the datasets of ours, made or not, and all others in the local Minari store."""
 
     def run(self) -> None:
         """Print a table."""
         local = minari.local_ids()
-        table = Table(title=f"data sets in {minari.store_root()}", title_justify="left")
+        table = Table(title=f"datasets in {minari.store_root()}", title_justify="left")
         for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
             table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         table.add_column("mean return", justify="right")
         table.add_column("made")
-        for identifier in dict.fromkeys([*racing_datasets.RECIPES, *mujoco_datasets.shipped(), *local]):
+        for identifier in dict.fromkeys([*racing_datasets.DATASETS, *mujoco_datasets.shipped(), *local]):
             about = local.get(identifier)
             if about is None:
                 table.add_row(identifier, *_sizes(identifier), "", "", "no")
@@ -183,7 +184,7 @@ class List:
 
 @dataclass(frozen=True)
 class Card:
-    """Write a data set's card: a README.md with its numbers, and figures of returns, actions and coverage."""
+    """Write a dataset's card: a README.md with its numbers, and figures of returns, actions and coverage."""
 
     source: tyro.conf.Positional[str]
     """A Minari id, or an .hdf5 or .npz file."""
@@ -198,8 +199,12 @@ class Card:
         data = datasets.load(self.source, self.env)
         facts = None if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         self.out.mkdir(parents=True, exist_ok=True)
-        visits = racing_datasets.draw_visits(self.source, self.out / "visits.png")
-        pictures = {} if visits is None else {"Where the cars were, and how fast": visits}
+        pictures = {}
+        if (trace := racing_datasets.replay(self.source)) is not None:
+            from orl.scripts.figures.racing import visits_figure
+
+            picture = pictures["Where the cars were, and how fast"] = self.out / "visits.png"
+            visits_figure(racing_datasets.track(), trace, picture)
         path = datasets.card(data, self.out, facts=facts, pictures=pictures)
         Console().print(f"{path}: {summary(data)}", soft_wrap=True)
 
@@ -261,18 +266,18 @@ DatasetVerbs = (
 
 
 def _sizes(identifier: str) -> tuple[str, str]:
-    """Episodes, where they are known before, and transitions of a set of ours."""
-    if identifier in racing_datasets.RECIPES:
-        recipe = racing_datasets.RECIPES[identifier]
+    """Episodes, where their number is fixed, and transitions of a dataset of ours."""
+    if identifier in racing_datasets.DATASETS:
+        recipe = racing_datasets.DATASETS[identifier]
         return str(recipe.count), f"{recipe.transitions:,}"
-    parts = mujoco_datasets.RECIPES[identifier].parts(mujoco_datasets.STEPS)
+    parts = mujoco_datasets.DATASETS[identifier].parts(mujoco_datasets.STEPS)
     return "", f"{sum(parts.values()):,}"
 
 
-def _known() -> str:
+def _our_ids() -> str:
     """Ids of ours, in few words."""
     bodies, levels = ",".join(mujoco_datasets.ENVIRONMENTS), ",".join(mujoco_datasets.LEVELS)
-    return f"all, {', '.join(racing_datasets.RECIPES)}, orl/{{{bodies}}}/{{{levels}}}-v0"
+    return f"all, {', '.join(racing_datasets.DATASETS)}, orl/{{{bodies}}}/{{{levels}}}-v0"
 
 
 def summary(data: Dataset) -> str:
@@ -286,7 +291,7 @@ def summary(data: Dataset) -> str:
 
 
 @contextmanager
-def _bar(title: str, unit: str) -> Iterator[racing_datasets.Progress]:
+def _progress_bar(title: str, unit: str) -> Iterator[recording.Progress]:
     """A progress bar, on terminals only, as a function of how many of how many."""
     columns = (
         TextColumn("{task.description}"),

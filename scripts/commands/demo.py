@@ -25,7 +25,8 @@ from orl.datasets import minari
 from orl.evaluation import evaluate
 from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
-from orl.scripts.figures import runs as figures
+from orl.scripts.figures.racing import racing_lines
+from orl.scripts.figures.scores import imputed_against_true, score_bars
 from orl.scripts.running import reward_variants as reward_kinds
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_labels, check_least
@@ -122,7 +123,7 @@ class Demo:
             if dataset == self.dataset:
                 comparison.draw()
         title = f"{ENVIRONMENT}, {self.labels:.0%} of the rewards known, {self.seeds} seeds"
-        figures.score_bars(rows, title, self.out / "scores.png")
+        score_bars(rows, title, self.out / "scores.png")
         return folder.finish(
             rows,
             dataset=self.dataset,
@@ -226,7 +227,7 @@ class Comparison:
         hidden = ~self.sparse[0].is_labelled
         title = f"{self.dataset}: rewards hidden from the model (seed 0)"
         path = self.demo.out / "imputed_rewards.png"
-        figures.imputed_against_true(first.rewards[hidden], self.truth.rewards[hidden], title, path)
+        imputed_against_true(first.rewards[hidden], self.truth.rewards[hidden], title, path)
         environment: Any = gymnasium.make(ENVIRONMENT)
         lines = {}
         for (name, kind), played in self.played.items():
@@ -235,7 +236,7 @@ class Comparison:
             x, y, speed = (played[key][(slice(None), *middle)] for key in TRACED)
             about = f"return {returns[middle]:.0f}, {played['laps'][middle]:.0f} laps"
             lines[name if kind == "none" else f"{name}, {kind} rewards"] = (x, y, speed, about)
-        figures.racing_lines(environment.unwrapped.track, lines, 4, self.demo.out / "racing_lines.png")
+        racing_lines(environment.unwrapped.track, lines, 4, self.demo.out / "racing_lines.png")
         environment.close()
 
 

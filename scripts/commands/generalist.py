@@ -15,29 +15,24 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib import pyplot as plt
-from numpy.typing import NDArray
 
 from orl import statistics
 from orl.agents import HyperZero, TaskSelector
 from orl.agents.mbtl import Strategy
+from orl.arrays import Float64Array
 from orl.dataset import Dataset
 from orl.environment import Spaces
 from orl.scripts.commands.select import Baseline, Select, planned
-from orl.scripts.contexts.sources import Recipe, Sources
+from orl.scripts.contexts.sources import SourceConfig, Sources
 from orl.scripts.contexts.specialist_data import specialist_episodes, transitions
 from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.transfer import transfer_returns
-from orl.scripts.contexts.zero_shot_methods import METHODS
-from orl.scripts.figures.contexts import label_axis
-from orl.scripts.figures.runs import save
-from orl.scripts.figures.selection import BLUE, STYLES
+from orl.scripts.contexts.zero_shot import METHODS
+from orl.scripts.figures.contexts import generalist_figure
 from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
 from orl.scripts.running.run_directory import RunDirectory
-
-COLOURS = (BLUE, STYLES["equidistant"]["color"], STYLES["random"]["color"])
 
 
 @dataclass(frozen=True)
@@ -69,63 +64,50 @@ class Generalist(Select):
         super().run()
 
     def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
-        recipe = sources.recipe
+        config = sources.config
         self.choose(selector, sources)
-        plans: dict[str, list[int]] = {self.strategy: selector.sources.tolist()}
+        chosen: dict[str, list[int]] = {self.strategy: selector.sources.tolist()}
         baselines: tuple[Strategy, ...] = ("equidistant", "random")
-        for baseline in baselines:
-            plans[baseline] = planned(selector, baseline)
-        transferred = {name: sources.rows(plan).max(0) for name, plan in plans.items()}  # (N,) each
-        datasets = [self._data(folder.path, recipe, plan) for plan in plans.values()]
+        chosen |= {baseline: planned(selector, baseline) for baseline in baselines}
+        best = {name: sources.rows(indices).max(0) for name, indices in chosen.items()}  # (N,) each
+        datasets = [self._data(folder.path, config, indices) for indices in chosen.values()]
         if self.labels is not None:
             datasets = imputed(datasets, self.labels, self.seed, self.device)
-        agent = self._generalists(recipe, datasets)
-        for k, name in enumerate(plans):
+        agent = self._generalists(config, datasets)
+        for k, name in enumerate(chosen):
             agent.learner(k).save(folder.path / "hyperzero" / name)
+        grid = config.env, config.space, config.contexts
         returns = transfer_returns(
-            agent,
-            recipe.env,
-            recipe.space,
-            recipe.contexts,
-            episodes=recipe.episodes,
-            seed=recipe.seed,
-            context_mode="concat",
+            agent, *grid, episodes=config.episodes, seed=config.seed, context_mode="concat"
         ).mean(-1)
-        generated = dict(zip(plans, returns, strict=True))
+        generated = dict(zip(chosen, returns, strict=True))
         np.savez(folder.path / "returns.npz", **{f"hyperzero/{name}": row for name, row in generated.items()})
-        _figure(recipe, plans, generated, transferred, folder.path / "generalist.png")
-        return folder.finish(self._rows(plans, generated, transferred), training_seconds=sources.seconds())
+        path = folder.path / "generalist.png"
+        generalist_figure(config.space, config.contexts, chosen, generated, best[self.strategy], config.env, path)
+        return folder.finish(self._rows(chosen, generated, best), training_seconds=sources.seconds())
 
-    def _data(self, folder: Path, recipe: Recipe, sources: Sequence[int]) -> Dataset:
-        """What the policies of these contexts did there."""
+    def _data(self, folder: Path, config: SourceConfig, sources: Sequence[int]) -> Dataset:
+        """Episodes of the policies of these contexts, in their own."""
         episodes = []
         for index in sources:
             agent: Any = load_agent(folder / f"source-{index}", self.device)
-            own = recipe.contexts[[index]]
-            episodes += specialist_episodes(
-                agent, recipe.env, recipe.space, own, episodes=self.data_episodes, seed=recipe.seed_of(index)
-            )
-        return transitions(episodes, Spaces.of(recipe.env))
+            grid, seed = (config.env, config.space, config.contexts[[index]]), config.seed_of(index)
+            episodes += specialist_episodes(agent, *grid, episodes=self.data_episodes, seed=seed)
+        return transitions(episodes, Spaces.of(config.env))
 
-    def _generalists(self, recipe: Recipe, datasets: list[Dataset]) -> HyperZero:
+    def _generalists(self, config: SourceConfig, datasets: list[Dataset]) -> HyperZero:
         """One learner for each dataset."""
-        assert isinstance(recipe.trainer, PopulationTrainer)
-        discount = recipe.trainer.config(recipe.steps).discount
-        agent = HyperZero(
-            datasets,
-            METHODS["hyperzero"],
-            seed=[self.seed] * len(datasets),
-            device=self.device,
-            contexts=recipe.space,
-            discount=discount,
-        )
+        assert isinstance(config.trainer, PopulationTrainer)
+        options: dict[str, Any] = {
+            "contexts": config.space,
+            "discount": config.trainer.config(config.steps).discount,
+        }
+        seeds = [self.seed] * len(datasets)
+        agent = HyperZero(datasets, METHODS["hyperzero"], seed=seeds, device=self.device, **options)
         return agent.fit(self.updates, progress_bar=True)
 
     def _rows(
-        self,
-        plans: Mapping[str, list[int]],
-        generated: Mapping[str, NDArray[np.float64]],
-        transferred: Mapping[str, NDArray[np.float64]],
+        self, chosen: Mapping[str, list[int]], generated: Mapping[str, Float64Array], best: Mapping[str, Float64Array]
     ) -> list[dict[str, Any]]:
         """Two for each set of sources: what HyperZero made of it, and the best of its policies in each context."""
         shared = {"dataset": None, "env": self.env, "rewards": "true" if self.labels is None else "imputed"}
@@ -134,41 +116,13 @@ class Generalist(Select):
                 **shared,
                 "agent": agent,
                 "strategy": name,
-                "sources": len(plans[name]),
+                "sources": len(indices),
                 "return": float(returns[name].mean()),
                 "return_interval": list(statistics.interval(returns[name], np.mean)),
                 "worst_return": float(returns[name].min()),
                 "seeds": [self.seed],
-                "chosen": plans[name],
+                "chosen": indices,
             }
-            for agent, returns in (("hyperzero", generated), ("best source", transferred))
-            for name in plans
+            for agent, returns in (("hyperzero", generated), ("best source", best))
+            for name, indices in chosen.items()
         ]
-
-
-def _figure(
-    recipe: Recipe,
-    plans: Mapping[str, Sequence[int]],
-    generated: Mapping[str, NDArray[np.float64]],
-    transferred: Mapping[str, NDArray[np.float64]],
-    path: Path,
-) -> None:
-    """Returns of all contexts: in the order of the grid for one variable, else from the worst to the best."""
-    first = next(iter(plans))
-    is_line = len(recipe.space.names) == 1
-    order = np.arange(len(recipe.contexts)) if is_line else transferred[first].argsort(kind="stable")
-    figure, axes = plt.subplots(figsize=(7.0, 4.0), layout="constrained")
-    axes.plot(transferred[first][order], color="black", linestyle="--", label=f"best source, {first}")
-    for name, colour in zip(plans, COLOURS, strict=False):
-        axes.plot(generated[name][order], color=colour, label=f"hyperzero, {name}")
-        trained = np.flatnonzero(np.isin(order, plans[name]))
-        axes.plot(trained, generated[name][order][trained], "o", color=colour, markersize=5)
-    if is_line:
-        label_axis(axes, "x", recipe.space, recipe.contexts[:, 0])
-    else:
-        axes.set_xlabel("contexts, from the worst to the best return of the best source")
-    axes.set_ylabel("return; dots: contexts trained in")
-    axes.set_title(recipe.env, fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    save(figure, path)

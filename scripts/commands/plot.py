@@ -10,8 +10,8 @@ from typing import Any
 import tyro
 
 from orl import checkpoint
-from orl.scripts.figures import runs as figures
-from orl.scripts.figures.online import training_figure
+from orl.scripts.figures.scores import score_bars
+from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
 
 
@@ -48,12 +48,12 @@ class Plot:
             training_figure(histories, env, self.out / "training.png")
             written = ["training.png"]
         else:
-            figures.learning_curves(histories, env, self.out / "learning_curves.png")
+            learning_curves(histories, env, self.out / "learning_curves.png")
             written = ["learning_curves.png"]
         if len({_cell(row) for row in rows}) < len(rows):  # some differ in other settings: their folders' names do
             rows = [row | {"agent": f"{row['agent']} ({row['run']})"} for row in rows]
         if rows and all(row.get("normalized_score") is not None for row in rows):
-            figures.score_bars(rows, env, self.out / "scores.png")
+            score_bars(rows, env, self.out / "scores.png")
             written.append("scores.png")
         if rows:
             tables.show(rows)

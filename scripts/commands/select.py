@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 
-from orl.agents import SAC, TaskSelector
+from orl.agents import TaskSelector
 from orl.agents.mbtl import Strategy
-from orl.context import ContextSpace
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.coverage import Coverage, coverages, result_rows, write_coverages, write_matrix
-from orl.scripts.contexts.sb3_trainer import SB3, SB3Trainer
-from orl.scripts.contexts.sources import JOBS, Recipe, Sources
-from orl.scripts.contexts.trainers import PopulationTrainer, Trainer, read_settings
+from orl.scripts.contexts.selection import compare_coverages, coverage_rows, write_coverages, write_matrix
+from orl.scripts.contexts.sources import JOBS, SourceConfig, Sources
+from orl.scripts.contexts.trainers import make_trainer
 from orl.scripts.figures.selection import coverage_figure, gap_figure, matrix_figure, model_figure
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_least
-from orl.scripts.running.registry import PRESETS
 from orl.scripts.running.run_directory import RunDirectory
 
-Chosen = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
+SelectStrategy = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
 Baseline = Literal["random", "equidistant", "multi-task"]
-NOT_KEPT = ("out", "launching")  # of the options, in config.json
+IN_NO_CONFIG = ("out", "launching")  # options that decide no number
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Select:
     """Contexts to train in, at most."""
     batch: int = 2
     """Contexts that are chosen, and trained, together."""
-    strategy: Chosen = "auto"
+    strategy: SelectStrategy = "auto"
     """How contexts are chosen."""
     trainer: str = "sac"
     """A preset that acts, such as sac or speq, whose networks are small here (64 x 64, batches of 64, learning rate
@@ -86,87 +80,53 @@ class Select:
         trainer = make_trainer(self.trainer, self.settings, self.env, space, self.device)
         trainer.check(self.steps)
         self.launching.check()
-        kept = {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_KEPT}
+        options = {name: value for name, value in dataclasses.asdict(self).items() if name not in IN_NO_CONFIG}
         name = f"{type(self).__name__.lower()}-{self.trainer}-{self.env}".replace("/", "-").replace(":", "-")
-        folder = RunDirectory.open(self.out or Path("runs") / name, kept)
-        recipe = Recipe(
+        folder = RunDirectory.open(self.out or Path("runs") / name, options)
+        config = SourceConfig(
             trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
-        )  # fmt: skip
+        )
         results = folder.finished()
         if results is None:
             with self.launching.started(folder.path / JOBS) as run:
-                sources = Sources(folder.path, recipe, self.launching, run, folder.config)
+                sources = Sources(folder.path, config, self.launching, run, folder.config)
                 results = self._select(folder, selector, sources)
         else:
             Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
         tables.show(results["rows"])
 
     def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
-        recipe = sources.recipe
+        config = sources.config
         self.choose(selector, sources)
         multi_task = sources.multi_task_row(self.budget) if "multi-task" in self.baselines else None
+        baselines: list[Strategy] = [name for name in self.baselines if name != "multi-task"]
         if not self.full_matrix:
-            sources.rows(self._others(selector))
+            sources.rows(sorted({index for name in baselines for index in planned(selector, name)}))
         matrix = sources.matrix()
-        found = coverages(selector, matrix, [each for each in self.baselines if each != "multi-task"], multi_task)
-        self._draw(folder.path, selector, matrix, found, recipe)
-        write_matrix(folder.path, recipe.space, recipe.contexts, matrix)
-        write_coverages(folder.path / "coverage.csv", found)
-        rows = result_rows(found, env=self.env, agent=self.trainer, seed=self.seed)
+        coverages = compare_coverages(selector, matrix, baselines, multi_task)
+        title, path = f"{self.env}, {self.trainer}", folder.path
+        matrix_figure(config.space, config.contexts, matrix, selector.sources, title, path / "transfer.png")
+        model_figure(config.space, config.contexts, selector, title, path / "model.png")
+        gap_figure(config.space, selector, title, path / "gap.png")
+        coverage_figure(coverages, title, path / "coverage.png")
+        write_matrix(path, config.space, config.contexts, matrix)
+        write_coverages(path / "coverage.csv", coverages)
+        rows = coverage_rows(coverages, env=self.env, agent=self.trainer, seed=self.seed)
         return folder.finish(rows, sources=selector.sources.tolist(), training_seconds=sources.seconds())
 
     def choose(self, selector: TaskSelector, sources: Sources) -> None:
         """Ask, train and tell until the budget is spent."""
-        recipe = sources.recipe
+        config = sources.config
         if self.full_matrix:  # all of them side by side: what is chosen is there then
-            sources.rows(range(len(recipe.contexts)))
+            sources.rows(range(len(config.contexts)))
         while len(selector.sources) < self.budget:
             asked = selector.ask(self.batch)
             for index, row in zip(asked, sources.rows(asked), strict=True):
                 selector.tell(index, row)
-                about = f"source {len(selector.sources)} of {self.budget}: {recipe.space.text(recipe.contexts[index])}"
+                about = f"source {len(selector.sources)} of {self.budget}: {config.space.text(config.contexts[index])}"
                 Console().print(f"{about}; mean return of all contexts {selector.coverage.mean():.1f}", soft_wrap=True)
-
-    def _others(self, selector: TaskSelector) -> list[int]:
-        """What the baselines would have trained."""
-        plans = [planned(selector, each) for each in self.baselines if each != "multi-task"]
-        return sorted({index for plan in plans for index in plan})
-
-    def _draw(
-        self,
-        path: Path,
-        selector: TaskSelector,
-        matrix: NDArray[np.float64],
-        found: list[Coverage],
-        recipe: Recipe,
-    ) -> None:
-        title = f"{self.env}, {self.trainer}"
-        matrix_figure(recipe.space, recipe.contexts, matrix, selector.sources, title, path / "transfer.png")
-        model_figure(recipe.space, recipe.contexts, selector, title, path / "model.png")
-        gap_figure(recipe.space, selector, title, path / "gap.png")
-        coverage_figure(found, title, path / "coverage.png")
 
 
 def planned(selector: TaskSelector, strategy: Strategy) -> list[int]:
     """What a strategy that needs no returns chooses of the same contexts, with the same budget and seed."""
     return TaskSelector(selector.contexts, strategy, selector.budget, seed=selector.seed).ask(selector.budget)
-
-
-def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpace, device: str) -> Trainer:
-    """The trainer that a command line names.
-
-    Args:
-        name: of one of our presets that act, or `sb3:` and the name of an algorithm.
-        settings: `name=value`, values as in JSON.
-        env: Gymnasium id.
-        space: its variables that differ.
-        device: auto, cpu, cuda or cuda:1.
-
-    Raises:
-        ValueError: an unknown trainer, or a setting of another form.
-    """
-    acting = [preset for preset, (kind, _) in PRESETS.items() if issubclass(kind, SAC)]
-    if name not in acting and not name.startswith(SB3):
-        raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
-    kind = SB3Trainer if name.startswith(SB3) else PopulationTrainer
-    return kind(name, read_settings(settings), env, space, device)

@@ -26,7 +26,7 @@ from orl.evaluation import evaluate
 from orl.metrics import MetricsLogger
 from orl.scripts.commands.train_online import TrainOnline
 from orl.scripts.data.racing import register_environments
-from orl.scripts.figures import runs as figures
+from orl.scripts.figures.training import learning_curves
 from orl.scripts.running import reward_variants as reward_kinds
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_labels
@@ -200,7 +200,7 @@ class Train(Training, Generic[C]):
         )
         best_row = score_row(best[:, None], seeds, dataset=None, env=env, agent=self.agent, rewards=kind)
         row |= {"best_return": best_row["return"], "best_normalized_score": best_row["normalized_score"]}
-        figures.learning_curves({folder.path.name: folder.history}, env, folder.path / "learning_curve.png")
+        learning_curves({folder.path.name: folder.history}, env, folder.path / "learning_curve.png")
         return folder.finish([row])
 
 

@@ -29,7 +29,7 @@ from orl.evaluation import evaluate
 from orl.metrics import MetricsLogger
 from orl.networks import SquashedGaussianActor
 from orl.scripts.data.racing import register_environments
-from orl.scripts.figures.online import training_figure
+from orl.scripts.figures.training import training_figure
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.policies import write_policy
 from orl.scripts.running.registry import PRESETS

@@ -12,14 +12,13 @@ import numpy as np
 from rich.console import Console
 
 from orl import statistics
-from orl.agents.hyperzero.contextual import ContextualConfig
-from orl.context import ContextSpace, Floats
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
 from orl.envs.contextual import offered_contexts
 from orl.execution import Execution
 from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer, read_settings
-from orl.scripts.contexts.zero_shot_methods import LOOKS, METHODS, Task
-from orl.scripts.contexts.zero_shot_trial import Trial
+from orl.scripts.contexts.zero_shot import EVALUATIONS, METHODS, Task, Trial
 from orl.scripts.figures.zero_shot import return_figure, score_figure, weight_figure
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_labels, check_least
@@ -100,9 +99,9 @@ class ZeroShot:
         """Check everything, then train, evaluate and report."""
         space, contexts = offered_contexts(self.env).parse(self.grid)
         self._check(space, contexts)
-        kept = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
+        options = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         out = self.out or Path("runs") / f"zero-shot-{self.env.replace('/', '-')}"
-        folder = RunDirectory.open(out, {**kept, "contexts": self.grid})
+        folder = RunDirectory.open(out, {**options, "contexts": self.grid})
         if (results := folder.finished()) is None:
             task = Task(self.env, space, contexts, self.eval_episodes, self.device)
             trials = [self._trial(task, seed, out / f"seed-{seed}") for seed in self._seed_numbers]
@@ -110,23 +109,21 @@ class ZeroShot:
             return_figure(trials[0], out / "contexts.png")
             weight_figure(trials[0], out / "weights.png")
             results = folder.finish(self._rows(trials))
-        made = splits(space, contexts, self.first_seed)
-        for split in made:
+        first = splits(space, contexts, self.first_seed)
+        for split in first:
             tables.show([row for row in results["rows"] if row["split"] == split.name])
-        play = f"orl evaluate {out}/seed-{self.first_seed}/{self.methods[0]}/{made[0].name}"
-        context = space.text(contexts[made[0].test[0]])
+        play = f"orl evaluate {out}/seed-{self.first_seed}/{self.methods[0]}/{first[0].name}"
+        context = space.text(contexts[first[0].test[0]])
         Console().print(f"a policy of any context: {play} --context {context}", soft_wrap=True)
 
     @property
     def _seed_numbers(self) -> list[int]:
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
-    def _check(self, space: ContextSpace, contexts: Floats) -> None:
+    def _check(self, space: ContextSpace, contexts: Float64Array) -> None:
         """Before there is a folder."""
-        if self.updates < LOOKS:
-            raise ValueError(
-                f"--updates {self.updates}: give at least {LOOKS}, one for each look at validation contexts"
-            )
+        if self.updates < EVALUATIONS:
+            raise ValueError(f"--updates {self.updates}: give at least {EVALUATIONS}, one for each evaluation")
         check_least(self, 1, "steps", "data_episodes", "eval_episodes", "shot_updates", "seeds")
         if self.first_seed < 0 or not self.methods:
             raise ValueError(
@@ -148,23 +145,17 @@ class ZeroShot:
 
     def _trial(self, task: Task, seed: int, folder: Path) -> Trial:
         """One seed, from the specialists to the returns."""
-        trainer = self._trainer(task.space)
-        shared: dict[str, Any] = {
-            "contexts": task.space,
-            "discount": trainer.config(self.steps).discount,
-            "execution": self.execution,
-        }
-        trial = Trial(task, seed, folder)
-        agent = trial.specialists(trainer, self.grid, self.steps)
+        trial = Trial(task, self._trainer(task.space), seed, folder)
+        agent = trial.specialists(self.grid, self.steps)
         trial.measure(agent)
         data = cache(partial(trial.data, agent, self.data_episodes))
-        methods: dict[str, ContextualConfig] = {
-            name: dataclasses.replace(METHODS[name], **shared) for name in self.methods
-        }
+        discount = trial.trainer.config(self.steps).discount
+        shared: dict[str, Any] = {"contexts": task.space, "discount": discount, "execution": self.execution}
+        methods = {str(name): dataclasses.replace(METHODS[name], **shared) for name in self.methods}
         trial.learn(methods, data, self.labels, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
         if self.randomized:
-            trial.randomize(trainer, self.steps)
+            trial.randomize(self.steps)
         return trial
 
     def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ import numpy as np
 from orl import checkpoint
 from orl.agent import Agent
 from orl.agents.hyperzero.contextual import ContextualAgent
-from orl.context import ContextSpace, Floats, read_context
+from orl.arrays import Float64Array
+from orl.context import ContextSpace, read_context
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.sources import FACTS
 from orl.scripts.running.run_directory import config_of
@@ -25,13 +26,15 @@ class InContext:
     """Learners, and the context of each; none where nothing was said of contexts."""
 
     agent: Agent
-    contexts: Floats | None = None  # (P, d)
+    contexts: Float64Array | None = None  # (P, d)
     texts: tuple[str, ...] = ()  # P of them: the contexts in words
     keywords: dict[str, Any] = field(default_factory=dict)  # for the environment, besides the context
     remark: str = ""  # which learners were chosen
 
     @classmethod
-    def of(cls, agent: Agent, space: ContextSpace, contexts: Floats, remark: str = "", **options: Any) -> InContext:
+    def of(
+        cls, agent: Agent, space: ContextSpace, contexts: Float64Array, remark: str = "", **options: Any
+    ) -> InContext:
         """Learners in contexts (P, d), or all in one (1, d); the environment exposes the variables of `space`."""
         contexts = np.broadcast_to(contexts, (agent.population, contexts.shape[1]))
         texts = tuple(space.text(context) for context in contexts)
@@ -90,7 +93,7 @@ def in_context(
     return InContext.of(agent, space, context[None], **options)
 
 
-def _grid(run_folder: Path, env: str, seeds: list[int]) -> tuple[ContextSpace, Floats] | None:
+def _grid(run_folder: Path, env: str, seeds: list[int]) -> tuple[ContextSpace, Float64Array] | None:
     """What specialists were trained in, (P, d), of a whole run or of one in its own folder; None for other runs."""
     config, place = config_of(run_folder)
     if not isinstance(config.get("contexts"), str):

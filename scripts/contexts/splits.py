@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orl import seeding
-from orl.context import ContextSpace, Floats
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
 
 VALIDATION_SHARE = 0.15  # of the contexts that are not held out
 INNER = 0.7  # normalised: beyond it lie the outer 15 % of the range, at each end
@@ -35,7 +36,7 @@ class Split:
     test: Indices
 
 
-def splits(space: ContextSpace, contexts: Floats, seed: int) -> list[Split]:
+def splits(space: ContextSpace, contexts: Float64Array, seed: int) -> list[Split]:
     """The splits named in `HELD_OUT` that leave three contexts or more to train on.
 
     Args:
@@ -56,7 +57,7 @@ def splits(space: ContextSpace, contexts: Floats, seed: int) -> list[Split]:
             "contexts: fewer than two lie inside the outer 15 % of the range; give more values per variable"
         )
     generator = seeding.numpy_generator(seed, "split")
-    found = []
+    every = []
     for name, share in HELD_OUT.items():
         if share is None:
             test, others = outer, generator.permutation(inner)
@@ -64,5 +65,5 @@ def splits(space: ContextSpace, contexts: Floats, seed: int) -> list[Split]:
             test, others = np.split(generator.permutation(count), [round(share * count)])
         validation, train = np.split(others, [max(1, round(VALIDATION_SHARE * len(others)))])
         if len(train) >= LEAST_TRAINED:
-            found.append(Split(name, np.sort(train), np.sort(validation), np.sort(test)))
-    return found
+            every.append(Split(name, np.sort(train), np.sort(validation), np.sort(test)))
+    return every

@@ -1,27 +1,40 @@
-"""Who trains in given contexts: what all trainers do, and agents of ours, side by side in one population.
+"""Trainings in given contexts, by agents of ours, side by side in one population, or by Stable-Baselines3.
 
-Shape key: P policies, n copies of the environment for each, d context variables.
+Shape key: P policies, n copies of the environment for each, d context variables, E episodes, O observation, A action.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import Env
 
 from orl import checkpoint, training
 from orl.agent import Agent
+from orl.agents import SAC
 from orl.agents.sac import TARGET_ENTROPY, family
+from orl.arrays import Float32Array, Float64Array
 from orl.config import make_config
-from orl.context import ContextSpace, Floats
-from orl.environment import Spaces, make_vector
+from orl.context import ContextSpace
+from orl.environment import Spaces, make, make_vector
 from orl.rollout import Policy
 from orl.scripts.running.registry import PRESETS
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
+
+SB3 = "sb3:"  # what names of Stable-Baselines3's algorithms begin with at the command line
 # Of our agents, unless settings say otherwise: small networks that learn small tasks in a few thousand steps.
 SMALL = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 500}
 BODY = {"hidden_sizes": (128, 128), "batch_size": 128, "learning_starts": 1_000}
@@ -51,7 +64,7 @@ class Trainer(ABC):
         """
 
     @abstractmethod
-    def train(self, contexts: Floats, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
+    def train(self, contexts: Float64Array, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
         """Train P policies, or go on where this was stopped.
 
         Args:
@@ -64,7 +77,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def save(self, policy: Policy, k: int, folder: Path) -> None:
-        """Keep policy k."""
+        """Write policy k."""
 
 
 class PopulationTrainer(Trainer):
@@ -78,22 +91,23 @@ class PopulationTrainer(Trainer):
             raise ValueError(f"--trainer {self.name}: {error}; sb3:PPO and sb3:DQN take discrete ones") from None
         self.config(steps)
 
-    def train(self, contexts: Floats, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
+    def train(self, contexts: Float64Array, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
         """See the base class; a stopped training goes on exactly."""
         rows = contexts.reshape(-1, contexts.shape[-1]).tolist()
         environment = make_vector(self.env, len(rows), contexts=self.space.ranges, context=rows)
-        place = folder / checkpoint.learner_names(seeds)[0] if len(seeds) == 1 else folder
+        names = checkpoint.learner_names(seeds)
+        saved_to = folder / names[0] if len(seeds) == 1 else folder
         agent: Any
-        if all(checkpoint.numbers(folder / name) for name in checkpoint.learner_names(seeds)):
-            agent = self._kind.load(place, device=self.device)
+        if all(checkpoint.numbers(folder / name) for name in names):
+            agent = self._agent_class.load(saved_to, device=self.device)
         else:
-            agent = self._kind(self.env, self.config(steps), seed=list(seeds), device=self.device)
+            agent = self._agent_class(self.env, self.config(steps), seed=list(seeds), device=self.device)
         agent.connect(environment)
         saved = agent.steps
         for moment in training.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
             if not moment.in_phase and (agent.steps - saved >= every or agent.steps >= steps):
                 saved = agent.steps
-                agent.save(place)
+                agent.save(saved_to)
         environment.close()
         policy: Policy = agent
         return policy
@@ -104,7 +118,7 @@ class PopulationTrainer(Trainer):
         policy.learner(k).save(folder)
 
     @property
-    def _kind(self) -> Any:
+    def _agent_class(self) -> Any:
         return PRESETS[self.name][0]
 
     def config(self, steps: int) -> Any:
@@ -116,8 +130,8 @@ class PopulationTrainer(Trainer):
         Raises:
             ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
         """
-        kind, preset = PRESETS[self.name]
-        config: Any = make_config(kind.Config, preset, SMALL | SUITED.get(self.env, {}) | dict(self.settings))
+        agent, preset = PRESETS[self.name]
+        config: Any = make_config(agent.Config, preset, SMALL | SUITED.get(self.env, {}) | dict(self.settings))
         starts, period = config.learning_starts, getattr(config, "period", 0)
         if steps <= starts:
             raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")
@@ -127,6 +141,100 @@ class PopulationTrainer(Trainer):
         if entropy is None and family(spaces) not in TARGET_ENTROPY:
             entropy = -float(spaces.action_size)
         return dataclasses.replace(config, buffer_size=min(config.buffer_size, steps), target_entropy=entropy)
+
+
+class SB3Trainer(Trainer):
+    """An algorithm of Stable-Baselines3; policies are trained one after another, and a stopped one begins again."""
+
+    def check(self, steps: int) -> None:
+        """See the base class; the algorithm itself says what it refuses."""
+        import stable_baselines3
+        from stable_baselines3.common.base_class import BaseAlgorithm
+
+        algorithm = getattr(stable_baselines3, self.name.removeprefix(SB3), None)
+        if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
+            raise ValueError(f"--trainer {self.name}: Stable-Baselines3 has no such algorithm; give sb3:PPO or sb3:DQN")
+        environment = make(self.env)
+        try:
+            self._make(environment, 0, steps)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ValueError(f"--trainer {self.name} in {self.env}: {error}") from error
+        finally:
+            environment.close()
+
+    def train(self, contexts: Float64Array, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
+        """See the base class; checkpoints are those of whole policies."""
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        models: list[BaseAlgorithm] = []
+        for rows, seed in zip(contexts.tolist(), seeds, strict=True):
+            archive = folder / f"seed-{seed}.zip"
+            if archive.exists():
+                models.append(self._algorithm.load(archive, device=self.device))
+                continue
+            copies = [partial(make, self.env, contexts=self.space.ranges, context=row) for row in rows]
+            environment = DummyVecEnv([*copies])
+            models.append(self._make(environment, seed, steps).learn(steps, progress_bar=False))
+            environment.close()
+            models[-1].save(folder / ".part.zip")
+            (folder / ".part.zip").replace(archive)
+        return _SB3Policies(models)
+
+    def save(self, policy: Policy, k: int, folder: Path) -> None:
+        """Stable-Baselines3's own archive."""
+        assert isinstance(policy, _SB3Policies)
+        folder.mkdir(parents=True, exist_ok=True)
+        policy.models[k].save(folder / "policy.zip")
+
+    @property
+    def _algorithm(self) -> type[BaseAlgorithm]:
+        import stable_baselines3
+
+        algorithm: type[BaseAlgorithm] = getattr(stable_baselines3, self.name.removeprefix(SB3))
+        return algorithm
+
+    def _make(self, environment: Env[Any, Any] | VecEnv, seed: int, steps: int) -> BaseAlgorithm:
+        from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+        keywords = {"policy": "MlpPolicy", "device": self.device, **self.settings}
+        if issubclass(self._algorithm, OnPolicyAlgorithm) and "n_steps" not in self.settings:
+            rollout = inspect.signature(self._algorithm).parameters["n_steps"].default  # always collected as a whole
+            keywords["n_steps"] = max(2, min(rollout, steps // getattr(environment, "num_envs", 1)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # advice on batch sizes and devices
+            return self._algorithm(env=environment, seed=seed, **keywords)
+
+
+class _SB3Policies:
+    """Models of Stable-Baselines3 as policies for `orl.evaluation`."""
+
+    def __init__(self, models: Sequence[BaseAlgorithm]) -> None:
+        self.models, self.population = models, len(models)
+
+    def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
+        """(P, E, O) to (P, E, A); discrete actions are (P, E)."""
+        pairs = zip(self.models, observations, strict=True)
+        return np.stack([model.predict(each, deterministic=deterministic)[0] for model, each in pairs])
+
+
+def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpace, device: str) -> Trainer:
+    """The trainer that a command line names.
+
+    Args:
+        name: of one of our presets that act, or `sb3:` and the name of an algorithm.
+        settings: `name=value`, values as in JSON.
+        env: Gymnasium id.
+        space: its variables that differ.
+        device: auto, cpu, cuda or cuda:1.
+
+    Raises:
+        ValueError: an unknown trainer, or a setting of another form.
+    """
+    acting = [preset for preset, (agent, _) in PRESETS.items() if issubclass(agent, SAC)]
+    if name not in acting and not name.startswith(SB3):
+        raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
+    trainer = SB3Trainer if name.startswith(SB3) else PopulationTrainer
+    return trainer(name, read_settings(settings), env, space, device)
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orl.context import ContextSpace, Floats
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
 from orl.environment import Spaces
 from orl.evaluation import evaluate
 from orl.rollout import Policy
@@ -38,12 +39,12 @@ def transfer_returns(
     policy: Policy,
     env: str,
     space: ContextSpace,
-    contexts: Floats,
+    contexts: Float64Array,
     *,
     episodes: int = 10,
     seed: int = 0,
     **keywords: Any,
-) -> NDArray[np.float64]:
+) -> Float64Array:
     """Undiscounted returns (P, N, E) of every policy in every context, rows sources and columns targets.
 
     Args:

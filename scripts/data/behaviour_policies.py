@@ -13,34 +13,37 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from numpy.typing import NDArray
 
 from orl import seeding
+from orl.arrays import Float32Array, Float64Array
 from orl.checkpoint import learner_names
 from orl.environment import Spaces
 from orl.rollout import ActionFunction
 from orl.scripts.running.policies import SavedPolicy
 from orl.scripts.running.registry import load_agent
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.policies import BasePolicy
+
 NETWORK = ("net_arch", "n_critics", "share_features_extractor", "ortho_init", "log_std_init", "clip_mean", "full_std")
 IRRELEVANT = ("optimizer_class", "optimizer_kwargs", "use_sde", "normalize_images", "use_expln")  # to acting
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """What chooses the actions of a data set."""
+class BehaviourPolicy:
+    """What chooses the actions of a dataset."""
 
-    name: str  # for the data set's metadata
+    name: str  # for the dataset's metadata
     act: ActionFunction  # observations (n, O) to actions (n, A), in the environment's unit
     packages: tuple[str, ...] = ("torch",)  # whose versions the actions depend on
 
 
-def load_behaviour(source: str, spaces: Spaces, *, deterministic: bool = False, seed: int = 0) -> Behaviour:
+def load_policy(source: str, spaces: Spaces, *, deterministic: bool = False, seed: int = 0) -> BehaviourPolicy:
     """A policy for an environment.
 
     Args:
@@ -54,7 +57,7 @@ def load_behaviour(source: str, spaces: Spaces, *, deterministic: bool = False, 
         ValueError: nothing of that name, or a policy that cannot be read or does not fit the environment.
     """
     if source == "random":
-        return Behaviour("uniform random actions", _random(spaces, seed), ())
+        return BehaviourPolicy("uniform random actions", _random(spaces, seed), ())
     path = Path(source)
     if not path.exists():
         raise ValueError(f"--policy {source}: no such file or folder; give random, a .zip, a .safetensors or a folder")
@@ -67,17 +70,17 @@ def load_behaviour(source: str, spaces: Spaces, *, deterministic: bool = False, 
             raise ValueError(f"{path}: holds {agent.population} learners; give the folder of one, such as {first}")
         agent.action_generators = [seeding.torch_generator(seed, "actions")]
         name = f"{type(agent).__name__} of orl after {agent.steps:,} steps and {agent.updates:,} updates, {how}"
-        return Behaviour(name, lambda observations: agent.predict(observations, deterministic=deterministic)[0])
+        return BehaviourPolicy(name, lambda observations: agent.predict(observations, deterministic=deterministic)[0])
     if path.suffix == ".safetensors":
         policy = SavedPolicy(path, deterministic=deterministic, seed=seed)
         policy.spaces.check(spaces, str(spaces.environment_id))
         facts = policy.facts
         steps = f" after {facts['steps']:,} steps" if "steps" in facts else ""
-        return Behaviour(f"{facts['agent']} of orl, seed {facts['seed']}{steps}, {how}", policy)
+        return BehaviourPolicy(f"{facts['agent']} of orl, seed {facts['seed']}{steps}, {how}", policy)
     if path.suffix == ".zip":
-        archive = Archive(path, spaces, deterministic=deterministic, seed=seed)
+        archive = SB3Policy(path, spaces, deterministic=deterministic, seed=seed)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-        return Behaviour(f"{archive.name} (sha256 {digest}), {how}", archive, ("torch", "stable-baselines3"))
+        return BehaviourPolicy(f"{archive.name} (sha256 {digest}), {how}", archive, ("torch", "stable-baselines3"))
     raise ValueError(f"--policy {source}: give random, a .zip, a .safetensors or a folder")
 
 
@@ -88,7 +91,7 @@ def _random(spaces: Spaces, seed: int) -> ActionFunction:
     ).astype(np.float32)
 
 
-class Archive:
+class SB3Policy:
     """The policy in a .zip of Stable-Baselines3's SAC, TD3, DDPG, PPO or A2C.
 
     Args:
@@ -104,8 +107,8 @@ class Archive:
     def __init__(self, path: Path, spaces: Spaces, *, deterministic: bool = False, seed: int = 0) -> None:
         from stable_baselines3.common.save_util import load_from_zip_file
 
-        about = _about(path)
-        kind, algorithm = _policy_class(about, path)
+        about = _read_json(path)
+        policy_class, algorithm = _policy_class(about, path)
         sizes = tuple(_size(about, key, path) for key in ("observation_space", "action_space"))
         if sizes != (spaces.observation_size, spaces.action_size):
             raise ValueError(
@@ -113,10 +116,10 @@ class Archive:
                 f"{spaces.environment_id} has {(spaces.observation_size, spaces.action_size)}"
             )
         for key, bound in (("low", spaces.action_low), ("high", spaces.action_high)):
-            stated = _numbers(about["action_space"].get(key))
-            if stated is not None and not np.allclose(stated, bound):
+            printed = _numbers(about["action_space"].get(key))
+            if printed is not None and not np.allclose(printed, bound):
                 raise ValueError(
-                    f"{path}: its actions have {key} = {stated.tolist()}, {spaces.environment_id}'s {bound.tolist()}"
+                    f"{path}: its actions have {key} = {printed.tolist()}, {spaces.environment_id}'s {bound.tolist()}"
                 )
         if about.get("use_sde") and not deterministic:
             raise ValueError(f"{path}: samples of state-dependent exploration are not supported; give --deterministic")
@@ -127,9 +130,9 @@ class Archive:
             keywords["use_sde"] = True
         try:
             with torch.random.fork_rng(devices=[]):  # the first weights, replaced at once, take no numbers away
-                self.policy = kind(observations, actions, lambda _: 0.0, **keywords)
+                self.policy = policy_class(observations, actions, lambda _: 0.0, **keywords)
             weights = load_from_zip_file(path, load_data=False, device="cpu")[1]
-            self.policy.load_state_dict(weights["policy"])
+            self.policy.load_state_dict(weights["policy"])  # type: ignore[arg-type]
         except Exception as error:  # torch's and zip's errors have no common class
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(f"{path}: the policy cannot be read: {reason}") from error
@@ -137,16 +140,16 @@ class Archive:
         self.deterministic = deterministic
         self.state = torch.Generator().manual_seed(seed).get_state()
 
-    def __call__(self, observations: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, observations: Float32Array) -> Float32Array:
         """Actions (n, A) of observations (n, O); torch's own random numbers stay as they were."""
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self.state)
-            actions: NDArray[Any] = self.policy.predict(observations, deterministic=self.deterministic)[0]
+            actions: Float32Array = self.policy.predict(observations, deterministic=self.deterministic)[0]
             self.state = torch.get_rng_state()
         return actions
 
 
-def _about(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """The archive's JSON, with pickled entries as the text that they are."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -156,24 +159,24 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _policy_class(about: dict[str, Any], path: Path) -> tuple[Any, str]:
+def _policy_class(about: dict[str, Any], path: Path) -> tuple[type[BasePolicy], str]:
     """Stable-Baselines3's class and the name of the algorithm."""
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.sac.policies import SACPolicy
     from stable_baselines3.td3.policies import TD3Policy
 
-    described = about.get("policy_class")
-    module = described.get("__module__", "") if isinstance(described, dict) else ""
-    kinds: dict[str, tuple[Any, str]] = {
+    entry = about.get("policy_class")
+    module = entry.get("__module__", "") if isinstance(entry, dict) else ""
+    classes: dict[str, tuple[type[BasePolicy], str]] = {
         "stable_baselines3.sac.policies": (SACPolicy, "SAC"),
         "stable_baselines3.td3.policies": (TD3Policy, "TD3 or DDPG"),
         "stable_baselines3.common.policies": (ActorCriticPolicy, "PPO" if "clip_range" in about else "A2C"),
     }
-    if module not in kinds:
+    if module not in classes:
         raise ValueError(
             f"{path}: its policy is of {module or 'an unknown class'}; give one of SAC, TD3, DDPG, PPO, A2C"
         )
-    return kinds[module]
+    return classes[module]
 
 
 def _size(about: dict[str, Any], key: str, path: Path) -> int:
@@ -185,19 +188,19 @@ def _size(about: dict[str, Any], key: str, path: Path) -> int:
     return shape[0]
 
 
-def _numbers(text: Any) -> NDArray[np.float64] | None:
+def _numbers(text: object) -> Float64Array | None:
     """A vector that the archive's JSON has as NumPy prints it; None where it has none."""
     try:
-        return np.array(text.strip("[]").split(), np.float64)
-    except (AttributeError, ValueError):
+        return np.array(str(text).strip("[]").split(), np.float64)
+    except ValueError:
         return None
 
 
 def _network(about: dict[str, Any], path: Path) -> dict[str, Any]:
     """Keywords of the network: all but the activation function are plain JSON."""
-    stated: dict[str, Any] = about.get("policy_kwargs") or {}
-    keywords = {key: value for key, value in stated.items() if key in NETWORK}
-    for key, value in stated.items():
+    saved: dict[str, Any] = about.get("policy_kwargs") or {}
+    keywords = {key: value for key, value in saved.items() if key in NETWORK}
+    for key, value in saved.items():
         if key == "activation_fn":
             name = str(value).removesuffix("'>").rpartition(".")[2]
             keywords[key] = getattr(torch.nn, name, None)

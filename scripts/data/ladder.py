@@ -1,9 +1,9 @@
 """Build the ladder of an environment from a finished training: `python -m orl.scripts.data.ladder RUN --env Hopper-v5`.
 
-For maintainers. The expert is the best policy of the run, the medium policy the one whose samples score nearest to a
-third of the expert's, and the rungs are policies of the expert's seed at even distances in time. Ten episodes, as
-training has them, are few: the best candidates play again, and those that are chosen play fresh episodes, on which the
-numbers in `ladder.json` rest. Actors are kept in half precision, and the numbers are those of the rounded ones.
+For maintainers. The expert is the best policy of the run. The medium policy is the one whose samples score nearest to a
+third of the expert's. The rungs are policies of the expert's seed at even distances in time. Ten episodes, as training
+has them, are few: the best candidates play again, and the chosen ones play fresh episodes, which give the numbers of
+`ladder.json`. Actors are stored in half precision, and the numbers are those of the rounded ones.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from rich.table import Table
 from safetensors import safe_open
 
 from orl import checkpoint, datasets
-from orl.datasets import minari
+from orl.arrays import Float64Array
+from orl.datasets import Episode, minari
 from orl.scripts.data.mujoco import ENVIRONMENTS, LADDERS
-from orl.scripts.data.recording import load_behaviour, play
+from orl.scripts.data.recording import load_policy, record
 
 SELECTION_SEED, REPORT_SEED = 1_000, 2_000  # of the episodes that choose, and of the fresh ones
 
@@ -91,34 +92,36 @@ class Build:
 
     def _policies(self) -> dict[Path, dict[str, Any]]:
         """Facts of every policy of the run."""
-        found = {}
+        policies = {}
         for path in sorted(self.run_folder.glob("seed-*/policies/step-*.safetensors")):
             with safe_open(str(path), "pt") as file:
-                found[path] = json.loads(file.metadata()["orl"])
-        if not found:
+                policies[path] = json.loads(file.metadata()["orl"])
+        if not policies:
             raise ValueError(f"{self.run_folder}: holds no seed-K/policies")
-        return found
+        return policies
 
     def _choose(self, policies: dict[Path, dict[str, Any]]) -> dict[str, Path]:
         """The expert, by its modes as in every evaluation; the medium policy, by samples; and the rungs."""
         best = sorted(policies, key=lambda path: -policies[path]["return"])[: self.candidates]
-        expert = max(best, key=lambda path: self._plays(path, deterministic=True))
+        expert = max(best, key=lambda path: self._mean_return(path, deterministic=True))
         low = datasets.reference(self.env).random
-        third = low + (self._plays(expert, deterministic=False) - low) / 3.0
+        third = low + (self._mean_return(expert, deterministic=False) - low) / 3.0
         others = (path for path in policies if path != expert)
         nearest = sorted(others, key=lambda path: abs(policies[path]["return"] - third))[: self.candidates]
-        medium = min(nearest, key=lambda path: abs(self._plays(path, deterministic=False) - third))
+        medium = min(nearest, key=lambda path: abs(self._mean_return(path, deterministic=False) - third))
         seed, steps = policies[expert]["seed"], policies[expert]["steps"]
         before = [path for path in policies if policies[path]["seed"] == seed and policies[path]["steps"] < steps]
         before.sort(key=lambda path: policies[path]["steps"])
-        places = np.unique(np.linspace(0, len(before) - 1, min(self.rungs, len(before))).round().astype(int))
-        return {"expert": expert, "medium": medium, **{before[i].stem: before[i] for i in places}}
+        rungs = np.unique(np.linspace(0, len(before) - 1, min(self.rungs, len(before))).round().astype(int))
+        return {"expert": expert, "medium": medium, **{before[i].stem: before[i] for i in rungs}}
 
-    def _plays(self, path: Path, *, deterministic: bool) -> float:
-        """Mean return over the episodes that choose."""
-        behaviour = load_behaviour(str(path), self.env, deterministic=deterministic, seed=SELECTION_SEED)
-        played = play(behaviour, self.env, episodes=self.selection_episodes, seed=SELECTION_SEED)
-        return float(np.mean([episode.rewards.sum() for episode in played]))
+    def _mean_return(self, path: Path, *, deterministic: bool) -> float:
+        """Over the episodes that choose."""
+        return float(_returns(self._play(path, self.selection_episodes, SELECTION_SEED, deterministic)).mean())
+
+    def _play(self, path: Path, episodes: int, seed: int, deterministic: bool) -> list[Episode]:
+        policy = load_policy(str(path), self.env, deterministic=deterministic, seed=seed)
+        return record(policy, self.env, episodes=episodes, seed=seed)
 
     def _entry(self, name: str, path: Path, folder: Path) -> dict[str, Any]:
         """Write an actor in half precision, play it, and say how it did."""
@@ -138,9 +141,8 @@ class Build:
         }
 
     def _measure(self, file: Path, *, deterministic: bool) -> dict[str, float]:
-        behaviour = load_behaviour(str(file), self.env, deterministic=deterministic, seed=REPORT_SEED)
-        played = play(behaviour, self.env, episodes=self.episodes, seed=REPORT_SEED)
-        returns = np.array([episode.rewards.sum() for episode in played])
+        played = self._play(file, self.episodes, REPORT_SEED, deterministic)
+        returns = _returns(played)
         numbers = {
             "return": returns.mean(),
             "standard_deviation": returns.std(),
@@ -148,6 +150,10 @@ class Build:
             "normalized_score": datasets.normalized_score(self.env, returns.mean()),
         }
         return {name: round(float(number), 2) for name, number in numbers.items()}
+
+
+def _returns(episodes: list[Episode]) -> Float64Array:
+    return np.array([episode.rewards.sum() for episode in episodes])
 
 
 def _json(path: Path) -> Any:

@@ -1,9 +1,9 @@
-"""MuJoCo data sets of D4RL's levels, made on this machine from actors that come with the package.
+"""MuJoCo datasets of D4RL's levels, made on this machine from actors that come with the package.
 
-A ladder is what one training of one environment left behind: the expert, the medium policy and rungs on the way to
-the expert, in `datasets/ladders`, with the command, the configuration and the curve that produced them.
-`python -m orl.scripts.data.ladder` builds one. Every part of a set has a seed of its own, made from its name,
-and a set is the same on every run with the same versions. Uniform random actions need no ladder.
+A ladder holds the actors of one training of one environment: the expert, the medium policy and rungs on the way to the
+expert. Ladders are in `datasets/ladders`, with the command, the configuration and the learning curve.
+`python -m orl.scripts.data.ladder` builds one. Every part of a dataset has a seed of its own, made from its name, and a
+dataset is the same on every run with the same versions. Uniform random actions need no ladder.
 
 Source of the levels: Fu et al. 2020, D4RL, arXiv 2004.07219. The environments here are v5: another reward than D4RL's.
 """
@@ -19,17 +19,17 @@ from typing import Any
 
 from orl import datasets
 from orl.datasets import Episode
-from orl.scripts.data.recording import Progress, load_behaviour, play, quiet_simulator
+from orl.scripts.data.recording import Progress, load_policy, no_progress, record, write
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5", "ant": "Ant-v5"}
 LEVELS = ("random", "medium", "expert", "medium-expert", "medium-replay", "full-replay")
-STEPS = 200_000  # transitions of a set, of each half of medium-expert
+STEPS = 200_000  # transitions of a dataset, or of each half of medium-expert
 LADDERS = Path(datasets.__file__).parent / "ladders"
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The actors that one training of one environment left behind."""
+    """The actors of one training of one environment."""
 
     folder: Path
     about: dict[str, Any]  # ladder.json
@@ -43,11 +43,11 @@ class Ladder:
     @property
     def policies(self) -> dict[str, dict[str, Any]]:
         """Facts of each policy by name: `expert`, `medium`, and the rungs in the order of training."""
-        found: dict[str, dict[str, Any]] = self.about["policies"]
-        return found
+        policies: dict[str, dict[str, Any]] = self.about["policies"]
+        return policies
 
     def file(self, name: str) -> str:
-        """Where a policy's actor is."""
+        """Path of a policy's actor."""
         return str(self.folder / self.policies[name]["file"])
 
     def sampled_return(self, name: str) -> float:
@@ -66,8 +66,8 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One data set."""
+class MujocoDataset:
+    """What one dataset is made of."""
 
     body: str
     level: str
@@ -90,18 +90,30 @@ class Recipe:
             f"--policy {run}/seed-0/policies/step-300000.safetensors"
         )
 
-    def parts(self, steps: int) -> dict[str, int]:
-        """Policies, in their order in the set, and at least how many transitions each plays."""
-        if self.level == "random":
-            return {"random": steps}
+    @property
+    def ladder(self) -> Ladder:
+        """The shipped ladder, which `require` has asked for."""
         ladder = Ladder.of(self.body)
         assert ladder is not None
+        return ladder
+
+    def parts(self, steps: int) -> dict[str, int]:
+        """Policies, in their order in the dataset, and at least how many transitions each plays."""
+        if self.level == "random":
+            return {"random": steps}
         if self.level in ("medium", "expert"):
             return {self.level: steps}
         if self.level == "medium-expert":
             return {"medium": steps, "expert": steps}
-        mixed = ladder.climb("medium" if self.level == "medium-replay" else "expert")
+        mixed = self.ladder.climb("medium" if self.level == "medium-replay" else "expert")
         return dict(zip(mixed, datasets.shares(steps, [1.0] * len(mixed)), strict=True))
+
+    @property
+    def algorithm(self) -> str:
+        """What chooses the actions, for the dataset's card."""
+        if self.level == "random":
+            return "uniform random actions"
+        return f"samples of {self.ladder.about['agent']} policies that come with orl"
 
     def seed(self, policy: str) -> int:
         """Of one part; medium-expert is the medium set and then the expert set."""
@@ -109,82 +121,68 @@ class Recipe:
         return zlib.crc32(f"{self.body}/{level}/{policy}".encode())
 
 
-RECIPES = {f"orl/{body}/{level}-v0": Recipe(body, level) for body, level in product(ENVIRONMENTS, LEVELS)}
+DATASETS = {f"orl/{body}/{level}-v0": MujocoDataset(body, level) for body, level in product(ENVIRONMENTS, LEVELS)}
 
 
 def shipped() -> list[str]:
-    """Ids of the sets that can be made: those of a ladder, and all random ones."""
-    return [identifier for identifier, recipe in RECIPES.items() if recipe.level == "random" or Ladder.of(recipe.body)]
+    """Ids of the datasets that can be made: those of a ladder, and all random ones."""
+    return [name for name, made in DATASETS.items() if made.level == "random" or Ladder.of(made.body)]
 
 
-def make(dataset_id: str, *, steps: int = STEPS, overwrite: bool = False, progress: Progress | None = None) -> None:
-    """Play, and write one of the sets.
+def make(dataset_id: str, *, steps: int = STEPS, overwrite: bool = False, progress: Progress = no_progress) -> None:
+    """Play, and write one of the datasets.
 
     Args:
-        dataset_id: a key of `RECIPES`.
-        steps: transitions of the set, or of each half of medium-expert; the last episode is played to its end.
-        overwrite: replace a set that is there.
+        dataset_id: a key of `DATASETS`.
+        steps: transitions of the dataset, or of each half of medium-expert; the last episode is played to its end.
+        overwrite: replace an existing dataset.
         progress: called with the transitions played so far and their final number, about.
 
     Raises:
-        ValueError: the policies of this set are not shipped.
+        ValueError: the policies of this dataset are not shipped.
     """
-    recipe = RECIPES[dataset_id]
-    recipe.require()
-    ladder, parts = Ladder.of(recipe.body), recipe.parts(steps)
+    made = DATASETS[dataset_id]
+    made.require()
+    parts, env, is_random = made.parts(steps), made.environment_id, made.level == "random"
     total, episodes = sum(parts.values()), list[Episode]()
-    for policy, count in parts.items():
-        before = sum(map(len, episodes))
+    for name, count in parts.items():
+        before, seed = sum(map(len, episodes)), made.seed(name)
 
-        def report(_: int, played: int, before: int = before) -> None:
-            if progress is not None:
-                progress(min(before + played, total), total)
+        def report(played: int, _: int, before: int = before) -> None:
+            progress(min(before + played, total), total)
 
-        source = "random" if policy == "random" or ladder is None else ladder.file(policy)
-        behaviour = load_behaviour(source, recipe.environment_id, seed=recipe.seed(policy))
-        seed = recipe.seed(policy)
-        episodes += play(behaviour, recipe.environment_id, steps=count, seed=seed, progress=report)
-    reference = datasets.reference(recipe.environment_id)
-    with quiet_simulator():
-        datasets.write(
-            episodes,
-            dataset_id,
-            environment_id=recipe.environment_id,
-            algorithm_name=_algorithm(recipe),
-            description=_description(recipe, parts, sum(map(len, episodes))),
-            ref_min_score=reference.random,
-            ref_max_score=reference.expert,
-            packages=() if recipe.level == "random" else ("torch",),
-            overwrite=overwrite,
-        )
-
-
-def _algorithm(recipe: Recipe) -> str:
-    if recipe.level == "random":
-        return "uniform random actions"
-    ladder = Ladder.of(recipe.body)
-    assert ladder is not None
-    return f"samples of {ladder.about['agent']} policies that come with orl"
+        policy = load_policy("random" if name == "random" else made.ladder.file(name), env, seed=seed)
+        episodes += record(policy, env, steps=count, seed=seed, progress=report)
+    write(
+        episodes,
+        dataset_id,
+        env,
+        algorithm="uniform random actions"
+        if is_random
+        else f"samples of {made.ladder.about['agent']} policies that come with orl",
+        description=_description(made, parts, sum(map(len, episodes))),
+        packages=() if is_random else ("torch",),
+        overwrite=overwrite,
+    )
 
 
 D4RL = {"medium-expert": "2 million", "medium-replay": "200,000 to 400,000"}  # transitions; of other levels 1 million
 
 
-def _description(recipe: Recipe, parts: dict[str, int], transitions: int) -> str:
-    """For the data set's card."""
-    size = f"{recipe.environment_id}, level {recipe.level}: {transitions:,} transitions in whole episodes"
-    original = f"D4RL's set of this level has {D4RL.get(recipe.level, '1 million')}, of the v2 environment."
-    if recipe.level == "random":
+def _description(made: MujocoDataset, parts: dict[str, int], transitions: int) -> str:
+    """For the dataset's card."""
+    size = f"{made.environment_id}, level {made.level}: {transitions:,} transitions in whole episodes"
+    original = f"D4RL's set of this level has {D4RL.get(made.level, '1 million')}, of the v2 environment."
+    if made.level == "random":
         return f"{size}, uniform random actions. {original}"
-    ladder = Ladder.of(recipe.body)
-    assert ladder is not None
+    ladder = made.ladder
     steps = max(each["steps"] for each in ladder.about["curve"])
     lines = ["random" if policy == "random" else _policy(policy, ladder.policies[policy]) for policy in parts]
     origin = (
         f"The policies were trained by {ladder.about['agent']} for up to {steps:,} steps; the expert is the best of "
         "that training, not an expert in D4RL's sense."
     )
-    if not recipe.level.endswith("replay"):
+    if not made.level.endswith("replay"):
         return f"{size}, sampled actions of {' and '.join(lines)}. {origin} {original}"
     return (
         f"{size}, sampled actions of {len(lines)} policies with equal shares of the transitions, in the order of "

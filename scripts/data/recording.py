@@ -1,9 +1,9 @@
-"""Play a behaviour policy in copies of an environment, and keep what happened as a data set."""
+"""Play a behaviour policy in copies of an environment, and write the episodes as a dataset."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,99 +11,97 @@ from typing import TYPE_CHECKING
 import gymnasium
 
 from orl import datasets
-from orl.datasets import Episode, recording
+from orl.datasets import Episode
 from orl.environment import Spaces
 
 if TYPE_CHECKING:
-    from orl.scripts.data.behaviour_policies import Behaviour
+    from orl.scripts.data.behaviour_policies import BehaviourPolicy
 
-COPIES = 10  # of the environment, at most; samples depend on it
+NUM_ENVS = 10  # copies of the environment, at most; samples depend on it
 
-Progress = Callable[[int, int], None]  # so far, of how many
-
-
-def record_own(
-    dataset_id: str,
-    behaviour: Behaviour,
-    environment_id: str,
-    *,
-    episodes: int | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> None:
-    """Write a data set of a behaviour policy.
-
-    Args:
-        dataset_id: of the new set.
-        behaviour: what acts.
-        environment_id: Gymnasium id.
-        episodes: how many; or
-        steps: as many episodes as hold this many transitions.
-        seed: of the resets.
-        overwrite: replace a set that is there.
-        progress: called with what was recorded so far and its final number, of episodes or of transitions.
-    """
-
-    def report(finished: int, played: int) -> None:
-        if progress is not None:
-            now, all_of_it = (finished, episodes) if episodes is not None else (played, steps or 0)
-            progress(min(now, all_of_it), all_of_it)
-
-    recorded = play(behaviour, environment_id, episodes=episodes, steps=steps, seed=seed, progress=report)
-    reference = datasets.REFERENCES.get(environment_id)
-    with quiet_simulator():
-        datasets.write(
-            recorded,
-            dataset_id,
-            environment_id=environment_id,
-            algorithm_name=behaviour.name,
-            description=f"{environment_id}: {len(recorded):,} episodes of {behaviour.name}, seed {seed}.",
-            ref_min_score=reference.random if reference else None,
-            ref_max_score=reference.expert if reference else None,
-            packages=behaviour.packages,
-            overwrite=overwrite,
-        )
+Progress = Callable[[int, int], None]  # how many so far, of how many
 
 
-def play(
-    behaviour: Behaviour,
+def no_progress(_: int, __: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def record(
+    policy: BehaviourPolicy,
     environment_id: str,
     *,
     episodes: int | None = None,
     steps: int | None = None,
     seed: int,
-    progress: recording.Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Episode]:
     """Whole episodes of a behaviour policy, in copies of its environment side by side.
 
     Args:
-        behaviour: what acts.
+        policy: acts.
         environment_id: Gymnasium id.
         episodes: how many; or
         steps: as many episodes as hold this many transitions.
         seed: of the resets.
-        progress: called with the numbers of finished episodes and of transitions so far.
+        progress: called with what was recorded so far and its final number, of episodes or of transitions.
 
     Raises:
         MemoryError: the size, computed first, is more than there is.
     """
-    limit = gymnasium.spec(environment_id).max_episode_steps
-    copies = min(COPIES, episodes if episodes is not None else -(-(steps or 1) // (limit or 1)))
+    limit = gymnasium.spec(environment_id).max_episode_steps or 1
+    goal = steps if episodes is None else episodes
+    assert goal is not None
+
+    def report(finished: int, played: int) -> None:
+        progress(min(played if episodes is None else finished, goal), goal)
+
     with quiet_simulator():
-        spaces = Spaces.of(environment_id)
-        refuse_memory(steps or (episodes or 0) * (limit or 1), spaces)
-        environment = gymnasium.make_vec(environment_id, num_envs=copies)
+        _check_memory(steps or goal * limit, Spaces.of(environment_id))
+        num_envs = min(NUM_ENVS, -(-goal // limit) if episodes is None else episodes)
+        environment = gymnasium.make_vec(environment_id, num_envs=num_envs)
         try:
-            return datasets.record(
-                behaviour.act, environment, episodes=episodes, steps=steps, seed=seed, progress=progress
-            )
+            return datasets.record(policy.act, environment, episodes=episodes, steps=steps, seed=seed, progress=report)
         finally:
             environment.close()
 
 
-def load_behaviour(source: str, environment_id: str, *, deterministic: bool = False, seed: int = 0) -> Behaviour:
+def write(
+    episodes: Sequence[Episode],
+    dataset_id: str,
+    environment_id: str,
+    *,
+    algorithm: str,
+    description: str,
+    packages: Sequence[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a dataset with the references of its environment.
+
+    Args:
+        episodes: in their order.
+        dataset_id: of the new dataset.
+        environment_id: Gymnasium id.
+        algorithm: what chose the actions.
+        description: for the dataset's card.
+        packages: whose versions the actions depend on, besides those that every dataset names.
+        overwrite: replace an existing dataset.
+    """
+    reference = datasets.REFERENCES.get(environment_id)
+    with quiet_simulator():
+        datasets.write(
+            episodes,
+            dataset_id,
+            environment_id=environment_id,
+            algorithm_name=algorithm,
+            description=description,
+            ref_min_score=reference.random if reference else None,
+            ref_max_score=reference.expert if reference else None,
+            packages=packages,
+            overwrite=overwrite,
+        )
+
+
+def load_policy(source: str, environment_id: str, *, deterministic: bool = False, seed: int = 0) -> BehaviourPolicy:
     """A policy for an environment; torch is imported here, so that what needs no policy stays quick.
 
     Args:
@@ -115,34 +113,35 @@ def load_behaviour(source: str, environment_id: str, *, deterministic: bool = Fa
     Raises:
         ValueError: nothing of that name, or a policy that cannot be read or does not fit the environment.
     """
-    from orl.scripts.data import behaviour_policies as behaviours
+    from orl.scripts.data import behaviour_policies
 
     with quiet_simulator():
-        return behaviours.load_behaviour(source, Spaces.of(environment_id), deterministic=deterministic, seed=seed)
+        spaces = Spaces.of(environment_id)
+        return behaviour_policies.load_policy(source, spaces, deterministic=deterministic, seed=seed)
 
 
-def environment_named(name: str) -> str:
+def resolve_environment(name: str) -> str:
     """The environment's id with its version, if it can be made and acted in.
 
     Raises:
         ValueError: it cannot, or its spaces are of another kind.
     """
     with quiet_simulator():
-        found = Spaces.of(name).environment_id
-    assert found is not None
-    return found
+        environment_id = Spaces.of(name).environment_id
+    assert environment_id is not None
+    return environment_id
 
 
 def default_id(environment_id: str, source: str) -> str:
     """`local/halfcheetah/sac-v0` for `sac.zip` in HalfCheetah-v5; a `seed-K` has its run's name before it."""
     body = re.sub(r"-v\d+$", "", environment_id).rpartition("/")[2].lower()
-    named = Path(source).resolve()
-    stem = f"{named.parent.name}-{named.name}" if re.fullmatch(r"seed-\d+", named.name) else named.stem
+    path = Path(source).resolve()
+    stem = f"{path.parent.name}-{path.name}" if re.fullmatch(r"seed-\d+", path.name) else path.stem
     policy = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "policy"
     return f"local/{body}/{policy}-v0"
 
 
-def refuse_memory(transitions: int, spaces: Spaces) -> None:
+def _check_memory(transitions: int, spaces: Spaces) -> None:
     """Raise MemoryError where so many transitions do not fit, as episodes and once more as what is written."""
     import torch
 

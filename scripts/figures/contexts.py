@@ -1,46 +1,90 @@
-"""Figures over contexts: a line over one variable, a surface over two."""
+"""Returns over the contexts of a grid: a line over one variable, a surface over two.
+
+Shape key: N contexts, d variables.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from orl.context import ContextSpace, Floats
-from orl.scripts.figures.runs import save
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
+from orl.scripts.figures.style import BLUE, GREY, YELLOW, panels, save
 
 
-def context_figure(space: ContextSpace, contexts: Floats, values: NDArray[np.float64], title: str, path: Path) -> None:
-    """Values of the contexts of a grid; of more than two variables nothing is drawn.
+def context_figure(space: ContextSpace, contexts: Float64Array, returns: Float64Array, title: str, path: Path) -> None:
+    """Returns in the contexts of a grid; of more than two variables nothing is drawn.
 
     Args:
         space: d variables.
         contexts: (N, d), as `ContextSpace.grid` has them.
-        values: (N,), returns.
+        returns: (N,).
         title: of the figure.
         path: PNG file.
     """
     if len(space.names) > 2:
         return
-    figure, axes = plt.subplots(figsize=(5.4, 4.0), layout="constrained")
+    figure, [axes] = panels(1, 1, 5.4, 4.0)
     grid = [np.unique(column) for column in contexts.T]
     label_axis(axes, "x", space, grid[0])
     if len(grid) == 1:
-        axes.plot(values, marker="o", markersize=4)
+        axes.plot(returns, marker="o", markersize=4)
         axes.set_ylabel("return")
         axes.grid(alpha=0.3)
     else:
-        surface = axes.imshow(values.reshape(len(grid[0]), -1).T, origin="lower", aspect="auto")
+        surface = axes.imshow(returns.reshape(len(grid[0]), -1).T, origin="lower", aspect="auto")
         figure.colorbar(surface, label="return")
         label_axis(axes, "y", space, grid[1])
     axes.set_title(title, fontsize=10)
     save(figure, path)
 
 
-def label_axis(axes: Any, side: str, space: ContextSpace, values: Floats) -> None:
+def generalist_figure(
+    space: ContextSpace,
+    contexts: Float64Array,
+    sources: Mapping[str, Sequence[int]],
+    generated: Mapping[str, Float64Array],
+    best_source: Float64Array,
+    title: str,
+    path: Path,
+) -> None:
+    """Returns of generalists in all contexts: in the order of the grid for one variable, else from worst to best.
+
+    Args:
+        space: d variables.
+        contexts: (N, d).
+        sources: indices of the contexts trained in, by how they were chosen.
+        generated: (N,), returns of the policy that learned from these sources.
+        best_source: (N,), returns of the best of the first sources.
+        title: of the figure.
+        path: PNG file.
+    """
+    is_line = len(space.names) == 1
+    order = np.arange(len(contexts)) if is_line else best_source.argsort(kind="stable")
+    figure, [axes] = panels(1, 1, 7.0, 4.0)
+    axes.plot(best_source[order], color="black", linestyle="--", label=f"best source, {next(iter(sources))}")
+    for name, colour in zip(sources, (BLUE, YELLOW, GREY), strict=False):
+        axes.plot(generated[name][order], color=colour, label=f"hyperzero, {name}")
+        trained = np.flatnonzero(np.isin(order, sources[name]))
+        axes.plot(trained, generated[name][order][trained], "o", color=colour, markersize=5)
+    if is_line:
+        label_axis(axes, "x", space, contexts[:, 0])
+    else:
+        axes.set_xlabel("contexts, from the worst to the best return of the best source")
+    axes.set_ylabel("return; dots: contexts trained in")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save(figure, path)
+
+
+def label_axis(axes: Axes, side: Literal["x", "y"], space: ContextSpace, values: Float64Array) -> None:
     """Values of a grid at whole numbers: evenly spaced in the variable's scale, as the grid is.
 
     Args:
@@ -49,13 +93,14 @@ def label_axis(axes: Any, side: str, space: ContextSpace, values: Floats) -> Non
         space: of them.
         values: of the variable, ascending.
     """
-    shown = tick_places(len(values))
-    getattr(axes, f"set_{side}ticks")(shown, [f"{values[place]:.2g}" for place in shown], fontsize=8)
-    getattr(axes, f"set_{side}label")(variable_label(space, "xy".index(side)))
+    ticks = tick_indices(len(values))
+    axis = getattr(axes, f"{side}axis")
+    axis.set_ticks(ticks, [f"{values[i]:.2g}" for i in ticks], fontsize=8)
+    axis.set_label_text(variable_label(space, "xy".index(side)))
 
 
-def tick_places(count: int) -> NDArray[np.int64]:
-    """At most seven places of so many, evenly from the first to the last."""
+def tick_indices(count: int) -> NDArray[np.int64]:
+    """At most seven of the indices of so many values, evenly from the first to the last."""
     return np.unique(np.linspace(0, count - 1, 7).round().astype(np.int64))
 
 

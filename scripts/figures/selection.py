@@ -7,48 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
 from orl.agents.mbtl import GeneralisationGap
-from orl.context import ContextSpace, Floats
-from orl.scripts.contexts.coverage import Coverage
-from orl.scripts.figures.contexts import tick_places
-from orl.scripts.figures.runs import save
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
+from orl.scripts.contexts.selection import Coverage
+from orl.scripts.figures.contexts import tick_indices
+from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panels, save
 
-STYLES: dict[str, dict[str, Any]] = {
-    "random": {"color": "#7f7f7f"},
-    "equidistant": {"color": "#e69f00"},
-    "greedy": {"color": "#cc79a7"},
-    "sequential-oracle": {"color": "#009e73", "linestyle": "--"},
+STYLES: dict[str, dict[str, Any]] = {  # the selection itself is blue
+    "random": {"color": GREY},
+    "equidistant": {"color": YELLOW},
+    "greedy": {"color": PINK},
+    "sequential-oracle": {"color": GREEN, "linestyle": "--"},
     "independent": {"color": "black", "linestyle": ":"},
-    "multi-task": {"color": "#d55e00"},
-}  # Okabe and Ito's palette; the selection itself is blue
-BLUE = "#0072b2"
-NUMBERED = 10  # stars with their place in the order; more would hide each other
+    "multi-task": {"color": ORANGE},
+}
+NUMBERED = 10  # stars with their number in the order; more would hide each other
 
 
 def matrix_figure(
     space: ContextSpace,
-    contexts: Floats,
-    matrix: NDArray[np.float64],
+    contexts: Float64Array,
+    matrix: Float64Array,
     sources: NDArray[np.int64],
     title: str,
     path: Path,
 ) -> None:
     """Heat map of a transfer matrix (N, N), white where nothing was trained; stars on the chosen sources."""
-    figure, axes = plt.subplots(figsize=(6.0, 5.0), layout="constrained")
+    figure, [axes] = panels(1, 1, 6.0, 5.0)
     drawn = axes.imshow(matrix, origin="lower", interpolation="nearest", aspect="equal")
     axes.plot(sources, sources, "*", color="white", markeredgecolor="black", markersize=11, linestyle="none")
     for number, source in enumerate(sources[:NUMBERED].tolist(), start=1):
-        place = ((-13, 5), (7, -11))[int((sources < source).sum()) % 2]  # neighbours have theirs on both sides
-        text = axes.annotate(str(number), (source, source), xytext=place, textcoords="offset points", fontsize=8)
+        offset = ((-13, 5), (7, -11))[int((sources < source).sum()) % 2]  # neighbours have theirs on both sides
+        text = axes.annotate(str(number), (source, source), xytext=offset, textcoords="offset points", fontsize=8)
         text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     figure.colorbar(drawn, label="return")
     _label(axes, "x", space, contexts, "target")
@@ -57,27 +58,27 @@ def matrix_figure(
     save(figure, path)
 
 
-def model_figure(space: ContextSpace, contexts: Floats, selector: TaskSelector, title: str, path: Path) -> None:
+def model_figure(space: ContextSpace, contexts: Float64Array, selector: TaskSelector, title: str, path: Path) -> None:
     """The Gaussian process with its band, what is covered, and below it the acquisition."""
-    believed, places = selector.prediction(), np.arange(len(contexts))
+    model, x, sources = selector.prediction(), np.arange(len(contexts)), selector.sources
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(6.4, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
     )
-    low, high = believed.mean - 2 * believed.std, believed.mean + 2 * believed.std
-    above.fill_between(places, low, high, alpha=0.2, color=BLUE, linewidth=0, label="± 2 standard deviations")
-    above.plot(places, believed.mean, color=BLUE, label="expected return in its own context")
-    own = selector.scores[np.arange(len(selector.sources)), selector.sources]
-    above.plot(selector.sources, own, "*", color="black", markersize=9, linestyle="none", label="trained there")
-    above.plot(places, selector.coverage, color="#009e73", linewidth=1, label="best return so far")
+    low, high = model.mean - 2 * model.std, model.mean + 2 * model.std
+    above.fill_between(x, low, high, alpha=0.2, color=BLUE, linewidth=0, label="± 2 standard deviations")
+    above.plot(x, model.mean, color=BLUE, label="expected return in its own context")
+    own = selector.scores[np.arange(len(sources)), sources]
+    above.plot(sources, own, "*", color="black", markersize=9, linestyle="none", label="trained there")
+    above.plot(x, selector.coverage, color=GREEN, linewidth=1, label="best return so far")
     above.set_ylabel("return")
     above.legend(fontsize=7)
-    below.plot(places, believed.acquisition, color="#d55e00")
-    below.plot(selector.sources, believed.acquisition[selector.sources], "*", color="black", linestyle="none")
+    below.plot(x, model.acquisition, color=ORANGE)
+    below.plot(sources, model.acquisition[sources], "*", color="black", linestyle="none")
     below.set_ylabel("acquisition")
     _label(below, "x", space, contexts, "source")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    above.set_title(f"{title}: {selector.strategy} after {len(selector.sources)} sources", fontsize=9)
+    above.set_title(f"{title}: {selector.strategy} after {len(sources)} sources", fontsize=9)
     save(figure, path)
 
 
@@ -92,29 +93,30 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
     difference = scaled - scaled[selector.sources, None]  # (k, N, d)
     fitted = np.where(difference < 0, -gap.slopes_below * difference, gap.slopes_above * difference)
     count = len(space.names)
-    figure, grid = plt.subplots(1, count, figsize=(1.6 + 4.4 * count, 4.0), squeeze=False, layout="constrained")
-    for i, axes in enumerate(grid[0]):
+    figure, grid = panels(1, count, 1.6 + 4.4 * count, 4.0)
+    for i, axes in enumerate(grid):
         rest = lost - np.delete(fitted, i, axis=2).sum(2)
         for source, x, y in zip(selector.sources.tolist(), difference[..., i], rest, strict=True):
             axes.plot(x, y, ".", markersize=3, color=plt.get_cmap("viridis")(scaled[source, i]))
         line = np.array([difference[..., i].min(), 0.0, difference[..., i].max()])
         slopes = np.where(line < 0, -gap.slopes_below[i] * line, gap.slopes_above[i] * line)
-        label = f"slopes {gap.slopes_below[i]:.0f} below, {gap.slopes_above[i]:.0f} above"
-        axes.plot(line, slopes, color="#d55e00", label=label)
+        axes.plot(
+            line, slopes, color=ORANGE, label=f"slopes {gap.slopes_below[i]:.0f} below, {gap.slopes_above[i]:.0f} above"
+        )
         axes.set_xlabel(f"{space.names[i]} of target minus source, as a share of the range")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    grid[0, 0].set_ylabel("return lost: quality + ease - return")
+    grid[0].set_ylabel("return lost: quality + ease - return")
     figure.suptitle(f"{title}: generalisation gap; dark sources are at the low end of the range", fontsize=9)
     save(figure, path)
 
 
-def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
-    """Mean return of all contexts against the number of sources, with the bands that there are."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for each in found:
+def coverage_figure(coverages: Sequence[Coverage], title: str, path: Path) -> None:
+    """Mean return of all contexts against the number of sources, with bands where there are some."""
+    figure, [axes] = panels(1, 1, 6.4, 4.2)
+    for each in coverages:
         style = STYLES.get(each.name, {"color": BLUE})
-        if each is found[0]:
+        if each is coverages[0]:
             style = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
         if each.name == "independent":
             about = f"independent: {each.sources[0]} sources{', estimated' if each.low is not None else ''}"
@@ -126,18 +128,17 @@ def coverage_figure(found: Sequence[Coverage], title: str, path: Path) -> None:
         if each.low is not None and each.high is not None and len(each.sources) > 1:
             axes.fill_between(each.sources, each.low, each.high, alpha=0.15, color=style["color"], linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trained sources")
-    axes.set_ylabel("mean return of all contexts")
+    axes.set(xlabel="trained sources", ylabel="mean return of all contexts")
     axes.set_title(title, fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save(figure, path)
 
 
-def _label(axes: Any, side: str, space: ContextSpace, contexts: Floats, role: str) -> None:
-    """Contexts at their places in the list; of several variables all values, in the order of the grid."""
-    shown = tick_places(len(contexts))
-    texts = [", ".join(f"{number:.2g}" for number in contexts[place].tolist()) for place in shown]
-    getattr(axes, f"set_{side}ticks")(shown, texts, fontsize=7 if len(space.names) > 1 else 9)
+def _label(axes: Axes, side: Literal["x", "y"], space: ContextSpace, contexts: Float64Array, role: str) -> None:
+    """Contexts by their index in the grid; of several variables all values."""
+    ticks, axis = tick_indices(len(contexts)), getattr(axes, f"{side}axis")
+    texts = [", ".join(f"{number:.2g}" for number in contexts[i].tolist()) for i in ticks]
+    axis.set_ticks(ticks, texts, fontsize=7 if len(space.names) > 1 else 9)
     names = [f"{each.name} ({each.unit})" if each.unit not in ("x", "") else each.name for each in space.variables]
-    getattr(axes, f"set_{side}label")(f"{', '.join(names)} of the {role}")
+    axis.set_label_text(f"{', '.join(names)} of the {role}")

@@ -18,7 +18,7 @@ import torch
 from orl import datasets
 from orl.agents import SAC
 from orl.environment import Spaces
-from orl.scripts.data.behaviour_policies import load_behaviour
+from orl.scripts.data.behaviour_policies import load_policy
 from orl.scripts.running.policies import write_policy
 
 PENDULUM = Spaces.of("Pendulum-v1")  # actions in [-2, 2]
@@ -42,7 +42,7 @@ def archive(path: Path, algorithm: str = "SAC", env: Any = "Pendulum-v1", **keyw
 def test_an_archive_acts_as_its_agent(algorithm: str, tmp_path: Path) -> None:
     kinds = {"policy_kwargs": {**SMALL, "activation_fn": torch.nn.ELU}} if algorithm in ("SAC", "PPO") else {}
     agent = archive(tmp_path / "agent.zip", algorithm, **kinds)
-    behaviour = load_behaviour(str(tmp_path / "agent.zip"), PENDULUM, deterministic=True)
+    behaviour = load_policy(str(tmp_path / "agent.zip"), PENDULUM, deterministic=True)
     expected = agent.predict(OBSERVATIONS, deterministic=True)[0]
     np.testing.assert_allclose(behaviour.act(OBSERVATIONS), expected, rtol=1e-6)
     assert algorithm in behaviour.name
@@ -54,7 +54,7 @@ def test_samples_of_an_archive_repeat_and_leave_torch_alone(tmp_path: Path) -> N
     before = torch.get_rng_state()
 
     def samples(seed: int) -> np.ndarray:
-        behaviour = load_behaviour(str(tmp_path / "agent.zip"), PENDULUM, seed=seed)
+        behaviour = load_policy(str(tmp_path / "agent.zip"), PENDULUM, seed=seed)
         return np.stack([behaviour.act(OBSERVATIONS) for _ in range(200)])
 
     drawn = samples(0)
@@ -90,7 +90,7 @@ def test_nothing_in_an_archive_is_unpickled(tmp_path: Path) -> None:
                 value[":serialized:"] = payload
 
     rewrite(tmp_path / "agent.zip", tmp_path / "poisoned.zip", poison)
-    behaviour = load_behaviour(str(tmp_path / "poisoned.zip"), PENDULUM, deterministic=True)
+    behaviour = load_policy(str(tmp_path / "poisoned.zip"), PENDULUM, deterministic=True)
     np.testing.assert_allclose(behaviour.act(OBSERVATIONS), agent.predict(OBSERVATIONS, deterministic=True)[0])
     assert not marker.exists()
 
@@ -103,7 +103,7 @@ def test_an_old_archive_names_its_shapes_otherwise(tmp_path: Path) -> None:
             about[key]["shape"] = about[key].pop("_shape")
 
     rewrite(tmp_path / "agent.zip", tmp_path / "old.zip", age)
-    assert load_behaviour(str(tmp_path / "old.zip"), PENDULUM).act(OBSERVATIONS).shape == (5, 1)
+    assert load_policy(str(tmp_path / "old.zip"), PENDULUM).act(OBSERVATIONS).shape == (5, 1)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_archives_that_are_refused(change: Any, without: str, message: str, tmp_
     archive(tmp_path / "agent.zip")
     rewrite(tmp_path / "agent.zip", tmp_path / "other.zip", change, without)
     with pytest.raises(ValueError, match=message) as refusal:
-        load_behaviour(str(tmp_path / "other.zip"), PENDULUM)
+        load_policy(str(tmp_path / "other.zip"), PENDULUM)
     assert "\n" not in str(refusal.value)
 
 
@@ -134,14 +134,14 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     archive(path)
     whole = path.read_bytes()
     with pytest.raises(ValueError, match=r"sizes are \(3, 1\), Hopper-v5 has \(11, 3\)"):
-        load_behaviour(str(path), Spaces.of("Hopper-v5"))
+        load_policy(str(path), Spaces.of("Hopper-v5"))
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="cut short"):
-        load_behaviour(str(path), PENDULUM)
+        load_policy(str(path), PENDULUM)
     (tmp_path / "policy.pt").write_bytes(b"1")
     for name, message in (("none.zip", "no such file"), ("policy.pt", r"a \.zip, a \.safetensors")):
         with pytest.raises(ValueError, match=message):
-            load_behaviour(str(tmp_path / name), PENDULUM)
+            load_policy(str(tmp_path / name), PENDULUM)
 
 
 def test_policies_and_checkpoints_of_ours(tmp_path: Path) -> None:
@@ -150,26 +150,26 @@ def test_policies_and_checkpoints_of_ours(tmp_path: Path) -> None:
     agent.save(tmp_path / "both")
     expected = agent.learner(1).predict(OBSERVATIONS, deterministic=True)[0]
     for source in ("one.safetensors", "both/seed-1"):
-        modes = load_behaviour(str(tmp_path / source), PENDULUM, deterministic=True)
+        modes = load_policy(str(tmp_path / source), PENDULUM, deterministic=True)
         np.testing.assert_allclose(modes.act(OBSERVATIONS), expected, rtol=1e-5)
-        samples = load_behaviour(str(tmp_path / source), PENDULUM, seed=3)
-        again = load_behaviour(str(tmp_path / source), PENDULUM, seed=3)
-        other = load_behaviour(str(tmp_path / source), PENDULUM, seed=4)
+        samples = load_policy(str(tmp_path / source), PENDULUM, seed=3)
+        again = load_policy(str(tmp_path / source), PENDULUM, seed=3)
+        other = load_policy(str(tmp_path / source), PENDULUM, seed=4)
         drawn = samples.act(OBSERVATIONS)
         np.testing.assert_array_equal(again.act(OBSERVATIONS), drawn)
         assert (other.act(OBSERVATIONS) != drawn).all()
         assert "SAC of orl" in samples.name
         with pytest.raises(ValueError, match="sizes are"):
-            load_behaviour(str(tmp_path / source), Spaces.of("Hopper-v5"))
+            load_policy(str(tmp_path / source), Spaces.of("Hopper-v5"))
     with pytest.raises(ValueError, match="2 learners; give the folder of one"):
-        load_behaviour(str(tmp_path / "both"), PENDULUM)
+        load_policy(str(tmp_path / "both"), PENDULUM)
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "one.safetensors").read_bytes()[:100])
     with pytest.raises(ValueError, match="not a policy that orl wrote"):
-        load_behaviour(str(tmp_path / "cut.safetensors"), PENDULUM)
+        load_policy(str(tmp_path / "cut.safetensors"), PENDULUM)
 
 
 def test_random_actions_fill_the_bounds() -> None:
-    behaviour = load_behaviour("random", PENDULUM, seed=0)
+    behaviour = load_policy("random", PENDULUM, seed=0)
     drawn = np.stack([behaviour.act(OBSERVATIONS) for _ in range(200)])
     assert -2.0 <= drawn.min() < -1.9
     assert 1.9 < drawn.max() <= 2.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orl.scripts.benchmarks.closed_form_matrices import Benchmark, closed_form_matrix
-from orl.scripts.contexts.selection_replay import select, value
+from orl.scripts.benchmarks.selection_strategies import ClosedForm, closed_form_matrix
+from orl.scripts.contexts.selection import coverage, select_sources
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
@@ -29,7 +29,7 @@ def test_matrices_have_the_shape_that_they_are_named_after(dimensions: int) -> N
 
 
 def test_value_is_the_mean_of_the_best() -> None:
-    assert value(np.array([[0.0, 1.0], [0.4, 0.2]]), np.array([0, 1])) == pytest.approx(0.7)
+    assert coverage(np.array([[0.0, 1.0], [0.4, 0.2]]), np.array([0, 1])) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("shape", ["sloped", "distance"])
@@ -37,16 +37,16 @@ def test_auto_comes_close_to_the_oracle(shape: str) -> None:
     contexts, matrix = closed_form_matrix(shape, 1, 0)  # type: ignore[arg-type]
     generator = np.random.default_rng(0)
     random, best, ours = (
-        np.mean([value(matrix, generator.permutation(200)[:12]) for _ in range(100)]),
-        value(matrix, select(contexts, matrix, "sequential-oracle", 12, 0)),
-        value(matrix, select(contexts, matrix, "auto", 12, 0)),
+        np.mean([coverage(matrix, generator.permutation(200)[:12]) for _ in range(100)]),
+        coverage(matrix, select_sources(contexts, matrix, "sequential-oracle", 12, 0)),
+        coverage(matrix, select_sources(contexts, matrix, "auto", 12, 0)),
     )
     assert (ours - random) / (best - random) > 0.85
 
 
 def test_the_benchmark_writes_a_row_for_each_strategy_and_budget(tmp_path: Path) -> None:
     out = tmp_path / "table.json"
-    Benchmark(out, ("greedy", "equidistant"), ("distance",), (1,), 2, (1.0,)).run()
+    ClosedForm(out, ("greedy", "equidistant"), ("distance",), (1,), 2, (1.0,)).run()
     rows = json.loads(out.read_text())["rows"]
     assert [(row["strategy"], row["budget"]) for row in rows] == [
         ("greedy", 20),

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from orl.agents import TaskSelector
-from orl.scripts.benchmarks.closed_form_matrices import closed_form_matrix
-from orl.scripts.benchmarks.trained_matrices import TrainedMatrices
-from orl.scripts.contexts.coverage import coverages, result_rows
+from orl.scripts.benchmarks.selection_strategies import Trained, closed_form_matrix
+from orl.scripts.contexts.selection import compare_coverages, coverage_rows
 
 
 def selected(matrix: np.ndarray, contexts: np.ndarray, sources: list[int]) -> TaskSelector:
@@ -30,8 +29,8 @@ def distance() -> tuple[np.ndarray, np.ndarray]:
 
 def test_with_the_full_matrix_there_is_an_oracle(distance: tuple[np.ndarray, np.ndarray]) -> None:
     contexts, matrix = distance
-    found = coverages(selected(matrix, contexts, [0, 19]), matrix, (), matrix.mean(0))
-    rows = {row["strategy"]: row for row in result_rows(found, env="e", agent="a", seed=0)}
+    found = compare_coverages(selected(matrix, contexts, [0, 19]), matrix, (), matrix.mean(0))
+    rows = {row["strategy"]: row for row in coverage_rows(found, env="e", agent="a", seed=0)}
     assert [each.name for each in found] == [
         "auto", "random", "equidistant", "greedy", "sequential-oracle", "independent", "multi-task",
     ]  # fmt: skip
@@ -50,7 +49,9 @@ def test_without_it_independent_is_estimated_from_random_sources(distance: tuple
     drawn = TaskSelector(contexts, "random", 3).ask(3)
     known = np.full_like(matrix, np.nan)
     known[[*drawn, 0, 1, 2]] = matrix[[*drawn, 0, 1, 2]] + np.eye(20)[[*drawn, 0, 1, 2]] * 5
-    found = {each.name: each for each in coverages(selected(known, contexts, [0, 1, 2]), known, ["random"], None)}
+    found = {
+        each.name: each for each in compare_coverages(selected(known, contexts, [0, 1, 2]), known, ["random"], None)
+    }
     assert list(found) == ["auto", "random", "independent"]
     assert found["independent"].returns == [5.0]
     assert found["random"].returns[-1] == known[drawn].max(0).mean()
@@ -64,7 +65,7 @@ def test_trained_matrices_are_compared_over_seeds(tmp_path: Path) -> None:
         config = {"env": "orl/ContextPendulum-v0", "contexts": "length=0.5:2:20", "trainer": "sac", "seed": seed}
         (runs[-1] / "config.json").write_text(json.dumps(config))
         np.save(runs[-1] / "transfer.npy", closed_form_matrix("sloped", 1, seed)[1][::10, ::10])
-    TrainedMatrices((*runs,), tmp_path / "out", ("auto", "greedy", "equidistant")).run()
+    Trained((*runs,), tmp_path / "out", ("auto", "greedy", "equidistant")).run()
     results = json.loads((tmp_path / "out/results.json").read_text())
     scored = [row for row in results["rows"] if row["budget"]]
     assert [(row["strategy"], row["budget"]) for row in scored[:2]] == [("auto", 2), ("auto", 4)]
@@ -76,6 +77,6 @@ def test_trained_matrices_are_compared_over_seeds(tmp_path: Path) -> None:
     needed = as_good["sequential-oracle"]["sources_as_good"]
     assert as_good["sequential-oracle"]["factors"] == [20 / each for each in needed]
     with pytest.raises(ValueError, match="two or more runs"):
-        TrainedMatrices((runs[0],), tmp_path / "out").run()
+        Trained((runs[0],), tmp_path / "out").run()
     with pytest.raises(ValueError, match="no full transfer matrix"):
-        TrainedMatrices((runs[0], tmp_path), tmp_path / "out").run()
+        Trained((runs[0], tmp_path), tmp_path / "out").run()

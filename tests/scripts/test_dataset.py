@@ -16,7 +16,7 @@ from orl.datasets import Episode
 from orl.scripts.commands.dataset import DatasetVerbs
 from orl.scripts.data import mujoco as mujoco_datasets
 from orl.scripts.data import racing as racing_datasets
-from orl.scripts.data.racing import DECISIONS, RECIPES
+from orl.scripts.data.racing import DATASETS, DECISIONS
 
 RANDOM = "orl/pendulum/random-v0"
 
@@ -89,13 +89,13 @@ def test_make_a_set_of_a_policy_by_steps() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "name data sets to make"),
+        ([], "name datasets to make"),
         (["orl/racing/expert-v7"], "none of ours; did you mean orl/racing/expert-v0?"),
         (["mine/runs-v0"], "none of ours; choose from all, orl/racing/basic-v0"),
         (["orl/racing/expert-v0", "--steps", "5"], "has a size of its own"),
         (["orl/hopper/random-v0", "--policy", "sac.zip"], "--policy goes with --env"),
         (["orl/hopper/random-v0", "--seed", "1"], "--seed goes with --env"),
-        (["orl/hopper/random-v0", "--env", "Hopper-v5"], "name of a data set of ours"),
+        (["orl/hopper/random-v0", "--env", "Hopper-v5"], "name of a dataset of ours"),
         (["--env", "Pendulum-v1", "--id", RANDOM, "--steps", "0"], "--steps 0: give 1 or more"),
         (["--env", "Pendulum-v1", "--steps", "5", "--episodes", "5"], "give one of the two"),
         (["a/b-v0", "c/d-v0", "--env", "Pendulum-v1"], "are 2 ids"),
@@ -116,7 +116,7 @@ def test_list_shows_ours_and_others(capsys: pytest.CaptureFixture[str]) -> None:
     make_random()
     orl("list")
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.startswith("│")}
-    assert list(lines) == [*RECIPES, *mujoco_datasets.shipped(), RANDOM]
+    assert list(lines) == [*DATASETS, *mujoco_datasets.shipped(), RANDOM]
     assert "200,000" in lines["orl/racing/mix-large-v0"]
     assert lines["orl/racing/mix-large-v0"].split()[-2] == "no"
     assert lines[RANDOM].split()[-2] == "yes"
@@ -164,7 +164,7 @@ def test_convert_does_not_say_that_data_were_made_with_what_is_installed(tmp_pat
 
 
 def test_recipes_have_the_sizes_and_ratios_of_the_original() -> None:
-    sizes = {identifier.split("/")[-1]: recipe.transitions for identifier, recipe in RECIPES.items()}
+    sizes = {identifier.split("/")[-1]: recipe.transitions for identifier, recipe in DATASETS.items()}
     assert sizes == {
         "basic-v0": 100_000,
         "medium-v0": 100_000,
@@ -174,8 +174,8 @@ def test_recipes_have_the_sizes_and_ratios_of_the_original() -> None:
         "basic-small-v0": 5_000,
     }
     for name in ("large", "small"):
-        assert RECIPES[f"orl/racing/mix-{name}-v0"].counts == {"basic": 90, "medium": 7, "expert": 3}
-    assert len({recipe.seed for recipe in RECIPES.values()}) == 6
+        assert DATASETS[f"orl/racing/mix-{name}-v0"].counts == {"basic": 90, "medium": 7, "expert": 3}
+    assert len({recipe.seed for recipe in DATASETS.values()}) == 6
 
 
 def scripted(skill: str, episodes: int, *, seed: int, progress: Any = None, **_: Any) -> list[Episode]:
@@ -213,11 +213,11 @@ def test_small_sets_are_pieces_in_the_ratio(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.slow
 def test_all_six_sets_are_made_on_this_machine() -> None:
     orl("make", "orl/racing/all")
-    returns = {name: datasets.load(name).episode_returns() for name in RECIPES}
+    returns = {name: datasets.load(name).episode_returns() for name in DATASETS}
     mean = {name.split("/")[-1]: float(values.mean()) for name, values in returns.items()}
     assert mean["basic-v0"] < mean["medium-v0"] < mean["expert-v0"]
     assert mean["basic-v0"] < mean["mix-large-v0"] < mean["medium-v0"]
-    for name, recipe in RECIPES.items():
+    for name, recipe in DATASETS.items():
         assert len(datasets.load(name)) == recipe.transitions
         assert minari.load_dataset(name).total_steps == recipe.transitions
         score = minari.get_normalized_score(minari.load_dataset(name), returns["orl/racing/expert-v0"]).mean()
@@ -239,8 +239,8 @@ def test_references_are_measured_as_the_table_says(environment_id: str) -> None:
 
 
 def test_the_card_of_a_racing_set_shows_the_track(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    few = racing_datasets.Recipe({"medium": 1.0}, 2, seed=7)
-    monkeypatch.setitem(RECIPES, "orl/racing/medium-v0", few)
+    few = racing_datasets.RacingDataset({"medium": 1.0}, 2, seed=7)
+    monkeypatch.setitem(DATASETS, "orl/racing/medium-v0", few)
     orl("make", "orl/racing/medium-v0")
     trace = racing_datasets.replay("orl/racing/medium-v0")
     assert trace is not None
@@ -253,8 +253,8 @@ def test_the_card_of_a_racing_set_shows_the_track(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_racing_set_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = racing_datasets.Recipe({"expert": 0.5, "basic": 0.5}, 4, seed=7, in_pieces=True)
-    monkeypatch.setitem(racing_datasets.RECIPES, "orl/racing/expert-v0", few)
+    few = racing_datasets.RacingDataset({"expert": 0.5, "basic": 0.5}, 4, seed=7, in_pieces=True)
+    monkeypatch.setitem(racing_datasets.DATASETS, "orl/racing/expert-v0", few)
     progress: list[tuple[int, int]] = []
     racing_datasets.make("orl/racing/expert-v0", progress=lambda *counts: progress.append(counts))
     first = datasets.load("orl/racing/expert-v0")

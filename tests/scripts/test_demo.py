@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from orl.scripts.figures.runs import imputed_against_true
+from orl.scripts.figures.scores import imputed_against_true
 
 TINY = ("--seeds", 2, "--updates", 20, "--second-updates", 10, "--episodes", 1, "--reward-model.max-updates", 20)
 SMALL_SETS = ("--dataset", "orl/racing/mix-small-v0", "--second-dataset", "orl/racing/basic-small-v0", "--labels", 0.1)

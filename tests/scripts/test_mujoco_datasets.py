@@ -15,8 +15,8 @@ from orl.checkpoint import write_json
 from orl.scripts.commands.dataset import List, Make
 from orl.scripts.data import ladder
 from orl.scripts.data import mujoco as mujoco_datasets
-from orl.scripts.data.mujoco import LEVELS, RECIPES, Ladder
-from orl.scripts.data.recording import load_behaviour, play
+from orl.scripts.data.mujoco import DATASETS, LEVELS, Ladder
+from orl.scripts.data.recording import load_policy, record
 from orl.scripts.running.policies import SavedPolicy, write_policy
 
 STEPS = [100, 200, 300, 400, 500]
@@ -79,8 +79,8 @@ def test_a_ladder_keeps_policies_and_where_they_came_from(built: Path, run: Path
     for name, facts in policies.items():
         for how in ("deterministic", "sampled"):
             assert np.isfinite(list(facts[how].values())).all()
-        policy = load_behaviour(str(built / "hopper" / facts["file"]), "Hopper-v5", seed=ladder.REPORT_SEED)
-        played = play(policy, "Hopper-v5", episodes=3, seed=ladder.REPORT_SEED)
+        policy = load_policy(str(built / "hopper" / facts["file"]), "Hopper-v5", seed=ladder.REPORT_SEED)
+        played = record(policy, "Hopper-v5", episodes=3, seed=ladder.REPORT_SEED)
         returns = [episode.rewards.sum() for episode in played]
         assert facts["sampled"]["return"] == pytest.approx(np.mean(returns), abs=0.01), name
 
@@ -160,8 +160,8 @@ def test_the_list_shows_what_can_be_made(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_ids_and_sizes() -> None:
-    assert len(RECIPES) == 24
-    seeds = {recipe.seed("medium") for recipe in RECIPES.values() if recipe.level != "medium-expert"}
+    assert len(DATASETS) == 24
+    seeds = {recipe.seed("medium") for recipe in DATASETS.values() if recipe.level != "medium-expert"}
     assert len(seeds) == 20
 
 
@@ -175,7 +175,7 @@ def test_the_ladder_that_is_shipped(body: str) -> None:
     assert shipped.about["environment"] == mujoco_datasets.ENVIRONMENTS[body]
     assert shipped.sampled_return("medium") < shipped.sampled_return("expert")
     for name in shipped.policies:
-        load_behaviour(shipped.file(name), shipped.about["environment"])
+        load_policy(shipped.file(name), shipped.about["environment"])
 
 
 @pytest.mark.slow
@@ -184,7 +184,9 @@ def test_the_shipped_policies_return_what_the_ladder_says(body: str) -> None:
     shipped = Ladder.of(body)
     assert shipped is not None
     for name, facts in shipped.policies.items():
-        policy = load_behaviour(shipped.file(name), shipped.about["environment"], seed=5)
-        returns = [episode.rewards.sum() for episode in play(policy, shipped.about["environment"], episodes=50, seed=5)]
+        policy = load_policy(shipped.file(name), shipped.about["environment"], seed=5)
+        returns = [
+            episode.rewards.sum() for episode in record(policy, shipped.about["environment"], episodes=50, seed=5)
+        ]
         sampled = facts["sampled"]
         assert abs(np.mean(returns) - sampled["return"]) < 5.0 * sampled["standard_deviation"] / np.sqrt(50) + 10.0

@@ -13,10 +13,9 @@ import pytest
 
 from orl.agents import RewardModel
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts import zero_shot_trial
+from orl.scripts.contexts import zero_shot
 from orl.scripts.contexts.splits import splits
-from orl.scripts.contexts.zero_shot_methods import chosen, nearest
-from orl.scripts.contexts.zero_shot_returns import ArrayCache, Scale
+from orl.scripts.contexts.zero_shot import ArrayCache, Scale, choose_checkpoints, nearest_specialists
 from orl.scripts.running import reward_variants as reward_kinds
 
 ENV = "orl/ContextPendulum-v0"
@@ -62,7 +61,7 @@ def test_a_checkpoint_is_chosen_on_validation_contexts_alone() -> None:
     for k, split in enumerate(found):
         looks[1, k, split.validation] = 0.5
         looks[2, k, split.test] = looks[2, k, split.train] = 1.0
-    picked = chosen(looks, found, scale)
+    picked = choose_checkpoints(looks, found, scale)
     for k, split in enumerate(found):
         assert (picked[k, split.validation] == 0.5).all()
         assert (picked[k, split.test] == 0.0).all()
@@ -72,7 +71,7 @@ def test_nearest_is_the_specialist_of_the_nearest_training_context() -> None:
     space, contexts = offered_contexts(ENV).parse("mass=0.5:2:8")
     split = splits(space, contexts, seed=0)[-1]
     transfer = np.broadcast_to(np.arange(8.0)[:, None, None], (8, 8, 1))  # a source's returns are its number
-    found = nearest(transfer, split, space, contexts)[:, 0]
+    found = nearest_specialists(transfer, split, space, contexts)[:, 0]
     for j in range(8):
         assert found[j] in split.train
         assert abs(found[j] - j) == np.abs(split.train - j).min()
@@ -88,15 +87,15 @@ def test_from_nothing_to_results_and_on_after_an_interruption(
     here: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training of specialists this short leaves some without a score; the scale is made so that all have one."""
-    monkeypatch.setattr(zero_shot_trial, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
+    monkeypatch.setattr(zero_shot, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
     small = functools.partial(RewardModel, hidden_sizes=(8,), num_members=2, max_updates=50)
     monkeypatch.setattr(reward_kinds, "RewardModel", small)
-    original = zero_shot_trial.few_shots
-    monkeypatch.setattr(zero_shot_trial, "few_shots", _interrupt)
+    original = zero_shot.Trial._few_shots
+    monkeypatch.setattr(zero_shot.Trial, "_few_shots", _interrupt)
     with pytest.raises(SystemExit):
         here("zero-shot", *SMALL, "--labels", 0.5, "--randomized")
     learned = Path("run/seed-0/hyperzero/extrapolation").stat().st_mtime_ns
-    monkeypatch.setattr(zero_shot_trial, "few_shots", original)
+    monkeypatch.setattr(zero_shot.Trial, "_few_shots", original)
     here("zero-shot", *SMALL, "--labels", 0.5, "--randomized")
     assert Path("run/seed-0/hyperzero/extrapolation").stat().st_mtime_ns == learned
     rows: list[dict[str, Any]] = json.loads(Path("run/results.json").read_text())["rows"]

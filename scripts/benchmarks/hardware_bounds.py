@@ -1,4 +1,4 @@
-"""The bounds of a stabilization update: its matrix products alone, its memory traffic alone."""
+"""What an update costs at least on this machine: its matrix products alone, and its memory traffic alone."""
 
 from __future__ import annotations
 

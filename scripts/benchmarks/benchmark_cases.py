@@ -1,4 +1,4 @@
-"""What `orl speed` races: data of noise, agents of ours at work, Stable-Baselines3's SAC."""
+"""What `orl speed` times: agents of ours and Stable-Baselines3's SAC at work, on data of noise."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import SAC as PeerSAC
-from stable_baselines3.common.buffers import ReplayBuffer as PeerBuffer
+from stable_baselines3 import SAC as SB3SAC
+from stable_baselines3.common.buffers import ReplayBuffer as SB3Buffer
 from stable_baselines3.common.logger import configure
 
 from orl.agents import SPEQ
@@ -42,14 +42,14 @@ def random_data() -> Dataset:
     )
 
 
-def stabilization(agent: SPEQ) -> Work:
+def phase_updates(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
     batches = phase.batches(agent, sys.maxsize)
     return lambda: agent.runner(agent.update_critic, *next(batches))
 
 
-def steps(agent: Any, count: int = 1) -> Work:
+def updates(agent: Any, count: int = 1) -> Work:
     """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
 
     def work() -> None:
@@ -59,19 +59,19 @@ def steps(agent: Any, count: int = 1) -> Work:
     return work
 
 
-def fitting(agent: Any) -> Work:
+def offline_updates(agent: Any) -> Work:
     """One update after the other on recorded data, with their batches and random numbers."""
     batches = agent.batches(sys.maxsize)
     return lambda: agent.gradient_step(*next(batches))
 
 
-def peer_sac(device: str) -> PeerSAC:
+def sb3_sac(device: str) -> SB3SAC:
     """Stable-Baselines3's SAC with a buffer of the same noise, ready to train."""
     data = random_data()
-    agent = PeerSAC("MlpPolicy", ENVIRONMENT, seed=0, device=device, buffer_size=ROWS)
+    agent = SB3SAC("MlpPolicy", ENVIRONMENT, seed=0, device=device, buffer_size=ROWS)
     agent.set_logger(configure(None, []))
     buffer = agent.replay_buffer
-    assert isinstance(buffer, PeerBuffer)
+    assert isinstance(buffer, SB3Buffer)
     buffer.observations[:, 0], buffer.next_observations[:, 0] = data.observations, data.next_observations
     buffer.actions[:, 0], buffer.rewards[:, 0] = data.actions, data.rewards
     buffer.full = True

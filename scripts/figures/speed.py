@@ -1,0 +1,38 @@
+"""Ratios of `orl speed` as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import pyplot as plt
+
+from orl.scripts.figures.style import BLUE, save
+
+
+def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A panel for each thing that was timed; the dashed line is what the speeds are ratios to.
+
+    Args:
+        rows: of its results, with `what`, `case`, `ratio` and `against`; those without a ratio are left out.
+        path: PNG file.
+    """
+    timed: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if "ratio" in row:
+            timed.setdefault(row["what"], []).append(row)
+    heights = [len(group) for group in timed.values()]
+    size = 8.0, 0.24 * sum(heights) + 0.75 * len(timed)
+    figure, grid = plt.subplots(len(timed), 1, figsize=size, height_ratios=heights, squeeze=False, layout="constrained")
+    for axes, (what, group) in zip(grid[:, 0], timed.items(), strict=True):
+        names, ratios = [row["case"] for row in group], [row["ratio"] for row in group]
+        colours = [BLUE if name.startswith("orl") else "#999999" for name in names]
+        axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        axes.bar_label(axes.barh(names, ratios, color=colours), fmt="%.2f", fontsize=7, padding=3, bbox=white)
+        axes.invert_yaxis()
+        axes.margins(x=0.1)
+        axes.tick_params(labelsize=7)
+        axes.set_title(f"{what}: speed per learner against {group[0]['against']}", fontsize=8, loc="left")
+    save(figure, path)
