@@ -6,6 +6,7 @@ state tensor, return and score, by case and name, in a JSON file. Both versions 
     python tests/bit_equality.py record NOW.json             # with the version of this interpreter
     python tests/bit_equality.py compare START.json NOW.json
     python tests/bit_equality.py --start WORKTREE/.venv/bin/python   # all three, with the start's interpreter
+    python tests/bit_equality.py --start START.json --only speq      # the last two
 
 `--execution compile` records what compiled updates learn (minutes the first time), `--thorough` adds the long commands,
 `--only TEXT` takes the cases that have the text in their names. The exit status is 1 where anything differs.
@@ -914,7 +915,7 @@ def record_all(path: Path, execution: str, *, thorough: bool, only: str) -> None
             content[name] = {"error": f"{type(error).__name__}: {error}"}
             traceback.print_exc()
         print(f"{name}: {len(record.hashes)} values, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def compare(start: Path, now: Path, only: str = "") -> list[str]:
@@ -925,6 +926,8 @@ def compare(start: Path, now: Path, only: str = "") -> list[str]:
         if only not in case_name:
             continue
         theirs, ours = before.get(case_name), after.get(case_name)
+        if case_name in THOROUGH and (theirs is None or ours is None):  # recorded with --thorough
+            continue
         if theirs is None or ours is None:
             found.append(f"{case_name}: only {'now' if theirs is None else 'at the start'}")
         elif "error" in theirs or "error" in ours:
@@ -979,7 +982,7 @@ def main() -> None:
     shared.add_argument("--thorough", action="store_true", help="the long commands, too")
     shared.add_argument("--only", default="", help="cases that have this text in their names")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0], parents=[shared])
-    parser.add_argument("--start", type=Path, help="interpreter of the start's environment: record both and compare")
+    parser.add_argument("--start", type=Path, help="the start's interpreter, or what it recorded: record and compare")
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("record", parents=[shared]).add_argument("out", type=Path)
     comparison = verbs.add_parser("compare", parents=[shared])
@@ -995,7 +998,11 @@ def main() -> None:
                 parser.error("give record, compare or --start")
             before, after = Path(folder, "start.json"), Path(folder, "now.json")
             flags = ["--execution", words.execution, "--only", words.only, *["--thorough"] * words.thorough]
-            for python, out in ((words.start, before), (sys.executable, after)):
+            interpreters = [(words.start, before), (sys.executable, after)]
+            if words.start.suffix == ".json":
+                before = words.start
+                del interpreters[0]
+            for python, out in interpreters:
                 subprocess.run([python, __file__, "record", out, *flags], check=True)
         else:
             before, after = words.before, words.after
