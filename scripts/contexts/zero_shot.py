@@ -129,8 +129,8 @@ class Trial:
         """One for each context, trained together."""
         count = len(self.task.contexts)
         training = Specialists(
-            self.task.env,
             self.trainer.config(steps),
+            env=self.task.env,
             agent=self.trainer.name,
             contexts=grid,
             steps=steps,
