@@ -25,15 +25,12 @@ agents = presets  # what `orl train` can name
 
 @dataclass(frozen=True)
 class Train(Training[C], Generic[C]):
-    """Train on recorded data, in an environment, or first the one and then the other, all seeds side by side.
+    """Train on recorded data (--dataset D --updates N), in an environment (--env E --steps N), or first on the data and
+    then in the environment (all four).
 
-    --dataset D --updates N    gradient updates on recorded data
-    --env E --steps N          environment steps; updates as the agent has them
-    both                       the data first, then the environment
-
-    With --labels, hides rewards first; --rewards chooses what stands in for them. Writes one folder: config.json,
-    results.json, history.json, progress.csv, TensorBoard events, a figure, and a checkpoint per seed. The same command
-    in the same folder resumes.
+    All seeds train side by side. With --labels, rewards are hidden first; --rewards chooses what stands in for them.
+    Writes one folder: config.json, results.json, history.json, progress.csv, TensorBoard events, a figure, and a
+    checkpoint per seed. The same command in the same folder resumes.
     """
 
     dataset: str | None = None

@@ -108,11 +108,8 @@ def load_agent(path: Path, device: str) -> Agent:
         CheckpointError: nothing readable is there.
     """
     _, manifest = checkpoint.load_population(path)
-    every: list[type[Agent]] = [
-        agents.HyperZero,
-        agents.ContextualCloning,
-        *(each.agent_class for each in presets().values()),
-    ]
+    contextual: list[type[Agent]] = [agents.HyperZero, agents.ContextualCloning]
+    every = [*contextual, *(preset.agent_class for preset in presets().values())]
     kinds = {kind.__name__: kind for kind in every}
     if manifest["agent"] not in kinds:
         names = ", ".join(kinds)

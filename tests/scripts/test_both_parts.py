@@ -37,9 +37,10 @@ def words(stroll: str, tmp_path: Path) -> tuple[Any, ...]:
     """Options of a run of both parts, on data of the environment."""
     generator = np.random.default_rng(0)
     ends = np.isin(np.arange(1, 61), np.cumsum([2, 10, 3, 9, 5, 7, 1, 11, 4, 8]))
+    states = generator.normal(size=(61, 3))
     data = Dataset.from_arrays(
-        generator.normal(size=(60, 3)), generator.uniform(-2, 2, (60, 1)), generator.normal(size=60),
-        generator.normal(size=(60, 3)), ends, np.zeros(60, bool), action_low=[-2.0], action_high=[2.0], name="walks",
+        states[:-1], generator.uniform(-2, 2, (60, 1)), generator.normal(size=60), states[1:],
+        ends, np.zeros(60, bool), action_low=[-2.0], action_high=[2.0], name="walks",
     )  # fmt: skip
     datasets.write_npz(data, tmp_path / "walks.npz")
     return ("--dataset", tmp_path / "walks.npz", "--env", stroll, "--updates", UPDATES, "--steps", STEPS, *SMALL)

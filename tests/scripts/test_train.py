@@ -232,7 +232,7 @@ def test_training_that_diverges_ends_in_one_line_and_scores_nothing(
     refused: Any, hopper_file: Path, tmp_path: Path
 ) -> None:
     rates = ("--critic-learning-rate", 1e8, "--actor-learning-rate", 10)
-    words = ("td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 150, "--seeds", 2, *SMALL, *rates)
+    words = ("td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--updates", 150, "--seeds", 2, *SMALL, *rates)
     said = refused("train", *words, "--log-every", 50, "--out", tmp_path / "run")
     assert "seed 0, 1: training diverged by update" in said
     assert "lower critic_learning_rate (1e+08) or actor_learning_rate (10)" in said
