@@ -10,6 +10,14 @@ WORKERS ?= 2
 # Keep the repository's folders off sys.path: another package is called `datasets` too.
 export PYTHONSAFEPATH := 1
 
+# A script in the parent folder of a clone named `orl` would import the clone itself, as a namespace package. A regular
+# package that is found by its path goes before: a folder on the path that holds a link to `orl/` and nothing else.
+define LINK
+mkdir -p $(VENV)/link && ln -sfn "$(CURDIR)/orl" $(VENV)/link/orl && \
+$(BIN)/python -c 'import pathlib, sys, sysconfig; \
+pathlib.Path(sysconfig.get_path("purelib"), "orl-link.pth").write_text(sys.argv[1] + "\n")' "$(abspath $(VENV))/link"
+endef
+
 .PHONY: help install lint test slow demo docs clean
 .DEFAULT_GOAL := help
 
@@ -25,6 +33,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): a minute or two, more where torch has to be fetched"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(LINK)
 	@touch $@
 
 lint: install  ## ruff, mypy (strict), and who may import whom

@@ -27,7 +27,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import gymnasium
 import h5py
@@ -142,7 +142,7 @@ def _to_dataset(
     scattered = bool(np.any(arrays.pop("scattered", False)))
     rows = {key: array for key, array in arrays.items() if not key.startswith("action_")}
     flat = to_transitions(rows, name, scattered=scattered)
-    sizes = flat.observations.shape[1], flat.actions.shape[1]
+    sizes = flat["observations"].shape[1], flat["actions"].shape[1]
     bounds = action_bounds(environment, *sizes, name)
     unit = np.ones(sizes[1], np.float32)
     low, high, identifier = bounds or (arrays.get("action_low", -unit), arrays.get("action_high", unit), None)
@@ -150,7 +150,7 @@ def _to_dataset(
         if np.shape(bound) not in ((), (1,), (sizes[1],)):
             raise ValueError(f"{name}: {key} has shape {np.shape(bound)}; give one bound per action, ({sizes[1]},)")
     return Dataset.from_arrays(
-        **flat._asdict(),
+        **flat,
         action_low=low,
         action_high=high,
         clip_actions=clip_actions,
@@ -159,21 +159,7 @@ def _to_dataset(
     )
 
 
-class Transitions(NamedTuple):
-    """Aligned arrays of N transitions."""
-
-    observations: Array  # (N, O)
-    actions: Array  # (N, A)
-    rewards: Array  # (N,)
-    next_observations: Array  # (N, O)
-    terminated: BoolArray  # (N,)
-    truncated: BoolArray  # (N,)
-    whole_episodes: bool
-    contexts: Array | None  # (N, d)
-    values: Array | None  # (N,)
-
-
-def to_transitions(arrays: Arrays, name: str, *, scattered: bool = False) -> Transitions:
+def to_transitions(arrays: Arrays, name: str, *, scattered: bool = False) -> dict[str, Any]:
     """Transitions of a flat file.
 
     Args:
@@ -181,6 +167,10 @@ def to_transitions(arrays: Arrays, name: str, *, scattered: bool = False) -> Tra
             perhaps `contexts` and `values`.
         name: of the file, for messages.
         scattered: the file says that its rows form no episodes.
+
+    Returns:
+        What `Dataset.from_arrays` takes: the arrays, `terminated` and `truncated` of the remaining rows, and
+        `whole_episodes`.
 
     Raises:
         ValueError: lengths that differ, shapes or flags of another kind, no row, or nothing left once boundary rows
@@ -190,75 +180,46 @@ def to_transitions(arrays: Arrays, name: str, *, scattered: bool = False) -> Tra
     for key in ("observations", "actions", "next_observations"):
         if key in arrays and arrays[key].ndim != 2:
             raise ValueError(f"{name}: {key} has shape {arrays[key].shape}; give (transitions, features)")
-    for key in ("observations", "next_observations", "actions", "rewards", "contexts", "values"):
-        if key in arrays and arrays[key].dtype.kind not in "fiub":
-            raise ValueError(f"{name}: {key} has type {arrays[key].dtype}; give real numbers")
+    rows = {key: array for key, array in arrays.items() if key not in ("terminals", "timeouts")}
+    for key, array in rows.items():
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{name}: {key} has type {array.dtype}; give real numbers")
     terminated = to_flags("terminals", arrays["terminals"], name)
     truncated = to_flags("timeouts", arrays["timeouts"], name) if "timeouts" in arrays else np.zeros_like(terminated)
     if (terminated == truncated).all():
         terminated = np.zeros_like(terminated)
     truncated = truncated & ~terminated
-    if scattered and "next_observations" not in arrays:
-        raise ValueError(f"{name}: the next observations of scattered rows are unknown; add next_observations to it")
-    if "next_observations" in arrays:
-        return _with_next_observations(arrays, terminated, truncated, name, scattered)
-    return _without_next_observations(arrays, terminated, truncated, name)
+    if "next_observations" not in rows:
+        if scattered:
+            raise ValueError(
+                f"{name}: the next observations of scattered rows are unknown; add next_observations to it"
+            )
+        return _with_rows_that_follow(rows, terminated, truncated, name)
+    sizes = rows["observations"].shape[1], rows["next_observations"].shape[1]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{name}: observations have {sizes[0]} features, next_observations {sizes[1]}")
+    unmarked = find_gaps(rows["observations"], rows["next_observations"], terminated | truncated)
+    is_whole = not scattered and int(unmarked.sum()) <= len(unmarked) // 2
+    ends = truncated | unmarked if is_whole else truncated
+    return {**rows, "terminated": terminated, "truncated": ends, "whole_episodes": is_whole}
 
 
-def _with_next_observations(
-    arrays: Arrays,
-    terminated: BoolArray,
-    truncated: BoolArray,
-    name: str,
-    scattered: bool,
-) -> Transitions:
-    observations, next_observations = arrays["observations"], arrays["next_observations"]
-    if observations.shape != next_observations.shape:
-        raise ValueError(
-            f"{name}: observations have {observations.shape[1]} features, "
-            f"next_observations {next_observations.shape[1]}"
-        )
-    unmarked = find_gaps(observations, next_observations, terminated | truncated)
-    whole = not scattered and int(unmarked.sum()) <= len(unmarked) // 2
-    if whole:
-        truncated = truncated | unmarked
-    return Transitions(
-        observations,
-        arrays["actions"],
-        arrays["rewards"],
-        next_observations,
-        terminated,
-        truncated,
-        whole,
-        contexts=arrays.get("contexts"),
-        values=arrays.get("values"),
-    )
-
-
-def _without_next_observations(arrays: Arrays, terminated: BoolArray, truncated: BoolArray, name: str) -> Transitions:
-    observations = arrays["observations"]
-    rows = len(observations)
+def _with_rows_that_follow(rows: Arrays, terminated: BoolArray, truncated: BoolArray, name: str) -> dict[str, Any]:
+    """Take the next observations from the rows that follow, and drop the rows that have none."""
+    number = len(terminated)
     unknown = truncated.copy()
     unknown[-1] |= not terminated[-1]
-    following = np.where(terminated, np.arange(rows), np.arange(1, rows + 1))  # a terminal has its own observation
-    is_last = np.zeros(rows, np.bool_)  # of its episode, once the row after it is dropped
+    following = np.where(terminated, np.arange(number), np.arange(1, number + 1))  # a terminal has its own observation
+    is_last = np.zeros(number, np.bool_)  # of its episode, once the row after it is dropped
     is_last[:-1] = unknown[1:] & ~terminated[:-1]
     keep = np.flatnonzero(~unknown)
     if len(keep) == 0:
         raise ValueError(
             f"{name}: every row is a boundary whose next observation is unknown; add next_observations to the file"
         )
-    return Transitions(
-        observations[keep],
-        arrays["actions"][keep],
-        arrays["rewards"][keep],
-        observations[following[keep]],
-        terminated[keep],
-        is_last[keep],
-        whole_episodes=True,
-        contexts=arrays["contexts"][keep] if "contexts" in arrays else None,
-        values=arrays["values"][keep] if "values" in arrays else None,
-    )
+    rows = rows | {"terminated": terminated, "truncated": is_last}
+    next_observations = rows["observations"][following[keep]]
+    return {key: array[keep] for key, array in rows.items()} | {"next_observations": next_observations}
 
 
 def _to_arrays(data: Dataset) -> Arrays:

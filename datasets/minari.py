@@ -47,7 +47,7 @@ AUTHOR = "the orl contributors"
 REQUIREMENTS = ("gymnasium", "numpy", "orl")
 VALUES = "critic_values"
 CACHE_LAYOUT = 2  # of the cache file; older files have another number and are not read
-# Minari recommends these; each is None where there is nothing true to say.
+# Minari recommends these; they are None where there is nothing true to say.
 _UNSTATED = r"`(author_email|code_permalink|eval_env)` is set to None|env_spec is None"
 
 

@@ -83,13 +83,13 @@ class ContextVariable:
         values = self.low + share * (self.high - self.low)
         return np.round(values) if self.scale == "integer" else values
 
-    def at(self, share: float) -> float:
-        """The value below which lies a share in [0, 1) of the scale; whole numbers have equal shares."""
+    def quantile(self, share: float) -> float:
+        """The value below which a share in [0, 1) of the scale lies; whole numbers have equal shares."""
         if self.scale == "integer":
             return float(np.floor(self.low + share * (self.high - self.low + 1.0)))
         return float(np.clip(self.denormalize(np.array(2.0 * share - 1.0)), self.low, self.high))
 
-    def axis(self, number: int) -> Float64Array:
+    def grid(self, number: int) -> Float64Array:
         """`number` >= 2 evenly spaced values in the scale, both ends among them.
 
         Raises:
@@ -101,10 +101,10 @@ class ContextVariable:
         return np.round(values) if self.scale == "integer" else values
 
 
-_AXIS = re.compile(r"\s*(\w+)\s*=([^:=]+):([^:=]+):([^:=]+)")
-_VALUE = re.compile(r"\s*(\w+)\s*=([^:=]+)")
-_ONE = "write name=value for each variable, as in mass=1.4,length=0.7"
-_FORM = "write name=low:high:number for each axis, as in mass=0.5:2:20,length=0.5:2:20"
+_GRID_PART = re.compile(r"\s*(\w+)\s*=([^:=]+):([^:=]+):([^:=]+)")
+_CONTEXT_PART = re.compile(r"\s*(\w+)\s*=([^:=]+)")
+_CONTEXT_FORM = "write name=value for each variable, as in mass=1.4,length=0.7"
+_GRID_FORM = "write name=low:high:number for each axis, as in mass=0.5:2:20,length=0.5:2:20"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class ContextSpace:
     def sample(self, generator: np.random.Generator) -> Float64Array:
         """One context (d,), each variable uniform in its scale; takes d numbers from the generator."""
         shares = generator.random(len(self.names)).tolist()
-        return np.array([variable.at(share) for variable, share in zip(self.variables, shares, strict=True)])
+        return np.array([variable.quantile(share) for variable, share in zip(self.variables, shares, strict=True)])
 
     def grid(self, numbers: int | Sequence[int]) -> Float64Array:
         """All combinations (N, d) of evenly spaced values, ends included; the last variable changes fastest.
@@ -209,7 +209,7 @@ class ContextSpace:
             ValueError: fewer than two values of a variable, or more than there are whole numbers.
         """
         counts = [numbers] * len(self.names) if isinstance(numbers, int) else numbers
-        axes = [variable.axis(count) for variable, count in zip(self.variables, counts, strict=True)]
+        axes = [variable.grid(count) for variable, count in zip(self.variables, counts, strict=True)]
         return np.array(list(product(*axes)))
 
     def parse(self, text: str) -> tuple[ContextSpace, Float64Array]:
@@ -224,14 +224,14 @@ class ContextSpace:
         ranges: dict[str, tuple[float, float]] = {}
         numbers = []
         for part in text.split(","):
-            match = _AXIS.fullmatch(part)
+            match = _GRID_PART.fullmatch(part)
             if match is None or match[1] in ranges:
-                raise ValueError(f"contexts {part!r}: {_FORM}, each name once")
+                raise ValueError(f"contexts {part!r}: {_GRID_FORM}, each name once")
             try:
                 ranges[match[1]] = (float(match[2]), float(match[3]))
                 numbers.append(int(match[4]))
             except ValueError:
-                raise ValueError(f"contexts {part!r}: not numbers; {_FORM}") from None
+                raise ValueError(f"contexts {part!r}: not numbers; {_GRID_FORM}") from None
         space = self.select(ranges)
         return space, space.grid(numbers)
 
@@ -250,7 +250,7 @@ class ContextSpace:
         return np.stack([v.denormalize(values[..., i]) for i, v in enumerate(self.variables)], axis=-1)
 
     def nearest(self, contexts: Float64Array, context: Float64Array) -> int:
-        """Which of contexts (N, d) is nearest to one (d,), each variable in its scale; the first of equals."""
+        """Index of the first of contexts (N, d) that is nearest to a context (d,), in the variables' scales."""
         return int(np.square(self.normalize(contexts) - self.normalize(context)).sum(axis=1).argmin())
 
     def _numbers(self, contexts: object) -> Float64Array:
@@ -266,23 +266,23 @@ class ContextSpace:
 
 
 def are_mappings(contexts: object) -> TypeGuard[Sequence[Mapping[str, float]]]:
-    """Whether this is a list of contexts by name."""
+    """Whether these are contexts by name, one mapping each."""
     return isinstance(contexts, Sequence) and any(isinstance(context, Mapping) for context in contexts)
 
 
 def read_context(text: str) -> dict[str, float]:
-    """Read one context as the command line has it, `mass=1.4,length=0.7`; `ContextSpace.array` checks what it says.
+    """Read one context as the command line has it, `mass=1.4,length=0.7`; `ContextSpace.array` checks it.
 
     Raises:
         ValueError: not of this form.
     """
     context: dict[str, float] = {}
     for part in text.split(","):
-        match = _VALUE.fullmatch(part)
+        match = _CONTEXT_PART.fullmatch(part)
         if match is None or match[1] in context:
-            raise ValueError(f"context {part!r}: {_ONE}, each name once")
+            raise ValueError(f"context {part!r}: {_CONTEXT_FORM}, each name once")
         try:
             context[match[1]] = float(match[2])
         except ValueError:
-            raise ValueError(f"context {part!r}: not a number; {_ONE}") from None
+            raise ValueError(f"context {part!r}: not a number; {_CONTEXT_FORM}") from None
     return context

@@ -103,14 +103,8 @@ class Dataset:
         low, high = _bound("low", action_low, size, name), _bound("high", action_high, size, name)
         rows["actions"] = _to_unit(rows["actions"], low, high, clip_actions, name)
         rows["truncated"] = rows["truncated"] & ~rows["terminated"]
-        return cls(
-            **rows,
-            action_low=low,
-            action_high=high,
-            name=name,
-            environment_id=environment_id,
-            whole_episodes=whole_episodes,
-        )
+        rows |= {"action_low": low, "action_high": high}
+        return cls(**rows, name=name, environment_id=environment_id, whole_episodes=whole_episodes)
 
     def __len__(self) -> int:
         return len(self.rewards)

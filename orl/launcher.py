@@ -22,15 +22,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
 from orl.allocator import keep_memory
 
 IN_FLIGHT = 256  # jobs that a cluster is told of at a time; our choice
 OBJECT_STORE = 100 * 2**20  # bytes of a Ray of our own; what comes back through it is a line of text; our choice
 Work = Callable[[Path], object]
+Worker = TypeVar("Worker")
+Child = tuple[SpawnProcess, "Connection[str | None, str | None]"]  # a process, and the end of a pipe from it
 
 
 def attempt(work: Work, folder: Path, log: Path) -> str | None:
@@ -55,13 +59,13 @@ def attempt_elsewhere(work: Work, folder: Path, log: Path, words: list[str]) -> 
         return attempt(work, folder, log)
 
 
-class Workers(ABC):
+class Workers(ABC, Generic[Worker]):
     """Workers beside this process; called from one thread per job."""
 
     jobs_at_a_time: int
 
     def __init__(self) -> None:
-        self.lock, self.stopped, self.running = threading.Lock(), False, set[Any]()
+        self.lock, self.stopped, self.running = threading.Lock(), False, set[Worker]()
 
     def __call__(self, work: Work, folder: Path, log: Path) -> str | None:
         """As `attempt`, elsewhere; a worker that dies is something that went wrong."""
@@ -87,15 +91,15 @@ class Workers(ABC):
                 self.kill(worker)
 
     @abstractmethod
-    def start(self, *task: Any) -> Any:
+    def start(self, work: Work, folder: Path, log: Path, words: list[str]) -> Worker:
         """Let a worker do `attempt_elsewhere`."""
 
     @abstractmethod
-    def result(self, worker: Any) -> str | None:
+    def result(self, worker: Worker) -> str | None:
         """What the attempt returned, or how the worker died."""
 
     @abstractmethod
-    def kill(self, worker: Any) -> None:
+    def kill(self, worker: Worker) -> None:
         """End a worker without a chance to clean up."""
 
     @abstractmethod
@@ -103,23 +107,23 @@ class Workers(ABC):
         """Give back what all workers shared."""
 
 
-class Processes(Workers):
+class Processes(Workers[Child]):
     """A spawned process for each job."""
 
     def __init__(self, jobs_at_a_time: int | None) -> None:
         super().__init__()
         self.jobs_at_a_time = jobs_at_a_time or os.cpu_count() or 1
 
-    def start(self, *task: Any) -> tuple[Any, Any]:
+    def start(self, work: Work, folder: Path, log: Path, words: list[str]) -> Child:
         """The process, and the end of a pipe from it."""
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_process, args=(sender, *task))
+        process = context.Process(target=_process, args=(sender, work, folder, log, words))
         with contextlib.closing(sender):  # here, so that the pipe ends with the process
             process.start()
         return process, receiver
 
-    def result(self, worker: tuple[Any, Any]) -> str | None:
+    def result(self, worker: Child) -> str | None:
         """What came through the pipe."""
         process, receiver = worker
         with contextlib.closing(receiver):
@@ -131,7 +135,7 @@ class Processes(Workers):
         process.join()
         return said
 
-    def kill(self, worker: tuple[Any, Any]) -> None:
+    def kill(self, worker: Child) -> None:
         """SIGKILL."""
         worker[0].kill()
 
@@ -139,10 +143,10 @@ class Processes(Workers):
         """Processes share nothing."""
 
 
-def _process(sender: Any, *task: Any) -> None:
+def _process(sender: Connection[str | None, str | None], work: Work, folder: Path, log: Path, words: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then kills this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sender.send(attempt_elsewhere(*task))
+    sender.send(attempt_elsewhere(work, folder, log, words))
 
 
 def _end_with_parent() -> None:
@@ -153,7 +157,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-class Ray(Workers):
+class Ray(Workers[Any]):
     """Tasks of Ray Core: where Ray runs already, else in the cluster that RAY_ADDRESS names, else on this machine.
 
     Args:
@@ -184,9 +188,9 @@ class Ray(Workers):
         self.jobs_at_a_time = jobs_at_a_time or IN_FLIGHT
         self.task = ray.remote(attempt_elsewhere).options(num_cpus=1, num_gpus=gpus, max_retries=0)  # the launcher's
 
-    def start(self, *task: Any) -> Any:
+    def start(self, work: Work, folder: Path, log: Path, words: list[str]) -> Any:
         """Reference to the task's result."""
-        return self.task.remote(*task)
+        return self.task.remote(work, folder, log, words)
 
     def result(self, worker: Any) -> str | None:
         """What the task returned, or how Ray says that it ended."""
@@ -220,7 +224,7 @@ class Job:
     """Work to do in a folder."""
 
     work: Work  # of a module, or a partial of such; makes its folder, writes `results.json` last
-    settings: Mapping[str, Any]  # JSON-able: all that decides the result
+    settings: Mapping[str, object]  # JSON-able: all that decides the result
 
     @property
     def id(self) -> str:
@@ -261,7 +265,7 @@ class Launcher:
             raise ValueError("launcher 'ray': Ray is not installed; pip install 'orl[ray]'")
         self.folder, self.kind, self.workers, self.gpus, self.retries = folder, kind, workers, gpus, retries
         self.futures: dict[str, Future[Path]] = {}
-        self._elsewhere: Workers | None = None
+        self._elsewhere: Processes | Ray | None = None
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a message says to somebody who wrote a name that there is not."""
+"""What a message says to somebody who wrote an unknown name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def did_you_mean(name: str, names: Iterable[str], otherwise: str | None = None, 
 
     Args:
         name: what was written.
-        names: what there is.
-        otherwise: said in place of all names where none is near.
-        alike: how near is near, in [0, 1]; `difflib`'s cutoff.
+        names: those that there are.
+        otherwise: said instead of all names where none is nearly the same.
+        alike: `difflib`'s cutoff, in [0, 1]: how alike two names have to be.
     """
     names = list(names)
     near = difflib.get_close_matches(name, names, 1, alike)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import os
-import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, NoReturn, Protocol
 
 import tyro
 from rich.console import Console
@@ -27,10 +28,10 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
     "demo": ("demo:Demo", "The main job in minutes: a good policy from 1 % of the rewards, with table and figures."),
     "dataset": ("dataset:DatasetVerbs", "Make, list, describe and convert datasets."),
     "train": (
-        "train:TrainVerbs",
-        "Train an agent: on recorded data (bc, td3bc, iql) or acting (sac, redq, droq, speq).",
+        "train:Train",
+        "Train an agent: on recorded data, in an environment, or first the one and then the other.",
     ),
-    "specialists": ("specialists:SpecialistVerbs", "Train one policy for each context, all of them together."),
+    "specialists": ("specialists:Specialists", "Train one policy for each context, all of them together."),
     "zero-shot": ("zero_shot:ZeroShot", "Policies for contexts that nobody trained on, from a hypernetwork."),
     "select": ("select:Select", "Choose the few contexts worth training in (MBTL), and train there."),
     "generalist": (
@@ -41,15 +42,29 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),
 }
+OF_AN_AGENT = ("train", "specialists")  # verbs whose first word is an agent's name
+HELP = ("-h", "--help")
+
+
+class Verb(Protocol):
+    """A verb's options."""
+
+    def run(self) -> None:
+        """Do what they say."""
+        ...
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one verb; a failure is one line on stderr and status 2."""
+    """Run one verb. A failure is one line on stderr and status 2; a word that is no option, what tyro says of it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
-        _help()
+    if not words or words[0] in HELP:
+        _help(
+            "orl VERB ...    `orl VERB --help` explains a verb",
+            {verb: summary for verb, (_, summary) in VERBS.items()},
+            "--version prints the version; --debug shows the traceback of an error.",
+        )
         return
     if words[0] == "--version":
         print(f"orl {orl.__version__}")
@@ -70,29 +85,63 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error) or type(error).__name__)
 
 
-def _check_agent(verb: str, name: str) -> None:
-    """Refuse an agent that the verb has not, in fewer words than a parser of options has."""
-    from orl.scripts.running.registry import ACTING, PRESETS
-
-    names = [each for each, (kind, _) in PRESETS.items() if verb == "train" or kind in ACTING]
-    if name not in names:
-        fail(f"orl {verb} has no agent {name!r}; {did_you_mean(name, names)}")
-
-
-def parse(words: Sequence[str]) -> Any:
+def parse(words: Sequence[str]) -> Verb:
     """The verb's options, as an object with a `run` method."""
-    if words[0] in ("train", "specialists") and words[1:2] and not words[1].startswith("-"):
-        _check_agent(*words[:2])
-    module, name = VERBS[words[0]][0].split(":")
-    kind = getattr(importlib.import_module(f"orl.scripts.commands.{module}"), name)
-    messages = io.StringIO()
+    file, name = VERBS[words[0]][0].split(":")
+    module = importlib.import_module(f"orl.scripts.commands.{file}")
+    if words[0] in OF_AN_AGENT:
+        return _parse_agent(f"orl {words[0]}", words[1:], module)
+    return _parse(getattr(module, name), words[1:], prog=f"orl {words[0]}")
+
+
+def _parse_agent(verb: str, words: Sequence[str], module: ModuleType) -> Verb:
+    """The options of a verb that begins with an agent's name; only those that this agent has."""
+    agents = module.agents()
+    if words[:1] and words[0] in HELP:
+        about = f"{verb} AGENT ...    `{verb} AGENT --help` lists its options, -H explains them"
+        _help(about, {name: preset.summary for name, preset in agents.items()})
+        sys.exit(0)
+    if not words or words[0] not in agents:
+        which = f"has no agent {words[0]!r}" if words and not words[0].startswith("-") else "AGENT: no agent is named"
+        fail(f"{verb} {which}; {did_you_mean(words[0] if words else '', agents)}")
+    name, preset = words[0], agents[words[0]]
+    default = module.options(name, preset)
+    return _parse(
+        type(default)[type(preset.config)],
+        words[1:],
+        prog=f"{verb} {name}",
+        default=default,
+        description=f"{preset.summary}\n\n{inspect.getdoc(type(default))}",
+        compact_help=True,
+    )
+
+
+def _parse(options: Any, words: Sequence[str], **how: Any) -> Verb:
+    """What tyro makes of the words. It says itself what is wrong with them; a check of ours that fails is one line."""
+    said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(messages), _unbroken_lines(words):
-            return tyro.cli(kind, prog=f"orl {words[0]}", args=words[1:])
+        with contextlib.redirect_stderr(said):
+            parsed: Verb = tyro.cli(options, args=words, **how)
     except SystemExit as stop:
-        if stop.code:
-            fail(_one_line(messages.getvalue()))
+        if (failed := _check_that_failed(stop)) is not None:
+            fail(str(failed))
+        sys.stderr.write(said.getvalue())
         raise
+    return parsed
+
+
+def _check_that_failed(stop: BaseException) -> ValueError | None:
+    """The error of a configuration's own check, such as of a fraction above 1, in what led to an exit."""
+    error: BaseException | None = stop
+    while error is not None:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        raised_in = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+        if isinstance(error, ValueError) and raised_in.startswith("orl."):
+            return error
+        error = error.__context__
+    return None
 
 
 def fail(message: str) -> NoReturn:
@@ -101,35 +150,13 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
-@contextlib.contextmanager
-def _unbroken_lines(words: Sequence[str]) -> Iterator[None]:
-    """Let tyro write a message without breaking its lines at the terminal's width; help is left as it is."""
-    if {"-h", "--help"} & set(words):
-        yield
-        return
-    width = os.environ.pop("COLUMNS", None)
-    os.environ["COLUMNS"] = "10000"
-    try:
-        yield
-    finally:
-        del os.environ["COLUMNS"]
-        if width is not None:
-            os.environ["COLUMNS"] = width
-
-
-def _one_line(boxed: str) -> str:
-    """The sentences of tyro's framed message, without the list of agents that have an option like a mistyped one."""
-    lines = (re.sub(r"[│─╭╮╰╯]|-{4,}|^[+|]|[+|]$", "", line.strip()).strip() for line in boxed.splitlines()[1:])
-    said = dict.fromkeys(re.sub(r"^Error parsing __tyro\S*: ", "", line) for line in lines if line)
-    kept = [line for line in said if line != "[...]" and not re.fullmatch(r"in orl .*--help", line)]
-    return "; ".join(line.removesuffix(".") for line in kept).replace(":; ", ": ")
-
-
-def _help() -> None:
+def _help(usage: str, names: Mapping[str, str], more: str = "") -> None:
+    """What can be named, each with its summary."""
     console = Console()
-    console.print("usage: orl VERB ...    `orl VERB --help` explains a verb\n")
+    console.print(f"usage: {usage}\n", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for verb, (_, summary) in VERBS.items():
-        table.add_row(f"  {verb}", summary)
+    for name, summary in names.items():
+        table.add_row(f"  {name}", summary)
     console.print(table)
-    console.print("\n--version prints the version; --debug shows the traceback of an error.")
+    if more:
+        console.print(f"\n{more}", highlight=False)

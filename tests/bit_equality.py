@@ -6,6 +6,7 @@ state tensor, return and score, by case and name, in a JSON file. Both versions 
     python tests/bit_equality.py record NOW.json             # with the version of this interpreter
     python tests/bit_equality.py compare START.json NOW.json
     python tests/bit_equality.py --start WORKTREE/.venv/bin/python   # all three, with the start's interpreter
+    python tests/bit_equality.py --start START.json --only speq      # the last two
 
 `--execution compile` records what compiled updates learn (minutes the first time), `--thorough` adds the long commands,
 `--only TEXT` takes the cases that have the text in their names. The exit status is 1 where anything differs.
@@ -329,7 +330,8 @@ def acted(record: Record, agent: Any, name: str = "act") -> None:
         record(f"{name}/single", agent.predict(observations[0, 0], deterministic=True)[0])
 
 
-NETWORKS: dict[str, Any] = {"hidden_sizes": (8, 8), "batch_size": 8}
+# No powers of two: dividing by one is exact, and hides the order of sums and divisions.
+NETWORKS: dict[str, Any] = {"hidden_sizes": (9, 7), "batch_size": 11}
 ONLINE: dict[str, Any] = {"buffer_size": 60, "learning_starts": 12}  # of 60: full before the end
 SOFT = NETWORKS | ONLINE
 PHASES: dict[str, Any] = {"period": 16, "phase_updates": 10, "check_every": 4}
@@ -341,20 +343,20 @@ STOPS: dict[str, Any] = {  # after some improvement
     "learning_rate": 3e-3,
 }
 FLASH: dict[str, Any] = {
-    "critic_width": 8,
-    "actor_width": 8,
+    "critic_width": 9,
+    "actor_width": 7,
     "critic_blocks": 1,
     "actor_blocks": 1,
     "num_bins": 11,
-    "batch_size": 8,
+    "batch_size": 11,
     **ONLINE,
 }
 CONTEXTUAL: dict[str, Any] = {
-    "embedding_sizes": (8, 8),
+    "embedding_sizes": (9, 7),
     "embedding_blocks": 1,
-    "hidden_sizes": (8,),
+    "hidden_sizes": (9,),
     "contexts_per_batch": 3,
-    "rows_per_context": 4,
+    "rows_per_context": 5,
 }
 
 
@@ -443,7 +445,7 @@ case("sac, entropy and delay")(
     online_case("SAC", SOFT | {"target_entropy": -0.5, "policy_delay": 2, "utd_ratio": 0.5, "actor_q": "mean"})
 )
 case("redq", compiled=True)(online_case("SAC", SOFT | {"num_critics": 4, "utd_ratio": 4}, "REDQ_PRESET"))
-case("redq's own ratio")(online_case("SAC", SOFT | {"hidden_sizes": (8,)}, "REDQ_PRESET", steps=18))
+case("redq's own ratio")(online_case("SAC", SOFT | {"hidden_sizes": (9,)}, "REDQ_PRESET", steps=18))
 case("droq", compiled=True)(online_case("SAC", SOFT | {"utd_ratio": 4}, "DROQ_PRESET"))
 case("droq in Hopper")(online_case("SAC", SOFT, "DROQ_PRESET", environment="Hopper-v5", steps=18))
 case("speq", compiled=True)(online_case("SPEQ", SOFT | PHASES, "SPEQ_PRESET"))
@@ -482,10 +484,18 @@ case("data, then environment: flash-speq")(online_case("FlashSAC", FLASH | PHASE
 case("iql in an environment alone")(online_case("IQL", SOFT))
 
 
+@case("default sizes")
+def _(record: Record) -> None:
+    """Kernels for wide layers are others than those for narrow ones."""
+    for name in ("BC", "TD3BC", "IQL", "SAC", "SPEQ", "FlashSAC"):
+        agent = getattr(agents(), name)(make_data(400), seed=4, device="cpu", execution=EXECUTION).fit(4)
+        record.agent(agent, name)
+
+
 @case("names of presets as agents")
 def _(record: Record) -> None:
     """`REDQ(environment)` is `SAC(environment, REDQ_PRESET)`, also where there is no such class yet."""
-    small = SOFT | {"hidden_sizes": (8,), "utd_ratio": 2}
+    small = SOFT | {"hidden_sizes": (9,), "utd_ratio": 2}
     for name in ("REDQ", "DroQ"):
         kind, config = getattr(agents(), name, None), []
         if kind is None:
@@ -590,7 +600,7 @@ def contextual_case(kind: str, preset: str) -> Case:
         observations = torch.from_numpy(np.random.default_rng(2).normal(size=(5, 3)).astype(np.float32))
         record("policy", single.policy({"mass": 1.3})(observations))
         fresh = [dataclasses.replace(make_data(60, seed), contexts=None, values=None) for seed in (5, 6)]
-        cloner = find("few_shot")(single, np.array([[0.6], [1.7]]), fresh, seed=SEEDS, batch_size=8).fit(9)
+        cloner = find("few_shot")(single, np.array([[0.6], [1.7]]), fresh, seed=SEEDS, batch_size=11).fit(9)
         record.agent(cloner, "few shots")
 
     return run
@@ -633,7 +643,7 @@ def _(record: Record) -> None:
 
 @case("reward model")
 def _(record: Record) -> None:
-    small: dict[str, Any] = {"hidden_sizes": (8, 8), "num_members": 3, "batch_size": 8, "device": "cpu"}
+    small: dict[str, Any] = {"hidden_sizes": (9, 7), "num_members": 3, "batch_size": 11, "device": "cpu"}
     sparse = [make_data(240, seed).with_labels(0.3, seed=seed) for seed in (1, 2)]
     variants: dict[str, dict[str, Any]] = {
         "default": {},
@@ -772,7 +782,7 @@ def trained_on_data(agent: str, *words: object) -> Case:
             importlib.import_module("orl.datasets").write_npz(make_data(300), folder / "data.npz")
             count = option(("train", agent), "--updates", "--steps")
             often = ("--eval-every", 10, "--log-every", 5, "--checkpoint-every", 10)
-            small = ("--hidden-sizes", 8, 8, "--batch-size", 8)
+            small = ("--hidden-sizes", 9, 7, "--batch-size", 11)
             orl(
                 "train", agent, "--dataset", "data.npz", "--env", "Pendulum-v1", count, 25, *SHORT, *often, *small,
                 "--execution", EXECUTION, "--out", "run", *words,
@@ -789,7 +799,7 @@ def trained_online(agent: str, *words: object) -> Case:
         with emptied_folder() as folder:
             often = ("--eval-every", 20, "--log-every", 5, "--checkpoint-every", 15)
             orl(
-                "train", agent, "--env", "Pendulum-v1", "--steps", 40, *SHORT, *often, "--batch-size", 8,
+                "train", agent, "--env", "Pendulum-v1", "--steps", 40, *SHORT, *often, "--batch-size", 11,
                 "--learning-starts", 12, "--buffer-size", 100, "--execution", EXECUTION, "--out", "run", *words,
             )  # fmt: skip
             record.folder(folder / "run")
@@ -799,20 +809,20 @@ def trained_online(agent: str, *words: object) -> Case:
 
 case("orl train bc")(trained_on_data("bc"))
 case("orl train td3bc, few labels")(
-    trained_on_data("td3bc", "--labels", 0.2, "--reward-model.max-updates", 20, "--reward-model.hidden-sizes", 8, 8)
+    trained_on_data("td3bc", "--labels", 0.2, "--reward-model.max-updates", 20, "--reward-model.hidden-sizes", 9, 7)
 )
 case("orl train iql")(trained_on_data("iql"))
 case("orl train iql, mean rewards")(trained_on_data("iql", "--labels", 0.2, "--rewards", "mean"))
-case("orl train sac")(trained_online("sac", "--hidden-sizes", 8, "--save-replay"))
+case("orl train sac")(trained_online("sac", "--hidden-sizes", 9, "--save-replay"))
 case("orl train speq")(
-    trained_online("speq", "--hidden-sizes", 8, "--period", 16, "--phase-updates", 10, "--check-every", 4)
+    trained_online("speq", "--hidden-sizes", 9, "--period", 16, "--phase-updates", 10, "--check-every", 4)
 )
 case("orl train sope")(
-    trained_online("sope", "--hidden-sizes", 8, "--period", 16, "--phase-updates", 10, "--check-every", 4)
+    trained_online("sope", "--hidden-sizes", 9, "--period", 16, "--phase-updates", 10, "--check-every", 4)
 )
 case("orl train flash-speq")(
     trained_online(
-        "flash-speq", "--critic-width", 8, "--actor-width", 8, "--period", 16, "--phase-updates", 10, "--check-every", 4
+        "flash-speq", "--critic-width", 9, "--actor-width", 7, "--period", 16, "--phase-updates", 10, "--check-every", 4
     )
 )
 
@@ -823,7 +833,7 @@ def _(record: Record) -> None:
         dataset_id = "orl/context-pendulum/specialists-v0"
         orl(
             "specialists", "sac", "--env", "orl/ContextPendulum-v0", "--contexts", "mass=0.5:2:2", "--steps", 30,
-            "--hidden-sizes", 8, "--batch-size", 8, "--learning-starts", 12, "--buffer-size", 100, "--eval-every", 20,
+            "--hidden-sizes", 9, "--batch-size", 11, "--learning-starts", 12, "--buffer-size", 100, "--eval-every", 20,
             "--eval-episodes", 1, "--device", "cpu", "--threads", 1, "--execution", EXECUTION, "--out", "run",
             "--dataset", dataset_id, "--dataset-episodes", 2,
         )  # fmt: skip
@@ -858,7 +868,7 @@ def _(record: Record) -> None:
         orl(
             "select", "--env", "orl/ContextPendulum-v0", "--contexts", "length=0.5:2:4", "--steps", 24, "--episodes", 2,
             "--device", "cpu", "--checkpoint-every", 5, "--budget", 2, "--baselines", "random", "multi-task", "--out",
-            "run", "--settings", "hidden_sizes=[8]", "batch_size=8", "learning_starts=10",
+            "run", "--settings", "hidden_sizes=[9]", "batch_size=11", "learning_starts=10",
         )  # fmt: skip
         record.folder(folder / "run", but=("jobs/",))
 
@@ -868,7 +878,7 @@ def _(record: Record) -> None:
     with emptied_folder() as folder:
         orl(
             "zero-shot", "--env", "orl/ContextCartPole-v0", "--contexts", "mass=0.25:4:8", "--steps", 30, "--settings",
-            "learning_starts=10", "hidden_sizes=[4]", "batch_size=8", "--updates", 5, "--data-episodes", 1,
+            "learning_starts=10", "hidden_sizes=[4]", "batch_size=11", "--updates", 5, "--data-episodes", 1,
             "--eval-episodes", 1, "--shots", 1, "--shot-updates", 3, "--device", "cpu", "--labels", 0.5, "--out", "run",
         )  # fmt: skip
         record.folder(folder / "run", but=("jobs/",))
@@ -879,8 +889,8 @@ def _(record: Record) -> None:
     with emptied_folder() as folder:
         orl(
             "generalist", "--env", "orl/ContextCartPole-v0", "--contexts", "mass=0.25:4:5", "--budget", 2, "--steps",
-            24, "--episodes", 2, "--updates", 4, "--data-episodes", 1, "--settings", "hidden_sizes=[8]", "batch_size=8",
-            "learning_starts=10", "--device", "cpu", "--out", "run",
+            24, "--episodes", 2, "--updates", 4, "--data-episodes", 1, "--settings", "hidden_sizes=[9]",
+            "batch_size=11", "learning_starts=10", "--device", "cpu", "--out", "run",
         )  # fmt: skip
         record.folder(folder / "run", but=("jobs/",))
 
@@ -919,7 +929,7 @@ def record_all(path: Path, execution: str, *, thorough: bool, only: str) -> None
             content[name] = {"error": f"{type(error).__name__}: {error}"}
             traceback.print_exc()
         print(f"{name}: {len(record.hashes)} values, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def compare(start: Path, now: Path, only: str = "") -> list[str]:
@@ -930,6 +940,8 @@ def compare(start: Path, now: Path, only: str = "") -> list[str]:
         if only not in case_name:
             continue
         theirs, ours = before.get(case_name), after.get(case_name)
+        if case_name in THOROUGH and (theirs is None or ours is None):  # recorded with --thorough
+            continue
         if theirs is None or ours is None:
             found.append(f"{case_name}: only {'now' if theirs is None else 'at the start'}")
         elif "error" in theirs or "error" in ours:
@@ -984,7 +996,7 @@ def main() -> None:
     shared.add_argument("--thorough", action="store_true", help="the long commands, too")
     shared.add_argument("--only", default="", help="cases that have this text in their names")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0], parents=[shared])
-    parser.add_argument("--start", type=Path, help="interpreter of the start's environment: record both and compare")
+    parser.add_argument("--start", type=Path, help="the start's interpreter, or what it recorded: record and compare")
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("record", parents=[shared]).add_argument("out", type=Path)
     comparison = verbs.add_parser("compare", parents=[shared])
@@ -1000,7 +1012,11 @@ def main() -> None:
                 parser.error("give record, compare or --start")
             before, after = Path(folder, "start.json"), Path(folder, "now.json")
             flags = ["--execution", words.execution, "--only", words.only, *["--thorough"] * words.thorough]
-            for python, out in ((words.start, before), (sys.executable, after)):
+            interpreters = [(words.start, before), (sys.executable, after)]
+            if words.start.suffix == ".json":
+                before = words.start
+                del interpreters[0]
+            for python, out in interpreters:
                 subprocess.run([python, __file__, "record", out, *flags], check=True)
         else:
             before, after = words.before, words.after

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -97,16 +99,37 @@ def test_versions_agree() -> None:
     assert f"[{orl.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_wheel_holds_one_top_level_name_and_every_file_of_the_rooms(tmp_path: Path) -> None:
-    copy = tmp_path / "source"
-    files = repository_files()
-    for path in files:
-        (copy / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / path, copy / path, follow_symlinks=False)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "wheel"), "."]
-    built = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+def test_a_script_in_the_folder_of_a_clone_gets_the_package(tmp_path: Path) -> None:
+    """A clone named `orl` beside it would be a package too, of Python's kind without `__init__.py`."""
+    if not Path(sys.prefix, "link", "orl").exists():
+        pytest.skip("an environment that `make install` has not made")
+    (tmp_path / "orl").symlink_to(ROOT)
+    (tmp_path / "script.py").write_text(
+        "import orl, orl.agents, orl.checkpoint\nprint(orl.checkpoint.versions()['orl'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    command = [sys.executable, "script.py"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert ended.stderr == ""
+    assert ended.stdout.strip() == SETTINGS["project"]["version"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this repository's files."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for path in repository_files():
+        (folder / "source" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / "source" / path, follow_symlinks=False)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), "."]
+    built = subprocess.run(command, cwd=folder / "source", capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_holds_one_top_level_name_and_every_file_of_the_rooms(wheel: Path) -> None:
+    files = repository_files()
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (archive.read(n).decode() for n in names if n.endswith(".dist-info/entry_points.txt"))
@@ -119,6 +142,32 @@ def test_the_wheel_holds_one_top_level_name_and_every_file_of_the_rooms(tmp_path
     assert "orl/py.typed" in held
     assert f"{information}/licenses/LICENSE" in names
     assert "orl = orl.scripts.main:main" in entry_points
+
+
+def test_the_wheel_runs_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
+    """With the dependencies of this environment, whose own `orl` it does not see."""
+    venv.create(tmp_path / "venv")
+    python, command = tmp_path / "venv" / "bin" / "python", tmp_path / "venv" / "bin" / "orl"
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", *quiet, "--no-deps", "--no-index"]
+    run([*install, str(wheel)], tmp_path)
+    packages = run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], tmp_path).strip()
+    Path(packages, "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    where = run([str(python), "-c", "import orl.agents; print(orl.agents.__file__)"], tmp_path).strip()
+    assert Path(where) == Path(packages, "orl", "agents", "__init__.py")
+    assert "--second-dataset" in run([str(command), "demo", "--help"], tmp_path)
+    small = ("--hidden-sizes", "8", "--batch-size", "8", "--learning-starts", "4", "--target-entropy", "-1")
+    few = ("--eval-episodes", "1", "--bias-episodes", "0", "--out", "run")
+    run([str(command), "train", "sac", "--env", "Pendulum-v1", "--steps", "8", *small, *few], tmp_path)
+    assert (tmp_path / "run" / "results.json").exists()
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints that must end well, without the paths of this environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    ended = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def test_no_file_of_the_repository_is_large() -> None:

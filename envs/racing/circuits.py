@@ -26,75 +26,28 @@ PROCEDURAL_SPLIT = {"train": range(0, 100), "validation": range(1_000, 1_020), "
 
 _HALF_WIDTH = 3.65  # m: 7.3 m from wall to wall
 _MAX_ATTEMPTS = 500
-_BUMP = (Arc(9.0, 45.0), Arc(9.0, -90.0), Arc(9.0, 45.0))
-_DIP = (Arc(9.0, -45.0), Arc(9.0, 90.0), Arc(9.0, -45.0))
 
-# From the first corner to the start straight; degrees, positive to the left.
-_LAYOUTS: dict[str, tuple[float, tuple[Straight | Arc, ...]]] = {
+# From the first corner to the start straight: lengths of straights in m, and bends (radius in m, degrees to the left).
+# fmt: off
+_BUMP = ((9, 45), (9, -90), (9, 45))
+_DIP = ((9, -45), (9, 90), (9, -45))
+_LAYOUTS: dict[str, tuple[float, tuple[float | tuple[float, float], ...]]] = {
     "mania": (
         _HALF_WIDTH,
-        (
-            Arc(5.0, -90.0),
-            Straight(20.0),
-            Arc(5.0, -90.0),
-            Straight(25.0),
-            Arc(5.0, 90.0),
-            Straight(23.0),
-            Arc(5.0, -90.0),
-            Straight(42.0),
-            Arc(5.0, -90.0),
-            Straight(33.0),
-            Arc(25.0, -90.0),
-            Straight(57.0),
-        ),
+        ((5, -90), 20, (5, -90), 25, (5, 90), 23, (5, -90), 42, (5, -90), 33, (25, -90), 57),
     ),
-    "oval": (_HALF_WIDTH, (Arc(15.0, -180.0), Straight(50.0), Arc(15.0, -180.0), Straight(50.0))),
+    "oval": (_HALF_WIDTH, ((15, -180), 50, (15, -180), 50)),
     "hairpins": (
         _HALF_WIDTH,
-        (
-            Arc(5.5, -180.0),
-            Straight(23.0),
-            Arc(5.5, 180.0),
-            Straight(23.0),
-            Arc(5.5, -180.0),
-            Straight(34.5),
-            Arc(5.5, -90.0),
-            Straight(22.0),
-            Arc(5.5, -90.0),
-            Straight(34.5),
-        ),
+        ((5.5, -180), 23, (5.5, 180), 23, (5.5, -180), 34.5, (5.5, -90), 22, (5.5, -90), 34.5),
     ),
     "chicane": (
         _HALF_WIDTH,
-        (
-            *_BUMP,
-            Straight(8.0),
-            *_DIP,
-            Straight(4.0),
-            Arc(14.0, -180.0),
-            Straight(12.0),
-            *_BUMP,
-            Straight(8.0),
-            *_DIP,
-            Straight(12.0),
-            Arc(14.0, -180.0),
-            Straight(20.0),
-        ),
+        (*_BUMP, 8, *_DIP, 4, (14, -180), 12, *_BUMP, 8, *_DIP, 12, (14, -180), 20),
     ),
-    "speedway": (
-        5.5,
-        (
-            Arc(12.0, -90.0),
-            Straight(32.0),
-            Arc(16.0, -90.0),
-            Straight(84.0),
-            Arc(20.0, -90.0),
-            Straight(16.0),
-            Arc(24.0, -90.0),
-            Straight(84.0),
-        ),
-    ),
+    "speedway": (5.5, ((12, -90), 32, (16, -90), 84, (20, -90), 16, (24, -90), 84)),
 }
+# fmt: on
 
 
 def make_track(
@@ -115,17 +68,18 @@ def make_track(
     if name not in TRACKS:
         raise ValueError(f"unknown track {name!r}: choose one of {', '.join(TRACKS)}")
     if name != "procedural":
-        return _drawn(name, mirror, reverse)
+        return _drawn(name, bool(mirror), bool(reverse))
     if isinstance(track_seed, bool) or not isinstance(track_seed, int | np.integer) or track_seed < 0:
         raise ValueError(f"track_seed must be an integer >= 0, got {track_seed!r}: training seeds are 0 to 99")
     if not 0.0 <= difficulty <= 1.0:
         raise ValueError(f"difficulty must be in [0, 1], got {difficulty!r}")
-    return _procedural(int(track_seed), float(difficulty), mirror, reverse)
+    return _procedural(int(track_seed), float(difficulty), bool(mirror), bool(reverse))
 
 
 @cache
 def _drawn(name: str, mirror: bool, reverse: bool) -> Track:
-    half_width, pieces = _LAYOUTS[name]
+    half_width, layout = _LAYOUTS[name]
+    pieces = tuple(Arc(*map(float, part)) if isinstance(part, tuple) else Straight(float(part)) for part in layout)
     if reverse:
         pieces = (*pieces[-2::-1], pieces[-1])
     if mirror != reverse:

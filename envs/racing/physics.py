@@ -76,6 +76,14 @@ def lateral_capacity(drive: Float64Array, grip: Float64Array) -> Float64Array:
     return _LATERAL_GRIP * grip * np.sqrt(np.maximum(1.0 - used * used, 0.0))
 
 
+def controls(
+    actions: Float64Array, grip: Float64Array, mass: Float64Array
+) -> tuple[Float64Array, tuple[Float64Array, Float64Array], Float64Array]:
+    """What `advance` takes, of steering and throttle (E, 2): drive acceleration, wheel, lateral capacity."""
+    drive = drive_acceleration(actions[:, 1], grip, mass)
+    return drive, steering_vector(actions[:, 0]), lateral_capacity(drive, grip)
+
+
 def advance(
     body: Float64Array,
     drive: Float64Array,

@@ -1,6 +1,6 @@
 """What a car sees: the distance to the walls along 15 rays.
 
-Ray order is that of the original sensor: straight ahead, then right and left in turn, 90/7 degrees further each time.
+Rays are in the order of the original sensor: straight ahead, then right and left in turn, 90/7 degrees further on.
 Only the walls of nearby cells are looked at (`track.visible_window` proves that the others can't be seen), and
 only the crossings are worked out: a ray crosses a wall segment when the ends of the segment lie on either side of it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orl.arrays import BoolArray, Float32Array, Float64Array, IntArray
+from orl.arrays import Float32Array, Float64Array, IntArray
 from orl.envs.racing.physics import COSINE, SINE, X, Y
 from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Track
 
@@ -43,7 +43,7 @@ class RayCaster:
         self._walls = np.ascontiguousarray(np.moveaxis(self._walls, 3, 1))
 
     def cast(self, body: Float64Array, track: IntArray, cell: IntArray) -> Float64Array:
-        """Measure how far each car is from the walls around it.
+        """Measure how far the cars are from the walls around them.
 
         Args:
             body: (7, E) as in `physics.py`.
@@ -82,29 +82,17 @@ class RayCaster:
         is_left = beside >= 0.0
         crossed = is_left[:, 1:] != is_left[:, :-1]
         crossed[:, num_columns // 2 - 1] = False  # from the last point of one wall to the first of the other
-        ray, first = _where(crossed)
+        ray, first = np.divmod(np.flatnonzero(crossed), crossed.shape[1])
         car = ray // NUM_RAYS
         start_x, start_y = forward[car, first], sideways[car, first]
         area = start_x * sideways[car, first + 1] - start_y * forward[car, first + 1]
         reach = area / (beside[ray, first + 1] - beside[ray, first])
-        is_ahead = reach >= 0.0
+        ray, reach = ray[reach >= 0.0], reach[reach >= 0.0]
         nearest = np.full(num_cars * NUM_RAYS, RAY_RANGE)
-        _lower(nearest, ray[is_ahead], reach[is_ahead])
+        if ray.size > 0:
+            begin = np.flatnonzero(np.diff(ray, prepend=-1))  # rays are in ascending order
+            nearest[ray[begin]] = np.minimum(np.minimum.reduceat(reach, begin), RAY_RANGE)
         return nearest.reshape(num_cars, NUM_RAYS)
-
-
-def _where(crossed: BoolArray) -> tuple[IntArray, IntArray]:
-    flat = np.flatnonzero(crossed)
-    return flat // crossed.shape[1], flat % crossed.shape[1]
-
-
-def _lower(nearest: Float64Array, ray: IntArray, reach: Float64Array) -> None:
-    """Lower `nearest` of every ray to the least of its reaches; `ray` is in ascending order."""
-    if ray.size == 0:
-        return
-    begin = np.flatnonzero(np.concatenate([[True], ray[1:] != ray[:-1]]))
-    least = np.minimum.reduceat(reach, begin)
-    nearest[ray[begin]] = np.minimum(nearest[ray[begin]], least)
 
 
 def ray_observation(distance: Float64Array) -> Float32Array:

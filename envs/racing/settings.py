@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -41,73 +41,63 @@ class RacingSettings:
     grip: Float64Array
     mass: Float64Array
     delay: IntArray
-    observation: str
-    reward: str
-    start: str
-    mirror: bool
-    reverse: bool
-    difficulty: float
-    contact_weight: float
-    laps: int | None
+    observation: str = "rays"
+    reward: str = "mania"
+    start: str = "box"
+    mirror: bool = False
+    reverse: bool = False
+    difficulty: float = 0.5
+    contact_weight: float = 1.0
+    laps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.difficulty) or not 0.0 <= self.difficulty <= 1.0:
+            raise ValueError(f"difficulty must be a number in [0, 1], got {self.difficulty!r}")
+        for name, seed in zip(self.track, self.track_seed, strict=True):
+            check_track_choice(name, seed, self.difficulty)
+        for key, choices in (("observation", OBSERVATIONS), ("reward", REWARDS), ("start", STARTS)):
+            _check_choice(key, getattr(self, key), choices)
+        for key in ("mirror", "reverse"):
+            if not isinstance(getattr(self, key), bool | np.bool_):
+                raise ValueError(f"{key} must be True or False, got {getattr(self, key)!r}")
+        if not _is_number(self.contact_weight) or self.contact_weight < 0.0:
+            raise ValueError(f"contact_weight must be a number >= 0, got {self.contact_weight!r}")
+        if self.laps is not None and (not _is_whole(self.laps) or self.laps < 1):
+            raise ValueError(f"laps must be a whole number >= 1, or None for no end, got {self.laps!r}")
 
 
 def make_settings(
     num_cars: int,
     *,
     track: str | Sequence[str] = "mania",
-    observation: str = "rays",
-    reward: str = "mania",
-    start: str = "box",
-    mirror: bool = False,
-    reverse: bool = False,
     track_seed: int | Sequence[int | None] | None = None,
-    difficulty: float = 0.5,
     grip: float | Sequence[float] = 1.0,
     mass: float | Sequence[float] = 1.0,
     delay: int | Sequence[int] = 0,
-    contact_weight: float = 1.0,
-    laps: int | None = None,
-    **unknown: object,
+    **shared: Any,
 ) -> RacingSettings:
     """Check the keywords and give every car its own track, seed, grip, mass and delay.
+
+    Args:
+        num_cars: E.
+        track, track_seed, grip, mass, delay: one value for all cars, or one for each.
+        shared: the other fields of `RacingSettings`.
 
     Raises:
         TypeError: an unknown keyword; the message lists those that there are.
         ValueError: a value that is unknown or out of range; the message names it and the values that would do.
     """
-    for key, value in unknown.items():
-        choices = ", ".join(make_settings.__kwdefaults__ or {})
-        raise TypeError(f"unknown keyword {key!r} with value {value!r}: choose from {choices}")
-    if not _is_number(difficulty) or not 0.0 <= difficulty <= 1.0:
-        raise ValueError(f"difficulty must be a number in [0, 1], got {difficulty!r}")
-    names = tuple(_per_car("track", track, num_cars))
-    seeds = tuple(_per_car("track_seed", track_seed, num_cars))
-    for name, seed in zip(names, seeds, strict=True):
-        check_track_choice(name, seed, difficulty)
-    _check_choice("observation", observation, OBSERVATIONS)
-    _check_choice("reward", reward, REWARDS)
-    _check_choice("start", start, STARTS)
-    for key, value in (("mirror", mirror), ("reverse", reverse)):
-        if not isinstance(value, bool | np.bool_):
-            raise ValueError(f"{key} must be True or False, got {value!r}")
-    if not _is_number(contact_weight) or contact_weight < 0.0:
-        raise ValueError(f"contact_weight must be a number >= 0, got {contact_weight!r}")
-    if laps is not None and (not _is_whole(laps) or laps < 1):
-        raise ValueError(f"laps must be a whole number >= 1, or None for no end, got {laps!r}")
+    names = [field.name for field in fields(RacingSettings)]
+    for key, value in shared.items():
+        if key not in names:
+            raise TypeError(f"unknown keyword {key!r} with value {value!r}: choose from {', '.join(names)}")
     return RacingSettings(
-        track=names,
-        track_seed=seeds,
-        grip=_checked_factors("grip", grip, num_cars),
-        mass=_checked_factors("mass", mass, num_cars),
-        delay=_checked_delays(delay, num_cars),
-        observation=observation,
-        reward=reward,
-        start=start,
-        mirror=bool(mirror),
-        reverse=bool(reverse),
-        difficulty=float(difficulty),
-        contact_weight=float(contact_weight),
-        laps=laps,
+        tuple(_per_car("track", track, num_cars)),
+        tuple(_per_car("track_seed", track_seed, num_cars)),
+        _factors("grip", grip, num_cars),
+        _factors("mass", mass, num_cars),
+        _delays(delay, num_cars),
+        **shared,
     )
 
 
@@ -158,7 +148,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _checked_factors(key: str, value: object, num_cars: int) -> Float64Array:
+def _factors(key: str, value: object, num_cars: int) -> Float64Array:
     values = _per_car(key, value, num_cars)
     for number in values:
         if not _is_number(number) or number <= 0.0:
@@ -166,7 +156,7 @@ def _checked_factors(key: str, value: object, num_cars: int) -> Float64Array:
     return np.array(values, dtype=np.float64)
 
 
-def _checked_delays(value: object, num_cars: int) -> IntArray:
+def _delays(value: object, num_cars: int) -> IntArray:
     values = _per_car("delay", value, num_cars)
     for number in values:
         if not _is_whole(number) or not 0 <= number <= MAX_DELAY:

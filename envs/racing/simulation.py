@@ -7,25 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
 from orl.envs.racing.circuits import PROCEDURAL_SPLIT, make_track
-from orl.envs.racing.physics import (
-    COSINE,
-    DECISION,
-    SINE,
-    SUBSTEPS,
-    VELOCITY_X,
-    VELOCITY_Y,
-    X,
-    Y,
-    advance,
-    drive_acceleration,
-    lateral_capacity,
-    steering_vector,
-)
+from orl.envs.racing.physics import COSINE, DECISION, SINE, SUBSTEPS, VELOCITY_X, VELOCITY_Y, X, Y, advance, controls
 from orl.envs.racing.rays import RayCaster
 from orl.envs.racing.settings import MAX_DELAY, RacingSettings, check_reset_options, check_track_choice
 from orl.envs.racing.track import NUM_POINTS, Track, normal_of
@@ -36,6 +24,12 @@ _BOX_END, _BOX_LENGTH = -2.0, 12.0  # m: the start box ends this far from the ga
 _LATERAL, _MARGIN = 2.0, 1.65  # m: from the centre line at most; to the walls at least
 _ANGLE = math.radians(30.0)
 _CLEARANCE = 0.7  # m from the centre of the car to a wall at the start
+_STATE = (  # of every car
+    (np.float64, "arc position start best gate_time lap_time best_lap_time share lateral"),
+    (np.int64, "track track_seed cell next_gate steps collisions"),
+    (np.bool_, "touching contact_began lap_completed"),
+    (np.float64, "reward_progress reward_collision"),
+)
 
 
 class RacingSimulation:
@@ -53,20 +47,11 @@ class RacingSimulation:
         self.settings = settings
         self._rows: dict[tuple[str, int], int] = {}
         self._tracks: list[Track] = []
-        self._use(
-            [
-                (name, PROCEDURAL_SPLIT["train"][0] if name == "procedural" and seed is None else seed)
-                for name, seed in zip(settings.track, settings.track_seed, strict=True)
-            ]
-        )
-        floats = ("arc", "position", "start", "best", "gate_time", "lap_time", "best_lap_time", "share", "lateral")
-        self.state: dict[str, Array] = {name: np.zeros(num_cars) for name in floats}
-        for name in ("track", "track_seed", "cell", "next_gate", "steps", "collisions"):
-            self.state[name] = np.zeros(num_cars, dtype=np.int64)
-        for name in ("touching", "contact_began", "lap_completed"):
-            self.state[name] = np.zeros(num_cars, dtype=np.bool_)
-        self.state["reward_progress"] = np.zeros(num_cars)
-        self.state["reward_collision"] = np.zeros(num_cars)
+        for name, seed in zip(settings.track, settings.track_seed, strict=True):
+            self._use([(name, PROCEDURAL_SPLIT["train"][0] if name == "procedural" and seed is None else seed)])
+        self.state: dict[str, Array] = {}
+        for kind, names in _STATE:
+            self.state |= {name: np.zeros(num_cars, kind) for name in names.split()}
         self.state["body"] = np.zeros((7, num_cars))
         self.state["history"] = np.zeros((MAX_DELAY + 1, num_cars, 2))
 
@@ -84,17 +69,14 @@ class RacingSimulation:
         draws = np.array([generator.random(4) for generator in generators])
         keys = [self._track_key(int(car), draw, chosen) for car, draw in zip(cars, draws[:, 0], strict=True)]
         rows = self._use(keys)
-        position, lateral, angle = _start(
-            [self._tracks[row] for row in rows], draws[:, 1:], self.settings.start, chosen
-        )
+        position, bodies, cells = self._start(rows, draws[:, 1:], chosen)
         state, body = self.state, self.state["body"]
         for array in state.values():
             if array is not body:
                 array[(slice(None), cars) if array is state["history"] else cars] = 0
         state["track"][cars] = rows
         state["track_seed"][cars] = [-1 if seed is None else seed for _, seed in keys]
-        speed = float(chosen.get("speed", 0.0))
-        body[:, cars], state["cell"][cars] = _bodies(self.table, rows, (position, lateral, angle), speed)
+        body[:, cars], state["cell"][cars] = bodies, cells
         state["arc"][cars] = position % self.table.length[rows]
         state["position"][cars] = position
         self._project(cars)
@@ -113,9 +95,7 @@ class RacingSimulation:
         state, settings = self.state, self.settings
         state["history"] = np.concatenate([actions[None], state["history"][:-1]])
         executed = state["history"][settings.delay, np.arange(self.num_cars)]
-        wheel = steering_vector(executed[:, 0])
-        drive = drive_acceleration(executed[:, 1], settings.grip, settings.mass)
-        capacity = lateral_capacity(drive, settings.grip)
+        drive, wheel, capacity = controls(executed, settings.grip, settings.mass)
         body, cell = state["body"], state["cell"]
         contact = np.zeros(self.num_cars, dtype=np.bool_)
         for _ in range(SUBSTEPS):
@@ -152,18 +132,57 @@ class RacingSimulation:
             key = (name, -1 if seed is None else int(seed))
             if key not in self._rows:
                 self._rows[key] = len(self._tracks)
-                self._tracks.append(
-                    make_track(
-                        name,
-                        track_seed=max(key[1], 0),
-                        difficulty=settings.difficulty,
-                        mirror=settings.mirror,
-                        reverse=settings.reverse,
-                    )
-                )
+                build = partial(make_track, name, track_seed=max(key[1], 0), difficulty=settings.difficulty)
+                self._tracks.append(build(mirror=settings.mirror, reverse=settings.reverse))
         if len(self._tracks) > num_before:
             self.table, self.rays = TrackTable(self._tracks), RayCaster(self._tracks)
         return np.array([self._rows[name, -1 if seed is None else int(seed)] for name, seed in keys])
+
+    def _start(self, rows: IntArray, draws: Float64Array, chosen: Info) -> tuple[Float64Array, Float64Array, IntArray]:
+        """Where cars on tracks `rows` (n,) start: in a box before the first corner, anywhere, or as the options say.
+
+        Args:
+            rows: (n,) of the table.
+            draws: (n, 3) in [0, 1): position, lateral offset, angle.
+            chosen: Checked options; `s`, `lateral`, `heading` and `speed` replace what was drawn.
+
+        Returns:
+            Position (n,) in m, in (-length, 0] with the gate at 0; bodies (7, n); cells (n,).
+
+        Raises:
+            ValueError: `s` or `lateral` is outside the track.
+        """
+        table = self.table
+        length, half_width = table.length[rows], np.array([table.tracks[row].half_width for row in rows])
+        in_box = self.settings.start == "box"
+        position = _BOX_END - _BOX_LENGTH * draws[:, 0] if in_box else -length * (1.0 - draws[:, 0])
+        lateral = np.minimum(_LATERAL, half_width - _MARGIN) * (2.0 * draws[:, 1] - 1.0)
+        angle = _ANGLE * (2.0 * draws[:, 2] - 1.0)
+        if "s" in chosen:
+            arc = float(chosen["s"])
+            if not 0.0 <= arc < length.min():
+                raise ValueError(f"reset option 's' must be in [0, {length.min():.2f}) m (the lap length), got {arc!r}")
+            position = np.where(arc > 0.0, arc - length, 0.0)
+        if "lateral" in chosen:
+            limit, offset = float(half_width.min()) - _CLEARANCE, chosen["lateral"]
+            if abs(offset) > limit:
+                raise ValueError(f"reset option 'lateral' must be in [{-limit:.2f}, {limit:.2f}] m, got {offset!r}")
+            lateral = np.full(len(rows), float(offset))
+        if "heading" in chosen:
+            angle = np.full(len(rows), float(chosen["heading"]))
+        at = position % length / table.spacing[rows]
+        cell = at.astype(np.int64) % NUM_POINTS
+        share = (at - np.floor(at))[:, None]
+        row = table.cells[rows * NUM_POINTS + cell]
+        tangent = row[:, 2:4] + share * (row[:, 6:8] - row[:, 2:4])
+        tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
+        point = row[:, 0:2] + share * (row[:, 4:6] - row[:, 0:2]) + lateral[:, None] * normal_of(tangent)
+        cosine, sine = np.round(np.cos(angle), 9), np.round(np.sin(angle), 9)
+        x, y = tangent.T
+        heading = np.stack([x * cosine - y * sine, x * sine + y * cosine])
+        heading = heading / np.sqrt(heading[0] ** 2 + heading[1] ** 2)
+        velocity = float(chosen.get("speed", 0.0)) * heading
+        return position, np.concatenate([point.T, heading, velocity, np.zeros((1, len(rows)))]), cell
 
     def _project(self, cars: IntArray) -> None:
         """Bring arc position, unwrapped position and lateral offset of cars up to date with their bodies."""
@@ -250,61 +269,3 @@ class RacingSimulation:
         rows = self._use([(name, None if seed < 0 else seed) for name, seed in saved["tracks"]])
         self.state = {name: array.copy() for name, array in arrays.items()}
         self.state["track"] = rows[self.state["track"]]
-
-
-def _start(
-    tracks: Sequence[Track], draws: Float64Array, start: str, chosen: Info
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Where cars start: in a box before the first corner, anywhere, or where the options of `reset` say.
-
-    Args:
-        tracks: The track of each of n cars.
-        draws: (n, 3) in [0, 1): position, lateral offset, angle.
-        start: box or anywhere.
-        chosen: Checked options; `s`, `lateral` and `heading` replace what was drawn.
-
-    Returns:
-        Position (m, in (-length, 0], the gate at 0), lateral offset (m to the left) and angle (rad), each (n,).
-
-    Raises:
-        ValueError: `s` or `lateral` is outside the track.
-    """
-    length = np.array([track.length for track in tracks])
-    half_width = np.array([track.half_width for track in tracks])
-    spread = np.minimum(_LATERAL, half_width - _MARGIN)
-    position = _BOX_END - _BOX_LENGTH * draws[:, 0] if start == "box" else -length * (1.0 - draws[:, 0])
-    lateral = spread * (2.0 * draws[:, 1] - 1.0)
-    angle = _ANGLE * (2.0 * draws[:, 2] - 1.0)
-    if "s" in chosen:
-        arc = float(chosen["s"])
-        if not 0.0 <= arc < length.min():
-            raise ValueError(f"reset option 's' must be in [0, {length.min():.2f}) m (the lap length), got {arc!r}")
-        position = np.where(arc > 0.0, arc - length, 0.0)
-    if "lateral" in chosen:
-        limit = float(half_width.min()) - _CLEARANCE
-        if abs(chosen["lateral"]) > limit:
-            raise ValueError(
-                f"reset option 'lateral' must be in [{-limit:.2f}, {limit:.2f}] m, got {chosen['lateral']!r}"
-            )
-        lateral = np.full(len(tracks), float(chosen["lateral"]))
-    if "heading" in chosen:
-        angle = np.full(len(tracks), float(chosen["heading"]))
-    return position, lateral, angle
-
-
-def _bodies(
-    table: TrackTable, rows: IntArray, starts: tuple[Float64Array, Float64Array, Float64Array], speed: float
-) -> tuple[Float64Array, IntArray]:
-    """Bodies (7, n) and cells (n,) of cars on tracks `rows` (n,) at `starts`, at `speed` m/s where they point."""
-    position, lateral, angle = starts
-    at = position % table.length[rows] / table.spacing[rows]
-    cell = at.astype(np.int64) % NUM_POINTS
-    share = (at - np.floor(at))[:, None]
-    row = table.cells[rows * NUM_POINTS + cell]
-    tangent = row[:, 2:4] + share * (row[:, 6:8] - row[:, 2:4])
-    tangent = tangent / np.sqrt(tangent[:, :1] ** 2 + tangent[:, 1:] ** 2)
-    point = row[:, 0:2] + share * (row[:, 4:6] - row[:, 0:2]) + lateral[:, None] * normal_of(tangent)
-    cosine, sine = np.round(np.cos(angle), 9), np.round(np.sin(angle), 9)
-    heading = np.stack([tangent[:, 0] * cosine - tangent[:, 1] * sine, tangent[:, 0] * sine + tangent[:, 1] * cosine])
-    heading = heading / np.sqrt(heading[0] ** 2 + heading[1] ** 2)
-    return np.concatenate([point.T, heading, speed * heading, np.zeros((1, len(rows)))]), cell

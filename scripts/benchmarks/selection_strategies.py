@@ -30,13 +30,7 @@ from orl import checkpoint, statistics
 from orl.agents.mbtl import Strategy
 from orl.arrays import Float64Array
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.selection import (
-    Coverage,
-    coverage,
-    coverage_by_budget,
-    random_coverages,
-    select_sources,
-)
+from orl.scripts.contexts.selection import Coverage, coverage, coverage_by_budget, random_coverages, select_sources
 from orl.scripts.figures.selection import coverage_figure
 from orl.training import progress
 

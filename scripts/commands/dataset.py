@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import tyro
 from gymnasium.spaces import Box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from orl import datasets
@@ -21,6 +22,8 @@ from orl.datasets.files import SUFFIXES
 from orl.scripts.data import mujoco as mujoco_datasets
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.data import recording
+from orl.scripts.data.mujoco import MujocoDataset
+from orl.scripts.data.racing import RacingDataset
 from orl.scripts.running.options import check_least
 from orl.spelling import did_you_mean
 
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 GROUPS = {"all": "orl/", "orl/racing/all": "orl/racing/"} | {
     f"orl/{body}/all": f"orl/{body}/" for body in mujoco_datasets.ENVIRONMENTS
 }
+OURS: Mapping[str, RacingDataset | MujocoDataset] = ChainMap(
+    racing_datasets.DATASETS,  # type: ignore[arg-type]
+    mujoco_datasets.DATASETS,  # type: ignore[arg-type]
+)
 EPISODES = 100
 
 
@@ -89,28 +96,21 @@ class Make:
         for identifier in self.ids:
             if identifier in GROUPS:
                 chosen += [each for each in makeable if each.startswith(GROUPS[identifier])]
-            elif identifier in mujoco_datasets.DATASETS:
-                mujoco_datasets.DATASETS[identifier].require()
-                chosen.append(identifier)
-            elif identifier not in racing_datasets.DATASETS:
-                ours = (*racing_datasets.DATASETS, *mujoco_datasets.DATASETS, *GROUPS)
+                continue
+            if identifier not in OURS:
                 others = f"choose from {_our_ids()}; --env makes others, and orl specialists --dataset"
-                raise ValueError(f"{identifier!r} is none of ours; {did_you_mean(identifier, ours, others, alike=0.9)}")
-            elif self.steps is not None:
-                raise ValueError(f"--steps {self.steps}: {identifier} has a size of its own; leave --steps out")
-            else:
-                chosen.append(identifier)
+                remedy = did_you_mean(identifier, (*OURS, *GROUPS), others, alike=0.9)
+                raise ValueError(f"{identifier!r} is none of ours; {remedy}")
+            OURS[identifier].check(identifier, self.steps)
+            chosen.append(identifier)
         return list(dict.fromkeys(chosen))
 
     def _make_ours(self, identifier: str) -> None:
         if self._is_there(identifier):
             return
         with _progress_bar(identifier, "transitions") as progress:
-            if identifier in racing_datasets.DATASETS:
-                racing_datasets.make(identifier, overwrite=self.overwrite, progress=progress)
-            else:
-                steps = self.steps or mujoco_datasets.STEPS
-                mujoco_datasets.make(identifier, steps=steps, overwrite=self.overwrite, progress=progress)
+            make = racing_datasets.make if identifier in racing_datasets.DATASETS else mujoco_datasets.make
+            make(identifier, steps=self.steps, overwrite=self.overwrite, progress=progress)
         Console().print(f"made {identifier}: {summary(datasets.load(identifier))}", soft_wrap=True)
 
     def _make_own(self) -> None:
@@ -124,7 +124,7 @@ class Make:
         identifier = names[0] if names else recording.default_id(environment_id, self.policy)
         minari.check_id(identifier)
         minari.check_location(identifier)
-        if identifier in (*racing_datasets.DATASETS, *mujoco_datasets.DATASETS):
+        if identifier in OURS:
             raise ValueError(f"{identifier} is the name of a dataset of ours; give another id")
         if self._is_there(identifier):
             return
@@ -168,7 +168,8 @@ class List:
         for identifier in dict.fromkeys([*racing_datasets.DATASETS, *mujoco_datasets.shipped(), *local]):
             about = local.get(identifier)
             if about is None:
-                table.add_row(identifier, *_sizes(identifier), "", "", "no")
+                episodes, transitions = OURS[identifier].sizes
+                table.add_row(identifier, "" if episodes is None else str(episodes), f"{transitions:,}", "", "", "no")
                 continue
             mean_return = about.get("mean_return")
             table.add_row(
@@ -265,15 +266,6 @@ DatasetVerbs = (
 )
 
 
-def _sizes(identifier: str) -> tuple[str, str]:
-    """Episodes, where their number is fixed, and transitions of a dataset of ours."""
-    if identifier in racing_datasets.DATASETS:
-        recipe = racing_datasets.DATASETS[identifier]
-        return str(recipe.count), f"{recipe.transitions:,}"
-    parts = mujoco_datasets.DATASETS[identifier].parts(mujoco_datasets.STEPS)
-    return "", f"{sum(parts.values()):,}"
-
-
 def _our_ids() -> str:
     """Ids of ours, in few words."""
     bodies, levels = ",".join(mujoco_datasets.ENVIRONMENTS), ",".join(mujoco_datasets.LEVELS)
@@ -293,15 +285,7 @@ def summary(data: Dataset) -> str:
 @contextmanager
 def _progress_bar(title: str, unit: str) -> Iterator[recording.Progress]:
     """A progress bar, on terminals only, as a function of how many of how many."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
+    columns, console = (*Progress.get_default_columns(), MofNCompleteColumn(), TextColumn(unit)), Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=None)
         yield lambda completed, total: progress.update(task, completed=completed, total=total)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -23,21 +22,23 @@ from orl.agents.reward_model import RewardModelReport
 from orl.dataset import Dataset
 from orl.datasets import minari
 from orl.evaluation import evaluate
+from orl.launcher import MARKER, Job
 from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.figures.racing import racing_lines
 from orl.scripts.figures.scores import imputed_against_true, score_bars
 from orl.scripts.running import reward_variants as reward_kinds
 from orl.scripts.running import tables
+from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.reward_variants import KINDS, Rewards
-from orl.scripts.running.run_directory import RunDirectory, score_row
-from orl.training import progress
+from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
 SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 64}  # for two cores
 FAST: dict[str, Any] = {"critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}  # small networks, few updates
 TRACED = ("x", "y", "speed")
+PLAYED = "played.npz"  # of a job: the evaluation of all its learners
 AGENTS: dict[str, type[Agent]] = {"bc": BC, "iql": IQL, "td3bc": TD3BC}
 KINDS_AGAIN: tuple[Rewards, ...] = ("zero", "imputed", "true")
 
@@ -89,37 +90,36 @@ class Demo:
         """Do it all, or what is missing."""
         check_least(self, 1, "seeds", "updates", "second_updates", "episodes", "workers")
         check_labels(self.labels)
-        if Path(self.dataset).name == Path(self.second_dataset).name:  # of which each has a folder
+        if Path(self.dataset).name == Path(self.second_dataset).name:  # each has a folder of that name
             pair = f"--dataset {self.dataset}, --second-dataset {self.second_dataset}"
             raise ValueError(f"{pair}: give two whose names differ after the last /")
         settings = dataclasses.asdict(self)
         del settings["out"]
         folder = RunDirectory.open(self.out, settings)
-        results = folder.finished()
-        if results is None:
-            results = self._compare(folder)
-        else:
-            Console().print(f"{self.out} is finished; these are its results", soft_wrap=True)
+        results = folder.results(lambda: self._compare(folder))
         tables.show(results["rows"], f"{self.labels:.0%} of the rewards known")
         Console().print(f"figures and checkpoints: {self.out}", soft_wrap=True)
 
-    def _compare(self, folder: RunDirectory) -> dict[str, Any]:
-        racing_datasets.register_environments()
-        plans = {
+    def _compare(self, folder: RunDirectory) -> JsonObject:
+        plans: dict[str, dict[str, Sequence[str]]] = {
             self.dataset: {"bc": ("none",), "iql": KINDS, "td3bc": KINDS},
             self.second_dataset: {"bc": ("none",), "iql": KINDS_AGAIN, "td3bc": KINDS_AGAIN},
         }
         for dataset in plans:
             if not minari.exists(dataset):
                 Make(ids=(dataset,)).run()
-        self._train_all([(dataset, name, kinds) for dataset, plan in plans.items() for name, kinds in plan.items()])
-        rows: list[dict[str, Any]] = []
-        reports = {}
+        cells = [(dataset, name, kinds) for dataset, plan in plans.items() for name, kinds in plan.items()]
+        cells.sort(key=lambda cell: (cell[0] != self.dataset, -len(cell[2])))  # the longest first
+        with Launching("process", workers=self.workers).started(self.out / "jobs") as run:
+            models = run([self._job(folder, _fit_reward_model, dataset) for dataset in plans])
+            trained = run([self._job(folder, _train, *cell) for cell in cells])
+        reports = {dataset: checkpoint.read_json(job / MARKER) for dataset, job in zip(plans, models, strict=True)}
+        jobs = {(dataset, name): job for (dataset, name, _), job in zip(cells, trained, strict=True)}
+        rows: list[JsonObject] = []
         for dataset, plan in plans.items():
             comparison = Comparison(self, dataset)
-            reports[dataset] = comparison.report()
             for name, kinds in plan.items():
-                rows += comparison.rows(name, kinds)
+                rows += comparison.rows(name, kinds, jobs[dataset, name])
             if dataset == self.dataset:
                 comparison.draw()
         title = f"{ENVIRONMENT}, {self.labels:.0%} of the rewards known, {self.seeds} seeds"
@@ -132,60 +132,61 @@ class Demo:
             reward_models=reports,
         )
 
-    def _train_all(self, stages: Sequence[tuple[str, str, Sequence[str]]]) -> None:
-        """Fit the reward models, then train every agent on every dataset, several at a time."""
-        spawn = multiprocessing.get_context("spawn")
-        with (
-            ProcessPoolExecutor(self.workers, spawn, initializer=_one_thread) as pool,
-            progress("reward models and agents", len(stages) + 2) as advance,
-        ):
-            for fitted in [pool.submit(Comparison, self, dataset) for dataset in (self.dataset, self.second_dataset)]:
-                fitted.result()
-                advance(1)
-            largest_first = sorted(stages, key=lambda stage: (stage[0] != self.dataset, -len(stage[2])))
-            for trained in as_completed([pool.submit(_train, self, *stage) for stage in largest_first]):
-                trained.result()
-                advance(1)
+    def _job(self, folder: RunDirectory, work: Callable[..., None], *cell: Any) -> Job:
+        return Job(functools.partial(work, self, *cell), {**folder.config, "work": work.__name__, "cell": cell})
 
 
-def _one_thread() -> None:
-    racing_datasets.register_environments()
-    torch.set_num_threads(1)
+def _fit_reward_model(demo: Demo, dataset: str, job: Path) -> None:
+    """Save a dataset's reward model beside its agents, and its report as the job's result."""
+    comparison = Comparison(demo, dataset)
+    model = RewardModel(comparison.sparse, demo.reward_model, seed=comparison.seeds, device=demo.device).fit()
+    model.save(comparison.path / "reward-model")
+    checkpoint.write_json(job / MARKER, _mean_report(model.report(comparison.truth)))
 
 
-def _train(demo: Demo, dataset: str, name: str, kinds: Sequence[str]) -> None:
-    Comparison(demo, dataset).train(name, kinds)
+def _train(demo: Demo, dataset: str, name: str, kinds: Sequence[str], job: Path) -> None:
+    """Train all kinds of rewards and seeds of one agent in one population, and let it drive."""
+    comparison = Comparison(demo, dataset)
+    variants = [data for kind in kinds for data in comparison.variants(kind)]
+    seeds = comparison.seeds
+    agent = AGENTS[name](variants, getattr(demo, name), seed=seeds * len(kinds), device=demo.device)
+    agent.fit(demo.updates if dataset == demo.dataset else demo.second_updates)
+    played = evaluate(agent, ENVIRONMENT, episodes=demo.episodes, record=TRACED)
+    for i, kind in enumerate(kinds):
+        learners = range(i * len(seeds), (i + 1) * len(seeds))
+        agent.select(learners).save(comparison.path / (name if kind == "none" else f"{name}-{kind}"))
+    job.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {"returns": played.returns, "laps": played.infos["lap"], **played.traces}
+    np.savez_compressed(job / PLAYED, **arrays)
+    checkpoint.write_json(job / MARKER, {"agent": name, "rewards": list(kinds)})
 
 
 class Comparison:
-    """All agents on one dataset; what is finished is on disk and is not done again."""
+    """All agents on one dataset."""
 
     def __init__(self, demo: Demo, dataset: str) -> None:
+        racing_datasets.register_environments()
         self.demo, self.dataset = demo, dataset
         self.path = demo.out / Path(dataset).name
         self.truth = datasets.load(dataset, ENVIRONMENT)
         self.seeds = list(range(demo.seeds))
         self.sparse = [self.truth.with_labels(demo.labels, seed=seed) for seed in self.seeds]
-        self.model = self._reward_model()
         self.played: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
 
-    def _reward_model(self) -> RewardModel:
-        path = self.path / "reward-model"
-        if checkpoint.numbers(path):
-            return RewardModel.load(path, device=self.demo.device)
-        model = RewardModel(self.sparse, self.demo.reward_model, seed=self.seeds, device=self.demo.device).fit()
-        checkpoint.write_json(self.path / "reward-model.json", _mean_report(model.report(self.truth)))
-        model.save(path)
-        return model
+    @cached_property
+    def model(self) -> RewardModel:
+        """The reward model that a job has fitted."""
+        return RewardModel.load(self.path / "reward-model", device=self.demo.device)
 
-    def report(self) -> dict[str, float | None]:
-        """Diagnostics of the reward model, averaged over seeds."""
-        report: dict[str, float | None] = checkpoint.read_json(self.path / "reward-model.json")
-        return report
+    def variants(self, kind: str) -> list[Dataset]:
+        """One dataset per seed with this kind of rewards."""
+        if kind == "none":
+            return [self.truth] * len(self.seeds)
+        return reward_kinds.complete(cast(Rewards, kind), self.truth, self.sparse, self.model)
 
-    def rows(self, name: str, kinds: Sequence[str]) -> list[dict[str, Any]]:
-        """Results of a trained agent, one row per kind of rewards."""
-        with np.load(self.path / f"{name}.npz") as arrays:
+    def rows(self, name: str, kinds: Sequence[str], job: Path) -> list[JsonObject]:
+        """Results of an agent that a job has trained, one row per kind of rewards."""
+        with np.load(job / PLAYED) as arrays:
             played = dict(arrays)
         rows = []
         for i, kind in enumerate(kinds):
@@ -193,32 +194,10 @@ class Comparison:
             self.played[name, kind] = {key: values[..., chosen, :] for key, values in played.items()}
             laps = float(played["laps"][chosen].mean())
             cell = {"dataset": self.dataset, "env": ENVIRONMENT, "agent": name, "rewards": kind}
-            rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
+            returns = played["returns"][chosen]
+            per_seed = returns.mean(axis=1).tolist()
+            rows.append(score_row(returns, self.seeds, **cell, laps=laps, seed_returns=per_seed))
         return rows
-
-    def train(self, name: str, kinds: Sequence[str]) -> None:
-        """Train all kinds of rewards and seeds of one agent in one population, and let it drive."""
-        finished = self.path / f"{name}.npz"
-        if finished.exists():
-            return
-        variants = [data for kind in kinds for data in self._data(kind)]
-        agent_class, config = AGENTS[name], getattr(self.demo, name)
-        agent = agent_class(variants, config, seed=self.seeds * len(kinds), device=self.demo.device)
-        updates = self.demo.updates if self.dataset == self.demo.dataset else self.demo.second_updates
-        agent.fit(updates)
-        played = evaluate(agent, ENVIRONMENT, episodes=self.demo.episodes, record=TRACED)
-        for i, kind in enumerate(kinds):
-            learners = range(i * len(self.seeds), (i + 1) * len(self.seeds))
-            agent.select(learners).save(self.path / (name if kind == "none" else f"{name}-{kind}"))
-        arrays: dict[str, Any] = {"returns": played.returns, "laps": played.infos["lap"], **played.traces}
-        temporary = finished.with_suffix(".part.npz")
-        np.savez(temporary, **arrays)
-        temporary.replace(finished)
-
-    def _data(self, kind: str) -> list[Dataset]:
-        if kind == "none":
-            return [self.truth] * len(self.seeds)
-        return reward_kinds.complete(cast(Rewards, kind), self.truth, self.sparse, self.model)
 
     def draw(self) -> None:
         """The figures of this dataset."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
@@ -13,6 +12,7 @@ from orl import checkpoint
 from orl.scripts.figures.scores import score_bars
 from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
+from orl.scripts.running.run_directory import JsonObject
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Plot:
             histories[name] = checkpoint.read_json(run / "history.json")
             environments[name] = checkpoint.read_json(run / "config.json")["env"]
             if (run / "results.json").exists():
-                rows += [row | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
+                rows += [_of_part(row) | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
         if len(set(environments.values())) > 1:
             raise ValueError(f"runs of different environments cannot share axes: {environments}")
         env = next(iter(environments.values()))
-        if all("steps" in history[0] for history in histories.values() if history):
+        if all(any(row.get("steps") for row in history) for history in histories.values() if history):
             training_figure(histories, env, self.out / "training.png")
             written = ["training.png"]
         else:
@@ -60,8 +60,14 @@ class Plot:
         print(f"wrote {', '.join(str(self.out / name) for name in written)}")
 
 
-def _cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _cell(row: JsonObject) -> tuple[object, ...]:
     return row["dataset"], row["agent"], row["rewards"]
+
+
+def _of_part(row: JsonObject) -> JsonObject:
+    """A row whose agent's name says which part of a run it is of, where the run has two."""
+    part = row.pop("part", None)
+    return row if part is None else row | {"agent": f"{row['agent']}, {part}"}
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -86,14 +86,12 @@ class Select:
         config = SourceConfig(
             trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
         )
-        results = folder.finished()
-        if results is None:
+
+        def results() -> dict[str, Any]:
             with self.launching.started(folder.path / JOBS) as run:
-                sources = Sources(folder.path, config, self.launching, run, folder.config)
-                results = self._select(folder, selector, sources)
-        else:
-            Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
-        tables.show(results["rows"])
+                return self._select(folder, selector, Sources(folder.path, config, self.launching, run, folder.config))
+
+        tables.show(folder.results(results)["rows"])
 
     def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
         config = sources.config

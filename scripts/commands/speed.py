@@ -19,17 +19,9 @@ from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
 from orl.environment import Spaces
 from orl.execution import CapturedUpdate, Execution
+from orl.scripts.benchmarks import benchmark_cases
 from orl.scripts.benchmarks.baselines import Baselines
-from orl.scripts.benchmarks.benchmark_cases import (
-    CONTEXTS,
-    ENVIRONMENT,
-    ROWS,
-    offline_updates,
-    phase_updates,
-    random_data,
-    sb3_sac,
-    updates,
-)
+from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, sb3_sac, updates
 from orl.scripts.benchmarks.hardware_bounds import MatrixProducts, MemoryTraffic
 from orl.scripts.benchmarks.plain_agents import PlainDroQ, PlainIQL, PlainOffline, PlainTD3BC
 from orl.scripts.benchmarks.timing import BenchmarkCase, Row, Work, machine, not_timed, time_interleaved
@@ -115,7 +107,7 @@ class Speed:
     ) -> list[Row]:
         """Rows of cases, of baselines by the names of their work, and of what is not measured here."""
         spaces, on_cpu = Spaces.of(ENVIRONMENT), pick_device(self.device).type == "cpu"
-        sizes = [spaces.observation_size, spaces.action_size, ROWS]
+        sizes = [spaces.observation_size, spaces.action_size, benchmark_cases.ROWS]
         processes = Baselines(self.baselines if on_cpu else None, sizes, self.threads)
         try:
             others = {name: processes.case(work) for name, work in (baselines or {}).items()}
@@ -162,7 +154,7 @@ class Speed:
     def _stabilization(self) -> list[Row]:
         device, spaces, traffic = pick_device(self.device), Spaces.of(ENVIRONMENT), {}
         cases: Cases = {"plain modules": BenchmarkCase(self._plain_droq().update_critics)}
-        cases |= self._ours(SPEQ, replace(SPEQ_PRESET, dropout_rate=DROPOUT_RATE), phase_updates)
+        cases |= self._ours(SPEQ, replace(SPEQ_PRESET, dropout_rate=DROPOUT_RATE), benchmark_cases.phase_updates)
         for population in self.populations:
             sizes = spaces.observation_size, spaces.action_size, population, device
             cases[f"matrix products alone, {_learners(population)}"] = BenchmarkCase(MatrixProducts(*sizes), population)
@@ -191,13 +183,13 @@ class Speed:
         for agent_class, plain in plain_agents.items():
             name, baseline = agent_class.__name__, plain(random_data(), str(pick_device(self.device)))
             cases: Cases = {"plain modules": BenchmarkCase(baseline.update)}
-            cases |= self._ours(agent_class, None, offline_updates)
+            cases |= self._ours(agent_class, None, benchmark_cases.offline_updates)
             rows += self._time(f"{name} update", cases, "plain modules", {"d3rlpy": f"d3rlpy {name}"}, even)
         return rows
 
     def _contexts(self) -> list[Row]:
         """Generated policies, and a learner for each context."""
-        generated = self._ours(HyperZero, None, offline_updates, contexts=CONTEXTS)
+        generated = self._ours(HyperZero, None, benchmark_cases.offline_updates, contexts=benchmark_cases.CONTEXTS)
         first = next((name for name, case in generated.items() if case), None)
         learners = {
             "one after another": BenchmarkCase(updates(self._agent(SAC, None, 1))),

@@ -37,7 +37,7 @@ class ZeroShot:
 
     For each seed: a specialist per context, all trained together; their data; for each split of the contexts a
     hypernetwork and its baselines, which see training contexts alone; returns in all contexts. Writes one folder:
-    config.json, results.json, figures, and in seed-K the specialists, returns.npz and the chosen checkpoints. The same
+    config.json, results.json, figures, and in seed-K the specialists, returns and the chosen checkpoints. The same
     command in the same folder resumes.
     """
 
@@ -102,19 +102,21 @@ class ZeroShot:
         options = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         out = self.out or Path("runs") / f"zero-shot-{self.env.replace('/', '-')}"
         folder = RunDirectory.open(out, {**options, "contexts": self.grid})
-        if (results := folder.finished()) is None:
-            task = Task(self.env, space, contexts, self.eval_episodes, self.device)
-            trials = [self._trial(task, seed, out / f"seed-{seed}") for seed in self._seed_numbers]
-            score_figure(trials, out / "scores.png")
-            return_figure(trials[0], out / "contexts.png")
-            weight_figure(trials[0], out / "weights.png")
-            results = folder.finish(self._rows(trials))
+        task = Task(self.env, space, contexts, self.eval_episodes, self.device)
+        results = folder.results(lambda: self._results(task, folder))
         first = splits(space, contexts, self.first_seed)
         for split in first:
             tables.show([row for row in results["rows"] if row["split"] == split.name])
         play = f"orl evaluate {out}/seed-{self.first_seed}/{self.methods[0]}/{first[0].name}"
         context = space.text(contexts[first[0].test[0]])
         Console().print(f"a policy of any context: {play} --context {context}", soft_wrap=True)
+
+    def _results(self, task: Task, folder: RunDirectory) -> dict[str, Any]:
+        trials = [self._trial(task, seed, folder.path / f"seed-{seed}") for seed in self._seed_numbers]
+        score_figure(trials, folder.path / "scores.png")
+        return_figure(trials[0], folder.path / "contexts.png")
+        weight_figure(trials[0], folder.path / "weights.png")
+        return folder.finish(self._rows(trials))
 
     @property
     def _seed_numbers(self) -> list[int]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import Env
 
-from orl import checkpoint, training
+from orl import checkpoint
 from orl.agent import Agent
 from orl.agents import SAC
 from orl.agents.sac import TARGET_ENTROPY, family
@@ -28,7 +28,8 @@ from orl.config import make_config
 from orl.context import ContextSpace
 from orl.environment import Spaces, make, make_vector
 from orl.rollout import Policy
-from orl.scripts.running.registry import PRESETS
+from orl.scripts.running.registry import acting, presets
+from orl.scripts.running.training import train
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -102,12 +103,7 @@ class PopulationTrainer(Trainer):
             agent = self._agent_class.load(saved_to, device=self.device)
         else:
             agent = self._agent_class(self.env, self.config(steps), seed=list(seeds), device=self.device)
-        agent.connect(environment)
-        saved = agent.steps
-        for moment in training.online(agent, steps - agent.steps, progress_bar=True) if agent.steps < steps else ():
-            if not moment.in_phase and (agent.steps - saved >= every or agent.steps >= steps):
-                saved = agent.steps
-                agent.save(saved_to)
+        train(agent, lambda: agent.save(saved_to), every, steps=steps, environment=environment)
         environment.close()
         policy: Policy = agent
         return policy
@@ -119,7 +115,7 @@ class PopulationTrainer(Trainer):
 
     @property
     def _agent_class(self) -> Any:
-        return PRESETS[self.name][0]
+        return presets()[self.name].agent_class
 
     def config(self, steps: int) -> Any:
         """The preset made small, as it suits the environment, with the settings.
@@ -130,9 +126,9 @@ class PopulationTrainer(Trainer):
         Raises:
             ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
         """
-        agent, preset = PRESETS[self.name]
+        agent, preset = presets()[self.name]
         config: Any = make_config(agent.Config, preset, SMALL | SUITED.get(self.env, {}) | dict(self.settings))
-        starts, period = config.learning_starts, getattr(config, "period", 0)
+        starts, period = config.learning_starts, config.period if config.phase_updates else 0
         if steps <= starts:
             raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")
         if steps < period:
@@ -230,9 +226,9 @@ def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpa
     Raises:
         ValueError: an unknown trainer, or a setting of another form.
     """
-    acting = [preset for preset, (agent, _) in PRESETS.items() if issubclass(agent, SAC)]
-    if name not in acting and not name.startswith(SB3):
-        raise ValueError(f"--trainer {name}: choose one of {', '.join(acting)}, or sb3:PPO for Stable-Baselines3's PPO")
+    ours = [preset for preset, (agent, _) in acting().items() if issubclass(agent, SAC)]
+    if name not in ours and not name.startswith(SB3):
+        raise ValueError(f"--trainer {name}: choose one of {', '.join(ours)}, or sb3:PPO for Stable-Baselines3's PPO")
     trainer = SB3Trainer if name.startswith(SB3) else PopulationTrainer
     return trainer(name, read_settings(settings), env, space, device)
 

@@ -9,7 +9,6 @@ observation, A action.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.transfer import RandomActions, transfer_returns
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
+from orl.scripts.running.run_directory import load_or_make
 from orl.training import progress
 
 SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
@@ -64,32 +64,6 @@ class Task:
         """(P, E) of P policies, each in its own of as many contexts."""
         rows = contexts.repeat(self.episodes, axis=0).tolist()
         return evaluate(policy, self.env, episodes=self.episodes, contexts=self.space.ranges, context=rows).returns
-
-
-class ArrayCache:
-    """Named arrays of one `.npz` file; what is in it is not computed again.
-
-    Args:
-        path: of the file; it need not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.arrays: dict[str, Float64Array] = {}
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                self.arrays |= dict(file)
-
-    def __call__(self, name: str, make: Callable[[], Float64Array]) -> Float64Array:
-        """The array of this name, computed and written if it is missing."""
-        if name not in self.arrays:
-            self.arrays[name] = make()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **self.arrays)  # type: ignore[arg-type]
-            os.replace(temporary, self.path)
-        return self.arrays[name]
 
 
 class Scale:
@@ -146,7 +120,6 @@ class Trial:
     def __init__(self, task: Task, trainer: PopulationTrainer, seed: int, folder: Path) -> None:
         self.task, self.trainer, self.seed, self.folder = task, trainer, seed, folder
         self.splits = splits(task.space, task.contexts, seed)
-        self.cache = ArrayCache(folder / "returns.npz")
         self.learned: dict[str, Float64Array] = {}  # by method: (S, N, E)
         self.held_out: dict[str, dict[str, Float64Array]] = {
             split.name: {} for split in self.splits
@@ -156,8 +129,8 @@ class Trial:
         """One for each context, trained together."""
         count = len(self.task.contexts)
         training = Specialists(
-            self.task.env,
             self.trainer.config(steps),
+            env=self.task.env,
             agent=self.trainer.name,
             contexts=grid,
             steps=steps,
@@ -175,13 +148,19 @@ class Trial:
     def measure(self, agent: SAC) -> None:
         """Every specialist in every context, random actions, and the average of the training specialists."""
         task = self.task
-        self.transfer = self.cache("transfer", lambda: task.returns(agent))  # (N, N, E)
-        random = self.cache("random", lambda: task.returns(RandomActions(task.env, self.seed))[0])
+        self.transfer = self._load_or_make("transfer", lambda: task.returns(agent))  # (N, N, E)
+        random = self._load_or_make("random", lambda: task.returns(RandomActions(task.env, self.seed))[0])
         diagonal = np.arange(len(task.contexts))
         self.own: Float64Array = self.transfer[diagonal, diagonal]  # (N, E)
         self.scale = Scale(random, self.own)
         averages = [AveragePolicy(agent, split.train) for split in self.splits]
-        self.averages = self.cache("average", lambda: np.stack([task.returns(average)[0] for average in averages]))
+        self.averages = self._load_or_make(
+            "average", lambda: np.stack([task.returns(average)[0] for average in averages])
+        )
+
+    def _load_or_make(self, name: str, make: Callable[[], Float64Array]) -> Float64Array:
+        """Returns by name, which are not computed twice; they are in a file of the folder `returns`."""
+        return load_or_make(self.folder / "returns" / f"{name}.npz", lambda: {"returns": make()})["returns"]
 
     def data(self, agent: SAC, episodes: int) -> Dataset:
         """Episodes of the specialists, in their own contexts."""
@@ -208,7 +187,7 @@ class Trial:
             return picked if labels is None else imputed(picked, labels, self.seed, self.task.device)
 
         for name, config in methods.items():
-            evaluations = self.cache(name, lambda: self._train(name, config, of_splits(), updates))  # noqa: B023
+            evaluations = self._load_or_make(name, lambda: self._train(name, config, of_splits(), updates))  # noqa: B023
             self.learned[name] = choose_checkpoints(evaluations, self.splits, self.scale)
 
     def _train(self, name: str, config: ContextualConfig, datasets: Sequence[Dataset], updates: int) -> Float64Array:
@@ -228,9 +207,7 @@ class Trial:
                     score = self.scale.validation(evaluations[-1][k], split)
                     if score > best[k]:
                         best[k], learners[k] = score, agent.learner(k)
-        for split, learner in zip(
-            self.splits, learners, strict=True
-        ):  # the same ones where this was interrupted before
+        for split, learner in zip(self.splits, learners, strict=True):  # also where this was interrupted before
             learner.save(self.folder / name / split.name)
         return np.stack(evaluations)
 
@@ -239,7 +216,7 @@ class Trial:
         for split in self.splits if shots else ():
             agent = HyperZero.load(self.folder / "hyperzero" / split.name, device=self.task.device)
             for number in shots:
-                returns = self.cache(
+                returns = self._load_or_make(
                     f"shots/{split.name}/{number}",
                     lambda: self._few_shots(agent, data(), self.task.contexts[split.test], number, updates),  # noqa: B023
                 )
@@ -271,7 +248,7 @@ class Trial:
                 of_all: Float64Array = self.task.returns(agent)[0]
                 return of_all
 
-            self.held_out[split.name]["randomized"] = self.cache(name, returns)[split.test]
+            self.held_out[split.name]["randomized"] = self._load_or_make(name, returns)[split.test]
 
     def returns(self, k: int) -> dict[str, Float64Array]:
         """(K, E) in the held-out contexts of split k, by what gave the policies."""

@@ -77,14 +77,23 @@ class MujocoDataset:
         """Gymnasium id."""
         return ENVIRONMENTS[self.body]
 
-    def require(self) -> None:
-        """Refuse a level whose policies are not shipped."""
+    @property
+    def sizes(self) -> tuple[int | None, int]:
+        """Episodes, whose number is not fixed, and transitions."""
+        return None, sum(self.parts(STEPS).values())
+
+    def check(self, dataset_id: str, steps: int | None) -> None:
+        """Refuse a level whose policies are not shipped; any number of steps can be played.
+
+        Raises:
+            ValueError: there are none.
+        """
         if self.level == "random" or Ladder.of(self.body) is not None:
             return
         shipped = [env for body, env in ENVIRONMENTS.items() if Ladder.of(body) is not None]
         run = f"runs/{self.body}"
         raise ValueError(
-            f"orl/{self.body}/{self.level}-v0: no policies of {self.environment_id} come with orl (only of: "
+            f"{dataset_id}: no policies of {self.environment_id} come with orl (only of: "
             f"{', '.join(shipped) or 'none'}); train one, orl train speq --env {self.environment_id} --out {run}, "
             f"and give it: orl dataset make --env {self.environment_id} "
             f"--policy {run}/seed-0/policies/step-300000.safetensors"
@@ -92,7 +101,7 @@ class MujocoDataset:
 
     @property
     def ladder(self) -> Ladder:
-        """The shipped ladder, which `require` has asked for."""
+        """The shipped ladder, which `check` has asked for."""
         ladder = Ladder.of(self.body)
         assert ladder is not None
         return ladder
@@ -129,12 +138,14 @@ def shipped() -> list[str]:
     return [name for name, made in DATASETS.items() if made.level == "random" or Ladder.of(made.body)]
 
 
-def make(dataset_id: str, *, steps: int = STEPS, overwrite: bool = False, progress: Progress = no_progress) -> None:
+def make(
+    dataset_id: str, *, steps: int | None = None, overwrite: bool = False, progress: Progress = no_progress
+) -> None:
     """Play, and write one of the datasets.
 
     Args:
         dataset_id: a key of `DATASETS`.
-        steps: transitions of the dataset, or of each half of medium-expert; the last episode is played to its end.
+        steps: transitions of the dataset, or of each half of medium-expert, at least; by default `STEPS`.
         overwrite: replace an existing dataset.
         progress: called with the transitions played so far and their final number, about.
 
@@ -142,8 +153,8 @@ def make(dataset_id: str, *, steps: int = STEPS, overwrite: bool = False, progre
         ValueError: the policies of this dataset are not shipped.
     """
     made = DATASETS[dataset_id]
-    made.require()
-    parts, env, is_random = made.parts(steps), made.environment_id, made.level == "random"
+    made.check(dataset_id, steps)
+    parts, env, is_random = made.parts(steps or STEPS), made.environment_id, made.level == "random"
     total, episodes = sum(parts.values()), list[Episode]()
     for name, count in parts.items():
         before, seed = sum(map(len, episodes)), made.seed(name)

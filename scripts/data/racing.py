@@ -39,9 +39,18 @@ class RacingDataset:
     in_pieces: bool = False
 
     @property
-    def transitions(self) -> int:
-        """Size of the dataset."""
-        return self.count * (PIECE if self.in_pieces else DECISIONS)
+    def sizes(self) -> tuple[int | None, int]:
+        """Episodes or pieces, and transitions."""
+        return self.count, self.count * (PIECE if self.in_pieces else DECISIONS)
+
+    def check(self, dataset_id: str, steps: int | None) -> None:
+        """Refuse another size.
+
+        Raises:
+            ValueError: a number of steps.
+        """
+        if steps is not None:
+            raise ValueError(f"--steps {steps}: {dataset_id} has a size of its own; leave --steps out")
 
     @property
     def counts(self) -> dict[Skill, int]:
@@ -76,16 +85,20 @@ DATASETS: dict[str, RacingDataset] = {
 }
 
 
-def make(dataset_id: str, *, overwrite: bool = False, progress: Progress = no_progress) -> None:
+def make(
+    dataset_id: str, *, steps: int | None = None, overwrite: bool = False, progress: Progress = no_progress
+) -> None:
     """Drive, and write one of the six datasets.
 
     Args:
         dataset_id: a key of `DATASETS`.
+        steps: must be None, since the sizes are fixed.
         overwrite: replace an existing dataset.
         progress: called with the transitions driven so far and their final number.
     """
     register_environments()
     made = DATASETS[dataset_id]
+    made.check(dataset_id, steps)
     total = sum(made.rollouts.values()) * DECISIONS
     seeds = np.random.SeedSequence(made.seed).generate_state(2 * len(made.drivers) + 1).tolist()
     driven: list[list[Episode]] = []

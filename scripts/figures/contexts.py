@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orl.arrays import Float64Array
 from orl.context import ContextSpace
-from orl.scripts.figures.style import BLUE, GREY, YELLOW, panels, save
+from orl.scripts.figures.style import BLUE, GREY, YELLOW, panel, save
 
 
 def context_figure(space: ContextSpace, contexts: Float64Array, returns: Float64Array, title: str, path: Path) -> None:
@@ -30,18 +30,16 @@ def context_figure(space: ContextSpace, contexts: Float64Array, returns: Float64
     """
     if len(space.names) > 2:
         return
-    figure, [axes] = panels(1, 1, 5.4, 4.0)
     grid = [np.unique(column) for column in contexts.T]
+    figure, axes = panel(5.4, 4.0, title, grid="both" if len(grid) == 1 else "none")
     label_axis(axes, "x", space, grid[0])
     if len(grid) == 1:
         axes.plot(returns, marker="o", markersize=4)
         axes.set_ylabel("return")
-        axes.grid(alpha=0.3)
     else:
         surface = axes.imshow(returns.reshape(len(grid[0]), -1).T, origin="lower", aspect="auto")
         figure.colorbar(surface, label="return")
         label_axis(axes, "y", space, grid[1])
-    axes.set_title(title, fontsize=10)
     save(figure, path)
 
 
@@ -67,7 +65,7 @@ def generalist_figure(
     """
     is_line = len(space.names) == 1
     order = np.arange(len(contexts)) if is_line else best_source.argsort(kind="stable")
-    figure, [axes] = panels(1, 1, 7.0, 4.0)
+    figure, axes = panel(7.0, 4.0, title)
     axes.plot(best_source[order], color="black", linestyle="--", label=f"best source, {next(iter(sources))}")
     for name, colour in zip(sources, (BLUE, YELLOW, GREY), strict=False):
         axes.plot(generated[name][order], color=colour, label=f"hyperzero, {name}")
@@ -78,8 +76,6 @@ def generalist_figure(
     else:
         axes.set_xlabel("contexts, from the worst to the best return of the best source")
     axes.set_ylabel("return; dots: contexts trained in")
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save(figure, path)
 

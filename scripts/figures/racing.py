@@ -26,7 +26,7 @@ def racing_lines(track: Track, lines: Mapping[str, Line], columns: int, path: Pa
         path: PNG file.
     """
     rows = -(-len(lines) // columns)
-    figure, grid = panels(rows, columns, 2.5 * columns, 2.1 * rows)
+    figure, grid = panels(rows, columns, 2.5 * columns, 2.1 * rows, grid="none")
     top = max(float(np.nanmax(speed)) for _, _, speed, _ in lines.values())
     for axes, (title, (x, y, speed, subtitle)) in zip(grid, lines.items(), strict=False):
         _draw_walls(axes, track)
@@ -44,7 +44,7 @@ def racing_lines(track: Track, lines: Mapping[str, Line], columns: int, path: Pa
 
 def visits_figure(track: Track, trace: Mapping[str, Float64Array], path: Path) -> None:
     """Where cars were, and how fast; `trace` has `x` and `y` in m and `speed` in m/s, all of one shape."""
-    figure, grid = panels(1, 2, 11.0, 5.0)
+    figure, grid = panels(1, 2, 11.0, 5.0, grid="none")
     x, y, speed = (trace[name].ravel() for name in ("x", "y", "speed"))
     visits = grid[0].hexbin(x, y, bins="log", cmap="viridis", gridsize=110, mincnt=1, linewidths=0.0)
     means = grid[1].hexbin(x, y, C=speed, cmap="plasma", gridsize=110, mincnt=1, linewidths=0.0)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from orl.arrays import Float32Array
-from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panels, save
+from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panel, save
 
 COLOURS = {"none": GREY, "labelled": ORANGE, "zero": YELLOW, "mean": PINK, "imputed": BLUE, "true": GREEN}  # of rewards
 
 
 def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
     """Scores with their intervals, one bar per row, grouped by dataset and agent."""
-    figure, [axes] = panels(1, 1, 7.2, 0.32 * len(rows) + 1.9)
+    figure, axes = panel(7.2, 0.32 * len(rows) + 1.9, title, grid="x")
     positions: list[float] = []
     for i, row in enumerate(rows):
         before = rows[i - 1] if i else row
@@ -35,9 +35,6 @@ def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> Non
         transform = axes.get_yaxis_transform()
         axes.text(1.0, first - 0.75, name, transform=transform, ha="right", va="bottom", fontsize=8, style="italic")
     axes.set_xlabel("normalized score: interquartile mean over seeds, 95 % interval")
-    axes.set_title(title, fontsize=10)
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_axisbelow(True)
     save(figure, path)
 
 
@@ -45,14 +42,13 @@ def imputed_against_true(imputed: Float32Array, true: Float32Array, title: str, 
     """Density of imputed against true rewards of the hidden transitions, (N,) each; nothing is drawn of none."""
     if len(true) == 0:
         return
-    figure, [axes] = panels(1, 1, 5.2, 4.4)
+    figure, axes = panel(5.2, 4.4, title, grid="none")
     low, high = np.quantile(np.concatenate([imputed, true]), [0.0005, 0.9995])
     margin = 0.05 * (high - low) + 1e-6
     span = (low - margin, high + margin)
     bins = axes.hexbin(true, imputed, gridsize=60, bins="log", extent=(*span, *span), cmap="viridis", mincnt=1)
     axes.plot(span, span, color="black", linewidth=0.8, linestyle="--", label="imputed = true")
     axes.set(xlim=span, ylim=span, xlabel="true reward (hidden from the model)", ylabel="imputed reward")
-    axes.set_title(title, fontsize=10)
     axes.legend(fontsize=8, loc="upper left")
     figure.colorbar(bins, label="transitions")
     save(figure, path)

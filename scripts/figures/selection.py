@@ -22,7 +22,7 @@ from orl.arrays import Float64Array
 from orl.context import ContextSpace
 from orl.scripts.contexts.selection import Coverage
 from orl.scripts.figures.contexts import tick_indices
-from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panels, save
+from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panel, panels, save
 
 STYLES: dict[str, dict[str, Any]] = {  # the selection itself is blue
     "random": {"color": GREY},
@@ -44,7 +44,7 @@ def matrix_figure(
     path: Path,
 ) -> None:
     """Heat map of a transfer matrix (N, N), white where nothing was trained; stars on the chosen sources."""
-    figure, [axes] = panels(1, 1, 6.0, 5.0)
+    figure, axes = panel(6.0, 5.0, f"{title}: stars are chosen sources", grid="none")
     drawn = axes.imshow(matrix, origin="lower", interpolation="nearest", aspect="equal")
     axes.plot(sources, sources, "*", color="white", markeredgecolor="black", markersize=11, linestyle="none")
     for number, source in enumerate(sources[:NUMBERED].tolist(), start=1):
@@ -54,16 +54,15 @@ def matrix_figure(
     figure.colorbar(drawn, label="return")
     _label(axes, "x", space, contexts, "target")
     _label(axes, "y", space, contexts, "source")
-    axes.set_title(f"{title}: stars are chosen sources", fontsize=9, pad=12)
     save(figure, path)
 
 
 def model_figure(space: ContextSpace, contexts: Float64Array, selector: TaskSelector, title: str, path: Path) -> None:
     """The Gaussian process with its band, what is covered, and below it the acquisition."""
     model, x, sources = selector.prediction(), np.arange(len(contexts)), selector.sources
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(6.4, 5.4), height_ratios=(3, 1), sharex=True, layout="constrained"
-    )
+    figure, (above, below) = panels(2, 1, 6.4, 5.4, heights=(3, 1))
+    above.sharex(below)
+    above.tick_params(labelbottom=False)
     low, high = model.mean - 2 * model.std, model.mean + 2 * model.std
     above.fill_between(x, low, high, alpha=0.2, color=BLUE, linewidth=0, label="± 2 standard deviations")
     above.plot(x, model.mean, color=BLUE, label="expected return in its own context")
@@ -76,8 +75,6 @@ def model_figure(space: ContextSpace, contexts: Float64Array, selector: TaskSele
     below.plot(sources, model.acquisition[sources], "*", color="black", linestyle="none")
     below.set_ylabel("acquisition")
     _label(below, "x", space, contexts, "source")
-    for axes in (above, below):
-        axes.grid(alpha=0.3)
     above.set_title(f"{title}: {selector.strategy} after {len(sources)} sources", fontsize=9)
     save(figure, path)
 
@@ -100,11 +97,9 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
             axes.plot(x, y, ".", markersize=3, color=plt.get_cmap("viridis")(scaled[source, i]))
         line = np.array([difference[..., i].min(), 0.0, difference[..., i].max()])
         slopes = np.where(line < 0, -gap.slopes_below[i] * line, gap.slopes_above[i] * line)
-        axes.plot(
-            line, slopes, color=ORANGE, label=f"slopes {gap.slopes_below[i]:.0f} below, {gap.slopes_above[i]:.0f} above"
-        )
+        label = f"slopes {gap.slopes_below[i]:.0f} below, {gap.slopes_above[i]:.0f} above"
+        axes.plot(line, slopes, color=ORANGE, label=label)
         axes.set_xlabel(f"{space.names[i]} of target minus source, as a share of the range")
-        axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     grid[0].set_ylabel("return lost: quality + ease - return")
     figure.suptitle(f"{title}: generalisation gap; dark sources are at the low end of the range", fontsize=9)
@@ -113,7 +108,7 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
 
 def coverage_figure(coverages: Sequence[Coverage], title: str, path: Path) -> None:
     """Mean return of all contexts against the number of sources, with bands where there are some."""
-    figure, [axes] = panels(1, 1, 6.4, 4.2)
+    figure, axes = panel(6.4, 4.2, title)
     for each in coverages:
         style = STYLES.get(each.name, {"color": BLUE})
         if each is coverages[0]:
@@ -129,8 +124,6 @@ def coverage_figure(coverages: Sequence[Coverage], title: str, path: Path) -> No
             axes.fill_between(each.sources, each.low, each.high, alpha=0.15, color=style["color"], linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trained sources", ylabel="mean return of all contexts")
-    axes.set_title(title, fontsize=9)
-    axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save(figure, path)
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import pyplot as plt
-
-from orl.scripts.figures.style import BLUE, save
+from orl.scripts.figures.style import BLUE, panels, save
 
 
 def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -23,9 +21,9 @@ def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         if "ratio" in row:
             timed.setdefault(row["what"], []).append(row)
     heights = [len(group) for group in timed.values()]
-    size = 8.0, 0.24 * sum(heights) + 0.75 * len(timed)
-    figure, grid = plt.subplots(len(timed), 1, figsize=size, height_ratios=heights, squeeze=False, layout="constrained")
-    for axes, (what, group) in zip(grid[:, 0], timed.items(), strict=True):
+    height = 0.24 * sum(heights) + 0.75 * len(timed)
+    figure, grid = panels(len(timed), 1, 8.0, height, grid="none", heights=heights)
+    for axes, (what, group) in zip(grid, timed.items(), strict=True):
         names, ratios = [row["case"] for row in group], [row["ratio"] for row in group]
         colours = [BLUE if name.startswith("orl") else "#999999" for name in names]
         axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")

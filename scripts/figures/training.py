@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from orl import datasets, statistics
-from orl.scripts.figures.style import BLUE, panels, save
+from orl.scripts.figures.style import BLUE, panel, save
 
 Evaluation = Mapping[str, Any]  # an entry of history.json
 UPDATES = "critic updates"
@@ -33,18 +33,16 @@ def learning_curves(runs: Mapping[str, Sequence[Evaluation]], env: str, path: Pa
         path: PNG file.
     """
     has_scores = env in datasets.REFERENCES
-    figure, [axes] = panels(1, 1, 6.4, 4.0)
+    figure, axes = panel(6.4, 4.0, env)
     for name, history in runs.items():
         updates, values = [each["updates"] for each in history], _mean_returns(history)
         values = datasets.normalized_score(env, values) if has_scores else values
-        (line,) = axes.plot(
-            updates, statistics.interquartile_mean(values, axis=1), marker="o", markersize=3, label=name
-        )
+        centre = statistics.interquartile_mean(values, axis=1)
+        (line,) = axes.plot(updates, centre, marker="o", markersize=3, label=name)
         if values.shape[1] > 1:
             low, high = np.array([statistics.interval(seeds, resamples=2_000) for seeds in values]).T
             axes.fill_between(updates, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
-    axes.set(xlabel="gradient updates", ylabel="normalized score" if has_scores else "return", title=env)
-    axes.grid(alpha=0.3)
+    axes.set(xlabel="gradient updates", ylabel="normalized score" if has_scores else "return")
     axes.legend(fontsize=8)
     save(figure, path)
 

@@ -23,7 +23,7 @@ SHOWN = ("hyperzero", "hyperzero-paper", "concatenation", "uvfa", "randomized", 
 def score_figure(trials: Sequence[Trial], path: Path) -> None:
     """Mean zero-shot scores over held-out contexts and seeds with 95 % intervals, a panel for each split."""
     count = len(trials[0].splits)
-    figure, grid = panels(1, count, 3.4 * count + 1.2, 3.2, share_y=True)
+    figure, grid = panels(1, count, 3.4 * count + 1.2, 3.2, grid="x", share_y=True)
     for k, (axes, split) in enumerate(zip(grid, trials[0].splits, strict=True)):
         by_trial = [trial.scores(k) for trial in trials]
         pooled = {name: np.concatenate([each[name] for each in by_trial]) for name in SHOWN if name in by_trial[0]}
@@ -44,8 +44,6 @@ def score_figure(trials: Sequence[Trial], path: Path) -> None:
         scored, held_out = len(next(iter(scores.values()))), len(split.test) * len(trials)
         left_out = f", {scored} of {held_out} scored" if scored < held_out else ""
         axes.set_title(f"{split.name}: {len(split.test)} held out{left_out}", fontsize=10)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set_axisbelow(True)
     grid[0].invert_yaxis()
     figure.supxlabel("zero-shot score: 0 random actions, 1 the context's own specialist", fontsize=9)
     save(figure, path)
@@ -76,7 +74,6 @@ def _lines(trial: Trial, specialist: Float64Array, path: Path) -> None:
         axes.plot(split.train, np.full(len(split.train), low), "k.", markersize=6, label="trained on", clip_on=False)
         label_axis(axes, "x", space, np.unique(contexts[:, 0]))
         axes.set_title(split.name, fontsize=10)
-        axes.grid(alpha=0.3)
     grid[0].set_ylabel("return")
     grid[-1].legend(fontsize=8)
     save(figure, path)
@@ -87,7 +84,7 @@ def _surfaces(trial: Trial, specialist: Float64Array, path: Path) -> None:
     space, contexts = trial.task.space, trial.task.contexts
     grid = [np.unique(column) for column in contexts.T]
     shape = len(grid[0]), len(grid[1])
-    figure, all_axes = panels(len(trial.splits), 3, 10.5, 3.0 * len(trial.splits))
+    figure, all_axes = panels(len(trial.splits), 3, 10.5, 3.0 * len(trial.splits), grid="none")
     for k, split in enumerate(trial.splits):
         generated = trial.learned["hyperzero"][k].mean(-1)
         limits = {"vmin": min(specialist.min(), generated.min()), "vmax": max(specialist.max(), generated.max())}
@@ -139,7 +136,6 @@ def weight_figure(trial: Trial, path: Path) -> None:
         bar.set_label(variable_label(space, i))
         axes.set_xlabel(f"first direction ({shares[0]:.0%} of the variance)")
         axes.set_ylabel(f"second direction ({shares[1]:.0%})")
-        axes.grid(alpha=0.3)
     grid[0].legend(fontsize=8)
     figure.suptitle(f"weights of generated policies, {split.name}", fontsize=10)
     save(figure, path)

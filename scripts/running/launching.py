@@ -8,7 +8,7 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from orl import checkpoint
 from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
 from orl.scripts.running.options import check_least
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.run_directory import JsonObject, RunDirectory
 from orl.training import progress
 
 SECONDS = ("seconds", "training_seconds")
@@ -44,10 +44,10 @@ class Launching:
     def check(self) -> None:
         """Refuse what cannot be, before there is a folder."""
         if self.launcher == "population":
-            for each in dataclasses.fields(self):
-                if (value := getattr(self, each.name)) != each.default:
-                    option = f"--{each.name.replace('_', '-')} {value}"
-                    raise ValueError(f"{option}: there are no jobs; give --launcher serial, process or ray too")
+            for option in dataclasses.fields(self):
+                if (value := getattr(self, option.name)) != option.default:
+                    name = option.name.replace("_", "-")
+                    raise ValueError(f"--{name} {value}: there are no jobs; give --launcher serial, process or ray too")
             return
         check_least(self, 1, "seeds_per_job")
         self._launcher(Path())
@@ -58,8 +58,7 @@ class Launching:
 
     def _launcher(self, folder: Path) -> Launcher:
         assert self.launcher != "population"
-        options: dict[str, Any] = {"workers": self.workers, "gpus": self.gpus_per_job, "retries": self.retries}
-        return Launcher(folder, self.launcher, **options)
+        return Launcher(folder, self.launcher, workers=self.workers, gpus=self.gpus_per_job, retries=self.retries)
 
     @contextlib.contextmanager
     def started(self, folder: Path) -> Iterator[Run]:
@@ -90,24 +89,24 @@ def _finished_here(job: Job, folder: Path) -> Path:
     return folder
 
 
-def gather(folder: RunDirectory, parts: Sequence[Path], seeds: Sequence[str]) -> None:
-    """Put together in one run folder what the jobs left in theirs: evaluations, metrics, `seed-K` folders.
+def merge_runs(folder: RunDirectory, parts: Sequence[Path], seeds: Sequence[str]) -> None:
+    """Make one run of those that jobs left: evaluations, metrics, `seed-K` folders.
 
     Args:
-        folder: gets the history too.
-        parts: run folders, in the order of their seeds.
+        folder: of the one run; gets the history too.
+        parts: folders of the jobs, in the order of their seeds.
         seeds: names of the `seed-K` folders, in this order.
     """
-    folder.history = joined([checkpoint.read_json(part / "history.json") for part in parts])
+    folder.history = merge_histories([checkpoint.read_json(part / "history.json") for part in parts])
     checkpoint.write_json(folder.path / "history.json", folder.history)
     folder.earlier_seconds = sum(checkpoint.read_json(part / "results.json")["seconds"] for part in parts)
     folder.started = time.monotonic()
-    places = {place.name: place for part in parts for place in part.glob("seed-*")}
-    gather_learners([places[name] for name in seeds], folder.path)
+    learners = {path.name: path for part in parts for path in part.glob("seed-*")}
+    merge_learners([learners[name] for name in seeds], folder.path)
     reports = [part / "reward-model.json" for part in parts if (part / "reward-model.json").exists()]
     if reports:
-        every = [report for file in reports for report in checkpoint.read_json(file)]
-        checkpoint.write_json(folder.path / "reward-model.json", every)
+        of_all_seeds = [report for file in reports for report in checkpoint.read_json(file)]
+        checkpoint.write_json(folder.path / "reward-model.json", of_all_seeds)
     records: list[dict[str, str]] = []
     for part in parts:
         records += csv.DictReader((part / "progress.csv").read_text().splitlines())
@@ -115,7 +114,7 @@ def gather(folder: RunDirectory, parts: Sequence[Path], seeds: Sequence[str]) ->
     write_records(folder.path / "progress.csv", clock, sorted(records, key=lambda record: int(record[clock])))
 
 
-def gather_learners(parts: Sequence[Path], folder: Path) -> None:
+def merge_learners(parts: Sequence[Path], folder: Path) -> None:
     """Make one population of learners that were trained apart, in `seed-K` folders inside `folder`.
 
     Args:
@@ -141,22 +140,21 @@ def _link_tensors(source: str, target: str) -> None:
     shutil.copy2(source, target)
 
 
-def joined(histories: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def merge_histories(histories: Sequence[Sequence[JsonObject]]) -> list[JsonObject]:
     """One history of the evaluations that all jobs made, seeds side by side.
 
     Seconds are those of all jobs together. Where phases end by themselves, a job may have evaluated after one that
     another did not have: that evaluation stays in the job's folder.
     """
-    clock = "steps" if "steps" in histories[0][0] else "updates"
-    by_time = [{each[clock]: each for each in history} for history in histories]
+    by_time = [{(row["steps"], row["updates"]): row for row in history} for history in histories]
     common = set.intersection(*(set(history) for history in by_time))
     return [
-        {key: _joined(key, [history[time][key] for history in by_time]) for key in by_time[0][time]}
+        {key: _merged(key, [history[time][key] for history in by_time]) for key in by_time[0][time]}
         for time in sorted(common)
     ]
 
 
-def _joined(key: str, values: Sequence[Any]) -> Any:
+def _merged(key: str, values: Sequence[Any]) -> Any:
     if isinstance(values[0], list):  # one entry per seed
         return [entry for value in values for entry in value]
     if key in SECONDS:

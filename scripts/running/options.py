@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def check_least(options: Any, least: int, *names: str) -> None:
+def check_least(options: object, least: int, *names: str) -> None:
     """Refuse numbers below `least`, of the options named; None is not given.
 
     Raises:

@@ -16,9 +16,10 @@ from orl import checkpoint, seeding
 from orl.agents import SAC, FlashSAC
 from orl.environment import Spaces
 from orl.networks import SquashedGaussianActor
+from orl.scripts.running.run_directory import JsonObject
 
 
-def write_policy(agent: SAC | FlashSAC, learner: int, path: Path, **facts: Any) -> None:
+def write_policy(agent: SAC | FlashSAC, learner: int, path: Path, **facts: object) -> None:
     """Write a learner's actor.
 
     Args:
@@ -48,7 +49,7 @@ class SavedPolicy:
     def __init__(self, path: Path, *, deterministic: bool = True, seed: int = 0) -> None:
         try:
             with safe_open(str(path), "pt") as file:
-                self.facts: dict[str, Any] = json.loads((file.metadata() or {})["orl"])
+                self.facts: JsonObject = json.loads((file.metadata() or {})["orl"])
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.spaces = Spaces.from_json(self.facts["spaces"])
             widths = [tensors[f"network.layers.{i}.weight"].shape[1] for i in range(len(tensors) // 2 - 1)]

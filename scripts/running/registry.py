@@ -1,35 +1,108 @@
-"""Names of the command line: each is an agent class with a preset of its configuration."""
+"""Agents by their names at the command line: those of `orl.agents`, and those of other packages.
+
+A name stands for a class and a configuration. DROQ_PRESET of `orl.agents` is called `droq`; a class without a preset is
+called by its own name, as `iql`, and has the defaults of its configuration. Another package joins with an entry point:
+
+    [project.entry-points."orl.agents"]
+    mine = "my_package:Mine"          # a class, or a pair (class, configuration)
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import warnings
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from orl import agents, checkpoint
 from orl.agent import Agent
+from orl.agents.hyperzero.contextual import ContextualAgent
+from orl.config import AgentConfig, OnlineConfig
 
-PRESETS: dict[str, tuple[type[Agent], Any]] = {
-    "bc": (agents.BC, agents.BCConfig()),
-    "td3bc": (agents.TD3BC, agents.TD3BCConfig()),
-    "iql": (agents.IQL, agents.IQLConfig()),
-    "sac": (agents.SAC, agents.SAC_PRESET),
-    "redq": (agents.REDQ, agents.REDQ_PRESET),
-    "droq": (agents.DroQ, agents.DROQ_PRESET),
-    "speq": (agents.SPEQ, agents.SPEQ_PRESET),
-    "speq-auto": (agents.SPEQ, agents.SPEQ_AUTO_PRESET),
-    "sope": (agents.SPEQ, agents.SOPE_PRESET),
-    "flash-sac": (agents.FlashSAC, agents.FLASH_SAC_PRESET),
-    "flash-speq": (agents.FlashSAC, agents.FLASH_SPEQ_PRESET),
-}
+GROUP = "orl.agents"  # of entry points
 
-CONTEXTUAL = (agents.HyperZero, agents.ContextualCloning)  # have a policy for every context
-ACTING = (
-    agents.SAC,
-    agents.REDQ,
-    agents.DroQ,
-    agents.SPEQ,
-    agents.FlashSAC,
-)  # train in an environment at the command line
+
+class Preset(NamedTuple):
+    """An agent's class and its hyperparameters."""
+
+    agent_class: type[Agent]
+    config: AgentConfig  # of `agent_class.Config`
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring."""
+        return (inspect.getdoc(self.agent_class) or self.agent_class.__name__).splitlines()[0]
+
+    @property
+    def can_act(self) -> bool:
+        """Whether it trains in an environment, be it after training on data."""
+        return issubclass(self.agent_class.Config, OnlineConfig)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it learns from recorded data, be it before it acts; else it can begin in an environment."""
+        return not self.can_act or self.config.normalize_observations
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """All agents by name; first those that learn from recorded data, then those that act, each in alphabetical order.
+
+    An agent of another package that cannot be had is named in a warning, and left out.
+    """
+    found = _ours()
+    for entry in entry_points(group=GROUP):
+        try:
+            if entry.name in found:
+                raise ValueError("the name is taken")
+            found[entry.name] = _of_entry_point(entry)
+        except Exception as error:  # whatever that package raises
+            package = entry.dist.name if entry.dist is not None else entry.value
+            message = f"the agent {entry.name!r} of {package} is left out: {type(error).__name__}: {error}"
+            warnings.warn(" ".join(message.split()), stacklevel=2)
+    return dict(sorted(found.items(), key=lambda item: (not item[1].needs_data, item[0])))
+
+
+def acting() -> dict[str, Preset]:
+    """Those that can begin in an environment."""
+    return {name: preset for name, preset in presets().items() if not preset.needs_data}
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name that `presets` has."""
+    return presets()[name]
+
+
+def _ours() -> dict[str, Preset]:
+    """The classes and presets that `orl.agents` exports, but for those that need contexts."""
+    public = {name: getattr(agents, name) for name in dir(agents)}
+    kinds = [kind for kind in public.values() if inspect.isclass(kind) and issubclass(kind, Agent)]
+    kinds = [kind for kind in kinds if not issubclass(kind, ContextualAgent)]
+    by_config = {kind.Config: kind for kind in kinds if "Config" in vars(kind)}
+    named = {id(kind.preset): kind for kind in kinds if kind.preset is not None}  # such as DroQ
+    found = {
+        name.removesuffix("_PRESET").lower().replace("_", "-"): Preset(
+            named.get(id(value), by_config[type(value)]), value
+        )
+        for name, value in public.items()
+        if name.endswith("_PRESET") and type(value) in by_config
+    }
+    with_preset = {type(each.config) for each in found.values()}
+    others = [kind for config, kind in by_config.items() if config not in with_preset]
+    return found | {kind.__name__.lower(): Preset(kind, kind.Config()) for kind in others}
+
+
+def _of_entry_point(entry: EntryPoint) -> Preset:
+    value = entry.load()
+    kind, config = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    if not (inspect.isclass(kind) and issubclass(kind, Agent)):
+        raise TypeError(f"{entry.value} is no subclass of orl.agent.Agent, nor a pair of one and its configuration")
+    config = kind.Config() if config is None else config
+    if not isinstance(config, kind.Config):
+        raise TypeError(f"{entry.value}: the configuration of {kind.__name__} is a {kind.Config.__name__}")
+    return Preset(kind, config)
 
 
 def load_agent(path: Path, device: str) -> Agent:
@@ -39,9 +112,10 @@ def load_agent(path: Path, device: str) -> Agent:
         CheckpointError: nothing readable is there.
     """
     _, manifest = checkpoint.load_population(path)
-    every: list[type[Agent]] = [*(kind for kind, _ in PRESETS.values()), *CONTEXTUAL]
+    contextual: list[type[Agent]] = [agents.HyperZero, agents.ContextualCloning]
+    every = [*contextual, *(preset.agent_class for preset in presets().values())]
     kinds = {kind.algorithm(): kind for kind in reversed(every)}
     if manifest["agent"] not in kinds:
-        known = ", ".join(kinds)
-        raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {known}")
+        names = ", ".join(kinds)
+        raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {names}")
     return kinds[manifest["agent"]].load(path, device=device)

@@ -32,6 +32,7 @@ except ImportError:  # on Windows: two commands in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"  # file of a run's folder; says which process is at work there
+JsonObject = dict[str, Any]  # what JSON can hold, by name
 _locks: dict[Path, weakref.finalize[..., RunDirectory]] = {}  # of this process: what gives them back
 
 
@@ -40,13 +41,13 @@ class RunDirectory:
     """One run; the same configuration continues it, another one is refused."""
 
     path: Path
-    config: dict[str, Any]  # what decides the numbers, JSON-able
-    history: list[dict[str, Any]] = field(default_factory=list)  # evaluations so far, oldest first
+    config: JsonObject  # what decides the numbers, JSON-able
+    history: list[JsonObject] = field(default_factory=list)  # evaluations so far, oldest first
     started: float = field(default_factory=time.monotonic)  # seconds of this process's clock
     earlier_seconds: float = 0.0  # of the processes before this one
 
     @classmethod
-    def open(cls, path: Path, config: dict[str, Any]) -> RunDirectory:
+    def open(cls, path: Path, config: JsonObject) -> RunDirectory:
         """Make the folder, or continue in it; no other process may while this object lives.
 
         Raises:
@@ -62,7 +63,7 @@ class RunDirectory:
         return run
 
     @staticmethod
-    def _check(path: Path, config: Mapping[str, Any]) -> None:
+    def _check(path: Path, config: JsonObject) -> None:
         """Refuse a folder that holds something else."""
         known = path / "config.json"
         others = [each for each in path.glob("*") if not each.name.lstrip(".").startswith(known.name)]
@@ -84,14 +85,14 @@ class RunDirectory:
         """`results.json`, which is there once the run is finished."""
         return self.path / "results.json"
 
-    def finished(self) -> dict[str, Any] | None:
+    def finished(self) -> JsonObject | None:
         """The results, if the run is finished."""
         if not self.results_path.exists():
             return None
-        results: dict[str, Any] = checkpoint.read_json(self.results_path)
+        results: JsonObject = checkpoint.read_json(self.results_path)
         return results
 
-    def results(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def results(self, make: Callable[[], JsonObject]) -> JsonObject:
         """The results; `make` does what is missing and ends with `finish`, unless the run is finished."""
         results = self.finished()
         if results is None:
@@ -99,11 +100,11 @@ class RunDirectory:
         Console().print(f"{self.path} is finished; these are its results", soft_wrap=True)
         return results
 
-    def resume(self, time: int, clock: str = "updates") -> None:
-        """Take back the evaluations up to a checkpoint; later ones will be made again."""
+    def resume(self, work: int) -> None:
+        """Take back the evaluations up to the checkpoint of this number; later ones will be made again."""
         file = self.path / "history.json"
         if file.exists():
-            self.history = [each for each in checkpoint.read_json(file) if each[clock] <= time]
+            self.history = [each for each in checkpoint.read_json(file) if each["work"] <= work]
             self.earlier_seconds = self.history[-1]["seconds"] if self.history else 0.0
 
     @property
@@ -111,20 +112,13 @@ class RunDirectory:
         """Wall-clock time spent on this run, without what was lost when it was stopped."""
         return self.earlier_seconds + time.monotonic() - self.started
 
-    def record(self, updates: int, returns: ArrayLike, lengths: ArrayLike, **more: Any) -> None:
-        """Add an evaluation: returns and lengths (P, E)."""
-        self.history.append(
-            {
-                "updates": updates,
-                "seconds": round(self.seconds, 1),
-                **more,
-                "returns": np.asarray(returns, np.float64).tolist(),
-                "lengths": np.asarray(lengths).tolist(),
-            }
-        )
+    def record(self, returns: ArrayLike, lengths: ArrayLike, **more: object) -> None:
+        """Add an evaluation: returns and lengths (P, E), and what else is JSON-able."""
+        played = {"returns": np.asarray(returns, np.float64).tolist(), "lengths": np.asarray(lengths).tolist()}
+        self.history.append({"seconds": round(self.seconds, 1), **more, **played})
         checkpoint.write_json(self.path / "history.json", self.history)
 
-    def finish(self, rows: list[dict[str, Any]], **top: Any) -> dict[str, Any]:
+    def finish(self, rows: list[JsonObject], **top: object) -> JsonObject:
         """Write `results.json`."""
         results = {
             "command": command_line(self.path),
@@ -194,7 +188,7 @@ def load_or_make_json(file: Path, make: Callable[[], Any]) -> Any:
     return checkpoint.read_json(file)
 
 
-def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, Any, Any]:
+def _difference(key: str, before: JsonObject, after: JsonObject) -> tuple[str, object, object]:
     """What differs in an entry of two configurations; within a nested one, the first such field of it."""
     was, now = before.get(key), after.get(key)
     if isinstance(was, dict) and isinstance(now, dict):
@@ -202,7 +196,7 @@ def _difference(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
     return key, was, now
 
 
-def config_of(folder: Path) -> tuple[dict[str, Any], Path]:
+def config_of(folder: Path) -> tuple[JsonObject, Path]:
     """The `config.json` of a run and the run's folder, also for that of one of its learners; empty where there is none.
 
     Args:
@@ -221,9 +215,7 @@ def command_line(folder: Path) -> str:
     return " ".join(["orl", *words])
 
 
-def write_evaluations(
-    folder: RunDirectory, seeds: Sequence[int], history: Sequence[Mapping[str, Any]], clock: str
-) -> None:
+def write_evaluations(folder: RunDirectory, seeds: Sequence[int], history: Sequence[JsonObject], clock: str) -> None:
     """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
     for k, name in enumerate(checkpoint.learner_names(seeds)):
         np.savez(
@@ -235,8 +227,8 @@ def write_evaluations(
 
 
 def score_row(
-    returns: ArrayLike, seeds: list[int], *, dataset: str | None, env: str, agent: str, rewards: str, **more: Any
-) -> dict[str, Any]:
+    returns: ArrayLike, seeds: list[int], *, dataset: str | None, env: str, agent: str, rewards: str, **more: object
+) -> JsonObject:
     """One cell over all its seeds: interquartile mean of the seeds' mean returns, as score and as return.
 
     Args:

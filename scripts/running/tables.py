@@ -8,10 +8,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from orl.scripts.running.run_directory import JsonObject
+
 TITLES = {
     "dataset": "dataset",
     "env": "environment",
     "agent": "agent",
+    "part": "part",
     "rewards": "rewards",
     "context": "context",
     "split": "split",
@@ -34,7 +37,7 @@ TITLES = {
 }
 
 
-def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
+def show(rows: Sequence[JsonObject], title: str = "") -> None:
     """Print result rows; a column that no row fills is left out, one that never changes goes to the title."""
     columns = [key for key in TITLES if any(row.get(key) is not None for row in rows)]
     if "dataset" not in columns:
@@ -50,7 +53,7 @@ def show(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     title = ", ".join([title, *facts] if title else facts)
     table = Table(title=title or None, title_justify="left")
     for key in columns:
-        is_text = key in ("dataset", "env", "agent", "rewards", "context", "split", "strategy")
+        is_text = key in ("dataset", "env", "agent", "part", "rewards", "context", "split", "strategy")
         table.add_column(TITLES[key], justify="left" if is_text else "right", overflow="fold")
     for row in rows:
         table.add_row(*(cell(key, row.get(key)) for key in columns))

@@ -1,132 +1,499 @@
-"""What training on data and training in an environment share: seeds, where they resume, who trains them."""
+"""The training runner: options, the loop, and what a run writes.
+
+A run has up to two parts, first `offline`: gradient updates on recorded data; then `online`: environment steps and the
+updates that belong to them. `train` is the loop of both, for an agent of any command.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
+import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from orl import checkpoint, datasets
+from orl import checkpoint, datasets, training
 from orl.agent import Agent
+from orl.agents import SAC, FlashSAC
+from orl.agents.critic_bias import critic_bias
+from orl.buffer import Metrics, ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.config import make_config
+from orl.dataset import Dataset
 from orl.device import Precision, pick_device, set_precision
-from orl.evaluation import Evaluation
+from orl.divergence import check_finite
+from orl.environment import Environment, Source, Spaces
+from orl.evaluation import Evaluation, evaluate
 from orl.launcher import Job
+from orl.metrics import MetricsLogger
+from orl.networks import SquashedGaussianActor
+from orl.scripts.data.racing import register_environments
+from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
-from orl.scripts.running.launching import Launching, gather
+from orl.scripts.running.launching import Launching, merge_runs
 from orl.scripts.running.options import check_least
-from orl.scripts.running.registry import PRESETS
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.policies import write_policy
+from orl.scripts.running.registry import Preset, presets
+from orl.scripts.running.replay import replay_dataset
+from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row, write_evaluations
 
-POSITIVE = ("steps", "seeds", "eval_every", "eval_episodes", "log_every", "checkpoint_every")
+C = TypeVar("C")
+Part = Literal["offline", "online"]
+UPDATES_CLOCK, WORK_CLOCK = "time/total_updates", "time/total_work"  # of progress.csv; work is steps and updates
 
 
-class Training(ABC):
-    """Base of the dataclasses that are the options of `orl train AGENT`."""
+class Piece(NamedTuple):
+    """A piece of training that is done: an update on data, a step in all copies, or a piece of a phase."""
 
-    agent: str
-    config: Any
-    seeds: int
-    first_seed: int
-    device: str
-    threads: int | None
-    precision: Precision
-    eval_episodes: int
-    launching: Launching
-    out: Path | None
+    part: Part
+    metrics: Metrics  # of its last update, (P,) each; empty where there was none
+    in_phase: bool  # a piece of a stabilization phase, where steps stand still
+    ends_part: bool
+    seconds: float  # that it took
+
+
+def train(
+    agent: Agent,
+    save: Callable[[], None],
+    checkpoint_every: int,
+    *,
+    updates: int = 0,
+    steps: int = 0,
+    environment: Environment | None = None,
+    report: Callable[[Piece], None] | None = None,
+) -> None:
+    """Train an agent from where it stands: on its data first, then in an environment.
+
+    Args:
+        agent: a population; it has its data unless the updates on them are done.
+        save: writes a checkpoint; called every now and then, and at the end of each part.
+        checkpoint_every: updates on data, environment steps, or updates of a phase between checkpoints.
+        updates: gradient updates on data, in the agent's life; all of them come before its first step.
+        steps: environment steps of each learner, in its life.
+        environment: to act in; None: a copy for each learner of the one that the agent was made for.
+        report: gets every piece before it is saved, to log it and to evaluate.
+    """
+    saved = agent.progress_count
+    for piece in _pieces(agent, updates, steps, environment):
+        if report is not None:
+            report(piece)
+        if piece.ends_part or agent.progress_count - saved >= _work_between(agent, piece, checkpoint_every):
+            saved = agent.progress_count
+            save()
+
+
+def _pieces(agent: Agent, updates: int, steps: int, environment: Environment | None) -> Iterator[Piece]:
+    if not agent.steps and agent.updates < updates:
+        started = time.monotonic()
+        for count, metrics in training.offline(agent, updates - agent.updates, progress_bar=True):
+            yield Piece("offline", metrics, False, count >= updates, time.monotonic() - started)
+            started = time.monotonic()
+    if agent.steps < steps:
+        agent.connect(environment)
+        started = time.monotonic()
+        for step in training.online(agent, steps - agent.steps, progress_bar=True):
+            ends = step.steps >= steps and not step.in_phase
+            yield Piece("online", step.metrics, step.in_phase, ends, time.monotonic() - started)
+            started = time.monotonic()
+
+
+def _work_between(agent: Agent, piece: Piece, checkpoint_every: int) -> int:
+    """Between checkpoints, in units of `progress_count`: a step outside of phases is one step and its updates."""
+    if piece.part == "offline" or piece.in_phase:
+        return checkpoint_every
+    return round(checkpoint_every * (1.0 + agent.schedule().utd_ratio))
+
+
+@dataclass(frozen=True)
+class Training(ABC, Generic[C]):
+    """The options that every training has, and what is done with them."""
+
+    config: tyro.conf.OmitArgPrefixes[C]
+    """Hyperparameters."""
+    agent: tyro.conf.Suppress[str] = ""
+    """Its name."""
+    env: str | None = None
+    """Gymnasium id, to act and to evaluate in; by default the one that the data name."""
+    steps: int | None = None
+    """Environment steps of each seed."""
+    seeds: int = 1
+    """Number of seeds, trained side by side."""
+    first_seed: int = 0
+    """The first of them; the others follow."""
+    eval_every: int = 10_000
+    """Updates on data, or environment steps, between evaluations; there is one at the end of both."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, per seed."""
+    bias_episodes: int = 1
+    """Episodes per seed that each evaluation compares soft critics with; 0: none."""
+    log_every: int = 500
+    """Updates on data, or environment steps, between records of training metrics."""
+    checkpoint_every: int = 10_000
+    """Updates on data, environment steps, or updates of a phase, between checkpoints."""
+    save_replay: bool = False
+    """Also write the transitions of each seed as a dataset, seed-K/replay.npz."""
+    out: Path | None = None
+    """Folder of the run."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    threads: int | None = None
+    """CPU threads of torch; by default one, or OMP_NUM_THREADS, and those of the run that is resumed."""
+    precision: Precision = "highest"
+    """Of matrix products: highest (float32), high (TF32 on CUDA), medium (bfloat16 on processors that have it)."""
+    launching: tyro.conf.OmitArgPrefixes[Launching] = field(default_factory=Launching)
+    """Where the seeds train."""
+
+    not_described: ClassVar[tuple[str, ...]] = ("out", "launching")  # options that do not decide the numbers
 
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
         tables.show(self.results()["rows"])
 
-    @abstractmethod
-    def results(self) -> dict[str, Any]:
+    def results(self) -> JsonObject:
         """Check everything, then train and evaluate; what `results.json` holds."""
+        self.check()
+        register_environments()
+        data = self.data()
+        env = self.environment_id(data)
+        self._refuse_memory(env)
+        described = {**self.described(data, env), **self.set_arithmetic(self.folder)}
+        run = _Run(self, RunDirectory.open(self.folder, described), data, env)
+        return run.directory.results(run.obtain)
 
-    def check(self, *natural: str) -> None:
-        """Refuse hyperparameters, numbers below 1, of those named below 0, and ways of launching that cannot be."""
+    # What a verb decides.
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """Folder of the run."""
+
+    @property
+    def num_updates(self) -> int:
+        """Gradient updates on recorded data."""
+        return 0
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps of each seed."""
+        return self.steps or 0
+
+    def data(self) -> Dataset | None:
+        """Recorded data as they were loaded."""
+        return None
+
+    def variants(self, data: Dataset, folder: Path) -> list[Dataset]:
+        """One dataset per learner, no reward hidden."""
+        return [data] * self.seeds
+
+    def labels_of_row(self) -> JsonObject:
+        """Dataset and rewards of a row of the results."""
+        return {"dataset": None, "rewards": "true"}
+
+    def environment(self, env: str) -> Environment:
+        """What to act in."""
+        return env
+
+    def keywords(self, copies: int) -> dict[str, Any]:
+        """For `gymnasium.make_vec` with so many copies for each learner."""
+        return {}
+
+    def replay(self, agent: Agent, learner: int) -> Dataset:
+        """A learner's transitions."""
+        return replay_dataset(agent, learner)  # type: ignore[arg-type]
+
+    def rows(self, rows: list[JsonObject], returns: NDArray[np.float64], folder: Path) -> list[JsonObject]:
+        """Of the results, from those over all learners and their last returns (P, E)."""
+        return rows
+
+    # What is done with them.
+
+    def check(self) -> None:
+        """Refuse hyperparameters, numbers that are too small, and ways of launching that cannot be."""
         make_config(type(self.config), self.config, {})
-        check_least(self, 1, *POSITIVE, "threads")
-        check_least(self, 0, *natural)
+        check_least(self, 1, "steps", "seeds", "threads", "eval_episodes")
+        check_least(self, 1, "eval_every", "log_every", "checkpoint_every")
+        check_least(self, 0, "first_seed", "bias_episodes")
         self.launching.check()
 
-    def set_arithmetic(self, out: Path) -> dict[str, Any]:
-        """Set what decides the last bits of every number, precision and threads, and return both.
-
-        A run that goes on in its folder keeps its threads. A new one has those that were asked for, else those that
-        torch has now; jobs in processes of their own have one each.
-        """
-        set_precision(self.precision, pick_device(self.device))
-        threads, known = self.threads, out / "config.json"
-        if threads is None and known.exists():
-            threads = checkpoint.read_json(known).get("threads")
-        elif threads is None:
-            threads = 1 if self.launching.launcher in ("process", "ray") else torch.get_num_threads()
-        if threads is not None:
-            torch.set_num_threads(threads)
-        return {"precision": self.precision, "threads": threads}
+    @property
+    def preset(self) -> Preset:
+        """The agent's class, with the hyperparameters that its name stands for."""
+        return presets()[self.agent]
 
     @property
     def seed_numbers(self) -> list[int]:
         """One per learner."""
         return list(range(self.first_seed, self.first_seed + self.seeds))
 
-    def obtain(
-        self, folder: RunDirectory, train: Callable[[], None], finish: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """The results, after the training that they need, here or in jobs."""
-        results = folder.finished()
-        if results is not None:
-            Console().print(f"{folder.path} is finished; these are its results", soft_wrap=True)
-            return results
-        if self.launching.launcher == "population":
-            train()
-        else:
-            self._train_in_jobs(folder)
-        return finish()
+    def environment_id(self, data: Dataset | None) -> str:
+        """Of the environment to act and to evaluate in.
 
-    def _train_in_jobs(self, folder: RunDirectory) -> None:
-        jobs = []
-        for first in self.seed_numbers[:: self.launching.seeds_per_job]:
-            count = self.launching.side_by_side(self.first_seed + self.seeds - first)
-            work = functools.partial(_train_part, self.part(first, count))
-            jobs.append(Job(work, {**folder.config, "first_seed": first, "seeds": count}))
-        gather(folder, self.launching.run(jobs, folder.path / "jobs"), learner_names(self.seed_numbers))
+        Raises:
+            ValueError: there is none, or another one than that of the data.
+        """
+        env = self.env or (None if data is None else data.environment_id)
+        if env is None:
+            unnamed = "" if data is None else f"{data.name} does not name its environment; "
+            raise ValueError(f"{unnamed}give --env, to evaluate in and to act in")
+        spaces = Spaces.of(env)
+        if data is not None:
+            Spaces.of(data).check(spaces, env)
+        return env
 
-    def part(self, first_seed: int, seeds: int) -> Self:
+    def described(self, data: Dataset | None, env: str) -> JsonObject:
+        """What decides the numbers, for `config.json`."""
+        options = {"agent": self.agent, **dataclasses.asdict(self)}
+        return {name: value for name, value in options.items() if name not in self.not_described} | {"env": env}
+
+    def _refuse_memory(self, env: str) -> None:
+        """Before there is a folder: a device that is not there, a buffer that does not fit."""
+        if self.launching.launcher == "ray":  # whose workers may have other machines
+            return
+        device = pick_device(self.device)
+        if self.num_steps:
+            spaces, learners = Spaces.of(env), self.launching.side_by_side(self.seeds)
+            size: int = self.config.buffer_size  # type: ignore[attr-defined]
+            ReplayBuffer(size, spaces.observation_size, spaces.action_size, population=learners, device=device)
+
+    def set_arithmetic(self, out: Path) -> JsonObject:
+        """Set what decides the last bits of every number, precision and threads, and return both.
+
+        A run that is resumed has the threads that it had. A new one has those that were asked for, else those that
+        torch has now; jobs in processes of their own have one each.
+        """
+        set_precision(self.precision, pick_device(self.device))
+        threads, file = self.threads, out / "config.json"
+        if threads is None and file.exists():
+            threads = checkpoint.read_json(file).get("threads")
+        elif threads is None:
+            threads = 1 if self.launching.launcher in ("process", "ray") else torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return {"precision": self.precision, "threads": threads}
+
+    def job(self, first_seed: int, seeds: int) -> Self:
         """The same training of some of the seeds, side by side in one process."""
-        options: dict[str, Any] = {"first_seed": first_seed, "seeds": seeds, "launching": Launching()}
-        return dataclasses.replace(self, **options)  # type: ignore[type-var]
+        return dataclasses.replace(self, first_seed=first_seed, seeds=seeds, launching=Launching())
 
-    def checkpoints(self, folder: RunDirectory) -> Path:
+
+def _train_in_job(options: Training[Any], folder: Path) -> None:
+    dataclasses.replace(options, out=folder).results()
+
+
+class _Run:
+    """A training in its folder."""
+
+    def __init__(self, options: Training[Any], directory: RunDirectory, data: Dataset | None, env: str) -> None:
+        self.options, self.directory, self.data, self.env = options, directory, data, env
+        self.names = learner_names(options.seed_numbers)
+        self.clock = WORK_CLOCK if options.num_steps else UPDATES_CLOCK
+        self.training_seconds = 0.0
+        self.was_in_phase = False
+
+    def obtain(self) -> JsonObject:
+        """Train, here or in jobs, and write the results."""
+        if self.options.launching.launcher == "population":
+            self._train()
+        else:
+            self._train_in_jobs()
+        return self._finish()
+
+    def _train_in_jobs(self) -> None:
+        options, jobs = self.options, []
+        for first in options.seed_numbers[:: options.launching.seeds_per_job]:
+            seeds = options.launching.side_by_side(options.first_seed + options.seeds - first)
+            work = functools.partial(_train_in_job, options.job(first, seeds))
+            jobs.append(Job(work, {**self.directory.config, "first_seed": first, "seeds": seeds}))
+        merge_runs(self.directory, options.launching.run(jobs, self.directory.path / "jobs"), self.names)
+
+    # Training.
+
+    def _train(self) -> None:
+        options = self.options
+        agent = self._agent()
+        history = self.directory.history
+        self.training_seconds = history[-1]["training_seconds"] if history else 0.0
+        phases = getattr(agent, "phases", None)
+        self.was_in_phase = phases is not None and phases.were_last(agent)
+        with MetricsLogger(self.directory.path, self.names, agent.progress_count, self.clock) as logger:
+
+            def save() -> None:
+                logger.flush()
+                agent.save(self._checkpoints)
+
+            train(
+                agent,
+                save,
+                options.checkpoint_every,
+                updates=options.num_updates,
+                steps=options.num_steps,
+                environment=options.environment(self.env) if options.num_steps else None,
+                report=functools.partial(self._report, agent, logger),
+            )
+        if options.save_replay:
+            for k, name in enumerate(self.names):
+                datasets.write_npz(options.replay(agent, k), self.directory.path / name / "replay.npz")
+
+    @property
+    def _checkpoints(self) -> Path:
         """Where `Agent.save` writes: a folder per seed in either case."""
-        return folder.path / learner_names(self.seed_numbers)[0] if self.seeds == 1 else folder.path
+        return self.directory.path / self.names[0] if len(self.names) == 1 else self.directory.path
 
-    def restored(self, folder: RunDirectory) -> Agent | None:
-        """The agent at the last checkpoint that all seeds have."""
-        folders = [folder.path / name for name in learner_names(self.seed_numbers)]
+    def _agent(self) -> Agent:
+        """At the last checkpoint that all seeds have, or a new one; with its data while it learns from them."""
+        options = self.options
+        agent = self._restored()
+        if agent is not None:
+            self.directory.resume(agent.progress_count)
+            where = f"step {agent.steps:,}" if agent.steps or not options.num_updates else f"update {agent.updates:,}"
+            Console().print(f"resuming {self.directory.path} at {where}", soft_wrap=True)
+        variants = None
+        if self.data is not None and (agent is None or not agent.steps):
+            variants = options.variants(self.data, self.directory.path)
+            _check_equal_lengths(variants, options.num_steps)
+        if agent is None:
+            source: Source = self.env if variants is None else variants
+            return options.preset.agent_class(source, options.config, seed=options.seed_numbers, device=options.device)
+        if variants is not None:
+            agent.attach(variants)
+        return agent
+
+    def _restored(self) -> Agent | None:
+        folders = [self.directory.path / name for name in self.names]
         for each in folders:
             checkpoint.manifests_in(each)  # raises where training would end at its first checkpoint
         without = [each for each in folders if not checkpoint.numbers(each)]
         for each in without:
             if checkpoint.is_written(each):
                 warnings.warn(f"{each}: its checkpoints cannot be read; training begins anew", stacklevel=2)
-        if without:
-            return None
-        return PRESETS[self.agent][0].load(self.checkpoints(folder), device=self.device)
+        return None if without else self.options.preset.agent_class.load(self._checkpoints, device=self.options.device)
+
+    # Between the pieces of training.
+
+    def _report(self, agent: Agent, logger: MetricsLogger, piece: Piece) -> None:
+        self.training_seconds += piece.seconds
+        count = agent.updates if piece.part == "offline" else agent.steps
+        phase_ended, self.was_in_phase = self.was_in_phase and not piece.in_phase, piece.in_phase
+        if piece.in_phase:
+            x = agent.updates + agent.total_phase_updates
+            logger.write(agent.progress_count, piece.metrics, "phase/", x=x)
+        elif piece.ends_part or count % self.options.log_every == 0:
+            self._log(agent, logger, piece)
+        is_due = piece.ends_part or (not piece.in_phase and count % self.options.eval_every == 0)
+        if is_due or phase_ended:
+            self._evaluate(agent, logger, piece, after_phase=phase_ended and not is_due)
+
+    def _x(self, agent: Agent) -> int:
+        """Where TensorBoard draws: steps where agents only act, else what counts updates and steps."""
+        return agent.progress_count if self.options.num_updates else agent.steps
+
+    def _log(self, agent: Agent, logger: MetricsLogger, piece: Piece) -> None:
+        now, x = agent.progress_count, self._x(agent)
+        logger.write(now, piece.metrics, x=x)
+        check_finite(agent)
+        if piece.part == "offline":
+            return
+        assert agent.collector is not None
+        logger.write(now, agent.collector.metrics(), "rollout/", x=x)
+        counts = {"total_timesteps": agent.steps, "updates": agent.updates}
+        full = {name: torch.full((agent.population,), value, device=agent.device) for name, value in counts.items()}
+        if "stabilization_updates" in agent.buffers:
+            full["stabilization_updates"] = agent.buffers["stabilization_updates"]
+        logger.write(now, full, "time/", x=x)
+
+    def _evaluate(self, agent: Agent, logger: MetricsLogger, piece: Piece, *, after_phase: bool) -> None:
+        options = self.options
+        played = evaluate(agent, self.env, episodes=options.eval_episodes, **options.keywords(options.eval_episodes))
+        metrics = evaluation_metrics(played, self.env)
+        if options.bias_episodes and piece.part == "online" and isinstance(agent, SAC | FlashSAC):
+            keywords = options.keywords(options.bias_episodes)
+            bias = critic_bias(agent, self.env, episodes=options.bias_episodes, **keywords)
+            metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
+        in_phases = agent.buffers.get("stabilization_updates", torch.zeros(agent.population))
+        self.directory.record(
+            played.returns,
+            played.lengths,
+            part=piece.part,
+            updates=agent.updates,
+            steps=agent.steps,
+            work=agent.progress_count,
+            training_seconds=round(self.training_seconds, 1),
+            stabilization_updates=in_phases.long().tolist(),
+            after_phase=after_phase,
+            critic_bias=_finite(metrics.get("critic_bias")),
+            critic_bias_std=_finite(metrics.get("critic_bias_std")),
+        )
+        tensors = {name: torch.from_numpy(np.asarray(values)) for name, values in metrics.items()}
+        logger.write(agent.progress_count, tensors, "eval/", x=self._x(agent))
+        if piece.part == "online" and not after_phase:
+            self._write_policies(agent, played)
+
+    def _write_policies(self, agent: Agent, played: Evaluation) -> None:
+        if not (isinstance(agent, SAC | FlashSAC) and isinstance(agent.actor, SquashedGaussianActor)):
+            return
+        for k, name in enumerate(self.names):
+            facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.options.agent}
+            file = self.directory.path / name / "policies" / f"step-{agent.steps}.safetensors"
+            write_policy(agent, k, file, **facts)
+
+    # The results.
+
+    def _finish(self) -> JsonObject:
+        options, path = self.options, self.directory.path
+        history = [row for row in self.directory.history if not row["after_phase"]]
+        clock = "updates" if not options.num_steps else "work" if options.num_updates else "steps"
+        write_evaluations(self.directory, options.seed_numbers, history, clock)
+        parts = {part: [row for row in history if row["part"] == part] for part in ("offline", "online")}
+        rows = []
+        if parts["offline"]:
+            rows.append(self._row(parts["offline"], updates=options.num_updates))
+        if parts["online"]:
+            rows.append(self._row(parts["online"], **self._of_acting(parts["online"])))
+        if len(rows) == 2:
+            rows = [{**row, "part": part} for row, part in zip(rows, parts, strict=True)]
+        draw, file = (training_figure, "training") if options.num_steps else (learning_curves, "learning_curve")
+        draw({path.name: self.directory.history}, self.env, path / f"{file}.png")
+        return self.directory.finish(options.rows(rows, np.array(history[-1]["returns"]), path))
+
+    def _row(self, history: Sequence[JsonObject], **more: Any) -> JsonObject:
+        """Of one part over all its seeds: the last evaluation, and each seed's best one."""
+        seeds = self.options.seed_numbers
+        labels = {**self.options.labels_of_row(), "env": self.env, "agent": self.options.agent}
+        returns = np.array([row["returns"] for row in history])  # (evaluations, P, E)
+        best = score_row(returns.mean(axis=2).max(axis=0)[:, None], seeds, **labels)
+        more |= {"seed_returns": returns[-1].mean(axis=1).tolist()}
+        more |= {"best_return": best["return"], "best_normalized_score": best["normalized_score"]}
+        return score_row(returns[-1], seeds, **labels, **more)
+
+    def _of_acting(self, history: Sequence[JsonObject]) -> JsonObject:
+        """Steps, updates and seconds of a part that acted, those on data among them."""
+        last, config = history[-1], self.options.config
+        in_phases, updates = np.array(last["stabilization_updates"]), last["updates"]
+        counted: JsonObject = {"steps": last["steps"], "critic_updates": float((updates + in_phases).mean())}
+        if issubclass(self.options.preset.agent_class, SAC | FlashSAC):
+            per_network = config.num_critics * (updates + in_phases) + updates // config.policy_delay
+            counted["network_updates"] = float(per_network.mean())
+        return {**counted, "training_seconds": last["training_seconds"]}
 
 
-def _train_part(part: Training, folder: Path) -> None:
-    dataclasses.replace(part, out=folder).results()  # type: ignore[type-var]
+def _check_equal_lengths(variants: Sequence[Dataset], steps: int) -> None:
+    """Refuse, before anything is trained, data that learners cannot go on from online."""
+    sizes = [len(each) for each in variants]
+    if steps and len(set(sizes)) > 1:
+        raise ValueError(
+            f"datasets of {sizes} transitions: seeds that go on online need equal ones; give --seeds 1, "
+            "--launcher serial, or other --rewards"
+        )
 
 
 def evaluation_metrics(played: Evaluation, env: str) -> dict[str, NDArray[Any]]:
@@ -135,3 +502,8 @@ def evaluation_metrics(played: Evaluation, env: str) -> dict[str, NDArray[Any]]:
     if env in datasets.REFERENCES:
         metrics["normalized_score"] = datasets.normalized_score(env, metrics["mean_reward"])
     return metrics
+
+
+def _finite(values: NDArray[Any] | None) -> list[float | None] | None:
+    """Numbers for JSON; null where there is none."""
+    return None if values is None else [float(value) if np.isfinite(value) else None for value in values]

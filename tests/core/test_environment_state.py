@@ -171,12 +171,12 @@ def test_wrappers_continue(stroll: str) -> None:
 def test_without_the_places_of_the_bodies_the_first_reward_differs(
     name: str, places: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why `_PLACES` is there: MuJoCo's integration state alone loses one reward, and nothing else."""
+    """Why `_BODY_POSITIONS` is there: MuJoCo's integration state alone loses one reward, and nothing else."""
     original, restored = gymnasium.make(name), gymnasium.make(name)
     original.reset(seed=3)
     actions = actions_of(original, 5)
     play(original, actions[:3])
-    monkeypatch.setattr(module, "_PLACES", places)
+    monkeypatch.setattr(module, "_BODY_POSITIONS", places)
     text = environment_state(original)
     restored.reset(seed=4)
     restore_environment(restored, text)

@@ -139,8 +139,8 @@ def test_without_next_observations_they_follow_the_rows_that_stay(tasks: list[Ep
     rows = [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert data.contexts is not None
     assert data.values is not None
-    np.testing.assert_array_equal(flat.contexts, data.contexts[rows])
-    np.testing.assert_array_equal(flat.values, data.values[rows])
+    np.testing.assert_array_equal(flat["contexts"], data.contexts[rows])
+    np.testing.assert_array_equal(flat["values"], data.values[rows])
 
 
 def test_some_with_and_some_without_are_refused(tasks: list[Episode], store: Path) -> None:

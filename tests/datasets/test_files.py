@@ -277,14 +277,14 @@ def test_no_next_observation_crosses_a_boundary(episodes: list[tuple[int, bool]]
     if (arrays["terminals"] == arrays["timeouts"]).all() or not (whole.terminated | ~ends(whole)).any():
         return  # time limits alone, or nothing but rows whose next observation is unknown
     flat = to_transitions(arrays, "flat")
-    rows = flat.rewards.astype(int)
+    rows = flat["rewards"].astype(int)
     assert set(rows) == set(np.flatnonzero(whole.terminated | ~ends(whole)))
-    inside = ~flat.terminated
-    np.testing.assert_array_equal(flat.next_observations[inside], whole.next_observations[rows[inside]])
-    np.testing.assert_array_equal(flat.terminated, whole.terminated[rows])
+    inside = ~flat["terminated"]
+    np.testing.assert_array_equal(flat["next_observations"][inside], whole.next_observations[rows[inside]])
+    np.testing.assert_array_equal(flat["terminated"], whole.terminated[rows])
     # a row ends its episode exactly if the row after it is not its successor
     successor = np.append(np.diff(rows) == 1, False)
-    np.testing.assert_array_equal((flat.terminated | flat.truncated)[inside], ~successor[inside])
+    np.testing.assert_array_equal((flat["terminated"] | flat["truncated"])[inside], ~successor[inside])
 
 
 def ends(data: Dataset) -> Any:

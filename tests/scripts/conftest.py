@@ -118,13 +118,32 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Run `orl WORDS` here; it must fail with status 2 and one line, which is returned."""
 
     def run(*words: object) -> str:
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as stop:
-            main([str(word) for word in words])
-        assert stop.value.code == 2
-        said = capsys.readouterr().err
+        said = failed(tmp_path, monkeypatch, capsys, *words)
         assert said.startswith("orl: error: ")
         assert said.count("\n") == 1
         return said
 
     return run
+
+
+@pytest.fixture
+def misread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run `orl WORDS` here, which are no options; tyro must say so with status 2, in its frame, which is returned."""
+
+    def run(*words: object) -> str:
+        said = failed(tmp_path, monkeypatch, capsys, *words)
+        assert "orl: error" not in said
+        assert "Traceback" not in said
+        assert "--help" in said
+        return said
+
+    return run
+
+
+def failed(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """What `orl WORDS` writes to stderr when it fails with status 2."""
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    assert stop.value.code == 2
+    return capsys.readouterr().err

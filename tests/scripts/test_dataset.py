@@ -164,7 +164,7 @@ def test_convert_does_not_say_that_data_were_made_with_what_is_installed(tmp_pat
 
 
 def test_recipes_have_the_sizes_and_ratios_of_the_original() -> None:
-    sizes = {identifier.split("/")[-1]: recipe.transitions for identifier, recipe in DATASETS.items()}
+    sizes = {identifier.split("/")[-1]: recipe.sizes[1] for identifier, recipe in DATASETS.items()}
     assert sizes == {
         "basic-v0": 100_000,
         "medium-v0": 100_000,
@@ -218,8 +218,8 @@ def test_all_six_sets_are_made_on_this_machine() -> None:
     assert mean["basic-v0"] < mean["medium-v0"] < mean["expert-v0"]
     assert mean["basic-v0"] < mean["mix-large-v0"] < mean["medium-v0"]
     for name, recipe in DATASETS.items():
-        assert len(datasets.load(name)) == recipe.transitions
-        assert minari.load_dataset(name).total_steps == recipe.transitions
+        assert len(datasets.load(name)) == recipe.sizes[1]
+        assert minari.load_dataset(name).total_steps == recipe.sizes[1]
         score = minari.get_normalized_score(minari.load_dataset(name), returns["orl/racing/expert-v0"]).mean()
         assert 0.5 < score < 1.1
 

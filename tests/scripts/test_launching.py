@@ -17,7 +17,7 @@ import pytest
 
 from orl.agent import Agent
 from orl.agents import SPEQ
-from orl.scripts.commands import train as train_module
+from orl.scripts.running import training
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2, "--device", "cpu")
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -72,7 +72,7 @@ def same_run(folder: Path, expected: Path, tolerance: float) -> None:
 
 
 def test_jobs_on_recorded_data_end_as_one_population(here: Run, hopper_file: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ("train", "iql", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--labels", 0.2, "--steps", 40)
+    words = ("train", "iql", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--labels", 0.2, "--updates", 40)
     words += ("--seeds", 3, "--first-seed", 1, "--eval-every", 20, "--log-every", 10, *SMALL, *SMALL_MODEL)
     here(*words, "--out", "population")
     here(*words, "--out", "cut", "--launcher", "serial", "--seeds-per-job", 2)
@@ -130,7 +130,7 @@ def test_phases_that_end_by_themselves_leave_the_evaluations_that_all_made(here:
 def test_a_killed_worker_goes_on_and_changes_no_number(
     here: Run, hopper_file: Path, tmp_path: Path, launcher: str
 ) -> None:
-    words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 400, *SMALL)
+    words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--updates", 400, *SMALL)
     words += ("--checkpoint-every", 20, "--eval-every", 200, "--log-every", 100)
     killed: list[int] = []
     killer = threading.Thread(target=lambda: killed.append(kill_a_worker(tmp_path / "killed")))
@@ -176,9 +176,21 @@ def is_worker(process: int) -> bool:
 def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
     here: Run, refused: Any, hopper_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    words = ("train", "td3bc", "--dataset", hopper_file.name, "--env", "Hopper-v5", "--steps", 20, "--seeds", 3, *SMALL)
+    words = (
+        "train",
+        "td3bc",
+        "--dataset",
+        hopper_file.name,
+        "--env",
+        "Hopper-v5",
+        "--updates",
+        20,
+        "--seeds",
+        3,
+        *SMALL,
+    )
     words += ("--launcher", "serial", "--retries", 2, "--out", "run")
-    evaluate, tried = train_module.evaluate, 0
+    evaluate, tried = training.evaluate, 0
 
     def failing(agent: Agent, *arguments: Any, **options: Any) -> Any:
         nonlocal tried
@@ -188,7 +200,7 @@ def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
         return evaluate(agent, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "evaluate", failing)
+        patch.setattr(training, "evaluate", failing)
         said = refused(*words)
     assert "1 of 3 jobs failed" in said
     assert "OSError: no space left" in said
@@ -209,7 +221,6 @@ def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
     [
         (["--workers", 2], "--workers 2: there are no jobs; give --launcher serial, process or ray too"),
         (["--gpus-per-job", 0.5], "--gpus-per-job 0.5: there are no jobs"),
-        (["--launcher", "slurm"], "--launcher"),
         (["--launcher", "process", "--seeds-per-job", 0], "--seeds-per-job 0: give 1 or more"),
         (["--launcher", "process", "--workers", 0], "workers=0: give 1 or more"),
         (["--launcher", "process", "--gpus-per-job", 0.5], "Ray alone shares GPUs out"),

@@ -32,7 +32,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 def test_a_plain_d4rl_file_with_few_labels(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--steps", 300)
+    words = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--updates", 300)
     ended = orl(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
     assert "imputed" in ended.stdout
     written = results(out)
@@ -64,7 +64,7 @@ def test_a_plain_d4rl_file_with_few_labels(orl: Any, hopper_file: Path, tmp_path
 
 
 def test_one_seed_has_no_interval_and_bc_no_rewards(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
-    words = ("--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 20, *SMALL)
+    words = ("--dataset", hopper_file, "--env", "Hopper-v5", "--updates", 20, *SMALL)
     orl("train", "bc", *words, "--out", tmp_path / "bc")
     (row,) = results(tmp_path / "bc")["rows"]
     assert row["interval"] is None
@@ -77,7 +77,7 @@ def test_cloning_needs_no_rewards(orl: Any, refused: Any, hopper_file: Path, tmp
     rows = []
     for name, path in (("blind", tmp_path / "blind.npz"), ("seeing", hopper_file)):
         words = ("train", "bc", "--dataset", path, "--env", "Hopper-v5")
-        orl(*words, "--steps", 20, *SMALL, "--out", tmp_path / name)
+        orl(*words, "--updates", 20, *SMALL, "--out", tmp_path / name)
         rows.append(results(tmp_path / name)["rows"][0]["return"])
         assert "leave --rewards and --labels out" in refused(*words, "--rewards", "zero")
         assert "leave --rewards and --labels out" in refused(*words, "--labels", 0.1)
@@ -124,7 +124,7 @@ def test_broken_files_are_refused_in_one_line(
             for name, values in broken(d4rl_arrays, how).items():
                 file[name] = values
     out = tmp_path / "run"
-    command = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.01, "--steps", 300)
+    command = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.01, "--updates", 300)
     said = refused(*command, "--out", out)
     for word in words:
         assert word in said
@@ -138,8 +138,7 @@ def test_broken_files_are_refused_in_one_line(
         (["--labels", 0], "(0, 1]"),
         (["--labels", 0.5, "--label-seed", -5], "--label-seed -5: give 0 or more"),
         (["--rewards", "imputed"], "--labels"),
-        (["--steps", 0], "--steps 0"),
-        (["--bath-size", 3], "--bath-size"),
+        (["--updates", 0], "--updates 0"),
         (["--device", "cuda:99"], "CUDA"),
         (["--device", "mps"], "device='mps': give 'auto'"),
         (["--expectile", 2], "orl: error: IQLConfig.expectile=2.0: must lie in [0, 1]"),
@@ -150,27 +149,42 @@ def test_broken_files_are_refused_in_one_line(
     ],
 )
 def test_wrong_options_are_refused_in_one_line(refused: Any, hopper_file: Path, words: list[Any], said: str) -> None:
-    assert said in refused("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 10, *words)
+    assert said in refused("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--updates", 10, *words)
+
+
+def test_words_that_are_no_options_are_answered_with_those_that_are(misread: Any) -> None:
+    words = ("train", "iql", "--dataset", "x", "--env", "Hopper-v5")
+    said = misread(*words, "--bath-size", 3)
+    assert "Unrecognized options: --bath-size, 3" in said
+    assert "--batch-size INT" in said
+    said = misread(*words, "--expectile", "two")
+    assert "--expectile" in said
+    assert "'two'" in said
+    assert "'slurm'" in misread(*words, "--launcher", "slurm")
 
 
 def test_a_dataset_of_ours_that_is_not_there_names_the_command(refused: Any) -> None:
     assert "orl dataset make orl/racing/expert-v0" in refused("train", "iql", "--dataset", "orl/racing/expert-v0")
 
 
-def test_unknown_verbs_and_help(orl: Any, refused: Any) -> None:
+def test_unknown_verbs_and_help(orl: Any, refused: Any, misread: Any) -> None:
     assert "did you mean train?" in refused("trian")
     assert "choose one of demo" in refused("juggle")
-    assert "Missing from orl train iql: --dataset STR; " in refused("train", "iql")
-    misspelt = refused("train", "iql", "--dataset", "x", "--stepz", 5)
-    assert "Perhaps you meant: --steps INT; " in misspelt
+    assert "give --dataset" in refused("train", "iql")
+    misspelt = misread("train", "iql", "--dataset", "x", "--updatez", 5)
+    assert "--updates {None}|INT" in misspelt
     assert "orl sac" not in misspelt
     assert "train" in orl().stdout
     assert "--expectile" in orl("train", "iql", "--help").stdout
+    agents = orl("train", "--help").stdout
+    assert "Implicit Q-learning" in agents
+    assert "flash-speq" in agents
+    assert "no agent is named; choose one of bc, iql" in refused("train")
 
 
 def test_a_killed_run_ends_with_the_same_numbers(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
     """SIGKILL at random moments; the same command, started again, ends as if nothing had happened."""
-    words = ["train", "td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--steps", 1500]
+    words = ["train", "td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--updates", 1500]
     words += ["--seeds", 2, "--checkpoint-every", 70, "--eval-every", 500, "--log-every", 50, *SMALL, *SMALL_MODEL]
     orl(*words, "--out", tmp_path / "whole")
     killed = tmp_path / "killed"
@@ -203,7 +217,8 @@ def test_a_killed_run_ends_with_the_same_numbers(orl: Any, hopper_file: Path, tm
     assert first["rows"] == second["rows"]
     assert (tmp_path / "whole" / "progress.csv").read_text() == (killed / "progress.csv").read_text()
     histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed")]
-    strip = [[{k: v for k, v in each.items() if k != "seconds"} for each in history] for history in histories]
+    clocks = ("seconds", "training_seconds")
+    strip = [[{k: v for k, v in each.items() if k not in clocks} for each in history] for history in histories]
     assert strip[0] == strip[1]
 
 
@@ -217,7 +232,7 @@ def test_training_that_diverges_ends_in_one_line_and_scores_nothing(
     refused: Any, hopper_file: Path, tmp_path: Path
 ) -> None:
     rates = ("--critic-learning-rate", 1e8, "--actor-learning-rate", 10)
-    words = ("td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--steps", 150, "--seeds", 2, *SMALL, *rates)
+    words = ("td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--updates", 150, "--seeds", 2, *SMALL, *rates)
     said = refused("train", *words, "--log-every", 50, "--out", tmp_path / "run")
     assert "seed 0, 1: training diverged by update" in said
     assert "lower critic_learning_rate (1e+08) or actor_learning_rate (10)" in said
@@ -229,7 +244,7 @@ def test_another_file_of_the_same_name_is_another_run(
     orl: Any, refused: Any, hopper_file: Path, tmp_path: Path
 ) -> None:
     data = datasets.load(hopper_file, "Hopper-v5")
-    words = ["--env", "Hopper-v5", "--steps", 10, *SMALL, "--out", tmp_path / "run"]
+    words = ["--env", "Hopper-v5", "--updates", 10, *SMALL, "--out", tmp_path / "run"]
     for name, rewards in (("a", data.rewards), ("b", data.rewards + 1)):
         datasets.write_npz(dataclasses.replace(data, rewards=rewards), tmp_path / name / "replay.npz")
     orl("train", "bc", "--dataset", tmp_path / "a" / "replay.npz", *words)

@@ -327,8 +327,6 @@ def odd() -> Iterator[None]:
         (["--target-subset-size", 5], "target_subset_size=5: there are only num_critics=2"),
         (["--period", 0], "period=0: must be above 0"),
         (["--buffer-size", 100], "phases need a buffer that reaches past learning_starts=5000"),
-        (["--lenght", "td_error"], "--lenght"),
-        (["--length", "long"], "--length"),
         (["--buffer-size", 10**12], "the replay buffer: 33527.6 GiB needed"),
     ],
 )
@@ -337,6 +335,14 @@ def test_what_cannot_be_is_refused_in_one_line_before_there_is_a_folder(
 ) -> None:
     assert said in refused("train", "speq", "--env", "Pendulum-v1", "--out", tmp_path / "run", *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_options_that_there_are_not_are_refused_before_there_is_a_folder(misread: Any, tmp_path: Path) -> None:
+    for words in (["--lenght", "td_error"], ["--length", "long"]):
+        said = misread("train", "speq", "--env", "Pendulum-v1", "--out", tmp_path / "run", *words)
+        assert words[0] in said
+        assert "--length" in said
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_device_that_is_not_there_is_refused_before_there_is_a_folder(
@@ -420,5 +426,5 @@ def test_a_folder_whose_run_never_began_takes_another_configuration(train: Run, 
 
 def test_an_agent_that_there_is_not_is_refused_with_the_nearest(refused: Any, stroll: str) -> None:
     assert "orl train has no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
-    assert "orl train has no agent 'x'; choose one of bc, td3bc" in refused("train", "x")
-    assert "orl specialists has no agent 'iql'; choose one of sac, redq" in refused("specialists", "iql")
+    assert "orl train has no agent 'x'; choose one of bc, iql, td3bc" in refused("train", "x")
+    assert "orl specialists has no agent 'iql'; choose one of droq, flash-sac" in refused("specialists", "iql")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from orl.agents.sac import SAC_PRESET
+from orl.agents import SAC_PRESET
 from orl.checkpoint import write_json
-from orl.scripts.commands.train_online import TrainOnline
+from orl.scripts.commands.train import Train
 from orl.scripts.running.launching import Launching
 
 
@@ -22,8 +22,8 @@ def same_threads_afterwards() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def options(**fields: Any) -> TrainOnline[Any]:
-    return TrainOnline("Pendulum-v1", SAC_PRESET, agent="sac", device="cpu", **fields)
+def options(**fields: Any) -> Train[Any]:
+    return Train(SAC_PRESET, env="Pendulum-v1", agent="sac", device="cpu", **fields)
 
 
 def threads(out: Path, **fields: Any) -> int:

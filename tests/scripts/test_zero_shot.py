@@ -15,7 +15,8 @@ from orl.agents import RewardModel
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts import zero_shot
 from orl.scripts.contexts.splits import splits
-from orl.scripts.contexts.zero_shot import ArrayCache, Scale, choose_checkpoints, nearest_specialists
+from orl.scripts.contexts.trainers import PopulationTrainer
+from orl.scripts.contexts.zero_shot import Scale, Task, Trial, choose_checkpoints, nearest_specialists
 from orl.scripts.running import reward_variants as reward_kinds
 
 ENV = "orl/ContextPendulum-v0"
@@ -78,9 +79,11 @@ def test_nearest_is_the_specialist_of_the_nearest_training_context() -> None:
 
 
 def test_a_stage_is_done_once(tmp_path: Path) -> None:
-    stages = ArrayCache(tmp_path / "new" / "returns.npz")
-    np.testing.assert_array_equal(stages("a", lambda: np.ones(2)), [1.0, 1.0])
-    np.testing.assert_array_equal(ArrayCache(stages.path)("a", lambda: np.zeros(2)), [1.0, 1.0])
+    space, contexts = offered_contexts(ENV).parse("mass=0.5:2:8")
+    task, trainer = Task(ENV, space, contexts, 1, "cpu"), PopulationTrainer("sac", {}, ENV, space, "cpu")
+    first, again = (Trial(task, trainer, 0, tmp_path / "new") for _ in range(2))
+    np.testing.assert_array_equal(first._load_or_make("a/b", lambda: np.ones(2)), [1.0, 1.0])
+    np.testing.assert_array_equal(again._load_or_make("a/b", lambda: np.zeros(2)), [1.0, 1.0])
 
 
 def test_from_nothing_to_results_and_on_after_an_interruption(
