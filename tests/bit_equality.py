@@ -55,7 +55,12 @@ from safetensors.torch import load_file
 RENAMED: dict[str, str] = {}
 # Prefixes of names that only one version has, each with the reason why that is no difference.
 ONLY_AT_THE_START: dict[str, str] = {}
-ONLY_NOW: dict[str, str] = {}
+_RESETS = "vector forms that are computed with arrays have one base, which knows whose episode has ended"
+ONLY_NOW: dict[str, str] = {
+    "collector/environments/layers/0/_ended": _RESETS,
+    "collector/environments/layers/0/render_mode": _RESETS,
+    "collector/environments/own/ended": _RESETS,
+}
 
 
 @functools.cache
