@@ -59,7 +59,12 @@ ONLY_AT_THE_START: dict[str, str] = {
     "last_phase": "an agent without phases holds nothing of them",
     "stabilization_updates": "an agent without phases holds nothing of them",
 }
-ONLY_NOW: dict[str, str] = {}
+_RESETS = "vector forms that are computed with arrays have one base, which knows whose episode has ended"
+ONLY_NOW: dict[str, str] = {
+    "collector/environments/layers/0/_ended": _RESETS,
+    "collector/environments/layers/0/render_mode": _RESETS,
+    "collector/environments/own/ended": _RESETS,
+}
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from orl.arrays import Array, BoolArray, Float32Array, Float64Array
 from orl.context import ContextSpace, ContextVariable
 from orl.envs.contextual.environment import Contextual
 from orl.envs.contextual.vector import ContextualVectorEnv
+from orl.envs.vector import Info
 
 VARIABLES = ContextSpace(
     (
@@ -23,6 +24,8 @@ VARIABLES = ContextSpace(
         ContextVariable("strength", "x", 0.1, 10.0, 1.0, "log"),
     )
 )
+Numbers = float | Float64Array  # of one cart-pole, or (E,) of many
+
 _FORCE, _TIMESTEP = 10.0, 0.02  # N, s
 _POSITION_LIMIT, _ANGLE_LIMIT = 2.4, 12 * 2 * math.pi / 360  # m, rad
 _START = 0.05  # m, m/s, rad, rad/s: largest values of a start
@@ -36,7 +39,7 @@ class CartPole(CartPoleEnv):
         super().__init__(render_mode=render_mode)
         self.action_space = Box(-_FORCE, _FORCE, (1,), np.float32)  # type: ignore[assignment]
 
-    def step(self, action: Array) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:  # type: ignore[override]
+    def step(self, action: Array) -> tuple[Float32Array, float, bool, bool, Info]:  # type: ignore[override]
         """Push for 0.02 s; every step is worth 1."""
         if self.state is None:
             raise ValueError("step() was called before reset(): call reset() first")
@@ -44,14 +47,14 @@ class CartPole(CartPoleEnv):
         self.state = push(self.state, force, self.gravity, self.masscart, self.masspole, self.length)
         if self.render_mode == "human":
             self.render()  # type: ignore[no-untyped-call]
-        return self.state.astype(np.float32), 1.0, bool(is_lost(self.state)), False, {}
+        return self.state.astype(np.float32), 1.0, bool(has_failed(self.state)), False, {}
 
 
 class _CartPoleContexts(Contextual):
     offered = VARIABLES
 
     def apply(self: Any, context: dict[str, float]) -> None:
-        """Set the numbers that a step reads; Gymnasium computes sums and products of them only once."""
+        """Set the numbers that a step reads, and the sums and products that Gymnasium computes only once."""
         self.gravity, self.masscart, self.masspole = context["gravity"], context["mass"], context["pole_mass"]
         self.length = context["length"] / 2.0  # of half the pole
         self.total_mass, self.polemass_length = self.masspole + self.masscart, self.masspole * self.length
@@ -83,14 +86,14 @@ class ContextCartPoleVectorEnv(ContextualVectorEnv):
         """See the base class."""
         return generator.uniform(-_START, _START, 4)
 
-    def shares(self, actions: Array) -> Float64Array:
-        """Actions to shares in [-1, 1] of the force, (E,)."""
+    def fractions(self, actions: Array) -> Float64Array:
+        """Actions as fractions in [-1, 1] of the largest force, (E,)."""
         return np.asarray(np.clip(actions[:, 0], -_FORCE, _FORCE).astype(np.float64) / _FORCE)
 
     def advance(self, actions: Array) -> tuple[Float64Array, BoolArray]:
         """See the base class."""
-        self.state = push(self.state, self._force * self.shares(actions), *self._body)
-        return np.ones(self.num_envs), is_lost(self.state)
+        self.state = push(self.state, self._force * self.fractions(actions), *self._body)
+        return np.ones(self.num_envs), has_failed(self.state)
 
     def observe(self) -> Float32Array:
         """See the base class."""
@@ -102,8 +105,8 @@ class ContextCartPoleDiscreteVectorEnv(ContextCartPoleVectorEnv):
 
     single_action_space = Discrete(2)  # type: ignore[assignment]
 
-    def shares(self, actions: Array) -> Float64Array:
-        """All of the force, to the left or to the right, (E,).
+    def fractions(self, actions: Array) -> Float64Array:
+        """The largest force to the left (-1) or to the right (1), (E,).
 
         Raises:
             ValueError: an action that is neither 0 nor 1.
@@ -113,7 +116,9 @@ class ContextCartPoleDiscreteVectorEnv(ContextCartPoleVectorEnv):
         return np.where(actions == 1, 1.0, -1.0)
 
 
-def push(state: Float64Array, force: Any, gravity: Any, mass: Any, pole_mass: Any, length: Any) -> Float64Array:
+def push(
+    state: Float64Array, force: Numbers, gravity: Numbers, mass: Numbers, pole_mass: Numbers, length: Numbers
+) -> Float64Array:
     """Move cart-poles by one step of 0.02 s (Euler).
 
     Args:
@@ -146,6 +151,6 @@ def push(state: Float64Array, force: Any, gravity: Any, mass: Any, pole_mass: An
     )
 
 
-def is_lost(state: Float64Array) -> Any:
+def has_failed(state: Float64Array) -> BoolArray:
     """Whether the cart left its track or the pole fell, of states (4,) or (4, E)."""
-    return (np.abs(state[0]) > _POSITION_LIMIT) | (np.abs(state[2]) > _ANGLE_LIMIT)
+    return np.asarray((np.abs(state[0]) > _POSITION_LIMIT) | (np.abs(state[2]) > _ANGLE_LIMIT))

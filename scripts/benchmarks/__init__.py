@@ -1,1 +1,1 @@
-"""Measuring: speed beside other packages, and selection on known transfer matrices."""
+"""Measuring: speed beside other packages, and how well strategies select contexts to train in."""

@@ -19,7 +19,7 @@ from orl.arrays import Array
 from orl.environment import make
 from orl.evaluation import Evaluation, evaluate
 from orl.rollout import play
-from orl.scripts.contexts.context_assignment import InContext, in_context
+from orl.scripts.contexts.context_assignment import ContextAssignment, assign_contexts
 from orl.scripts.data.racing import register_environments
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_least
@@ -67,33 +67,33 @@ class Evaluate:
         env = self.env or config.get("env") or agent.spaces.environment_id
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
-        task = in_context(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
+        task = assign_contexts(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
         self._check_spaces(task, env)
         run = os.path.relpath(self.run_folder, self.out or ".")  # its name alone may be another run's, as seed-0 is
         settings = {"run": run, "env": env, "episodes": self.episodes, "seed": self.seed}
         settings |= {"sample": self.sample, "context": self.context}
         folder = RunDirectory.open(self.out, settings) if self.out is not None else None
         if self.video is not None:
-            film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.one())
+            film(task.agent.learner(0), env, self.video, self.seed, self.video_steps, **task.single_keywords())
             print(f"wrote {self.video}")
         play = functools.partial(evaluate, task.agent, env, episodes=self.episodes, seed=self.seed)
         name = config.get("agent", type(agent).__name__.lower())
-        rows = _rows(task, env, name, play(deterministic=not self.sample, **task.copies(self.episodes)))
+        rows = _rows(task, env, name, play(deterministic=not self.sample, **task.vector_keywords(self.episodes)))
         if folder is not None:
             folder.finish(rows)
         if task.remark:
             print(task.remark)
         tables.show(rows)
 
-    def _check_spaces(self, task: InContext, env: str) -> None:
-        environment = make(env, **task.one())
+    def _check_spaces(self, task: ContextAssignment, env: str) -> None:
+        environment = make(env, **task.single_keywords())
         try:
             task.agent.spaces.check(task.agent.spaces_of(environment, task.agent.config), env)
         finally:
             environment.close()
 
 
-def _rows(task: InContext, env: str, name: str, played: Evaluation) -> list[dict[str, Any]]:
+def _rows(task: ContextAssignment, env: str, name: str, played: Evaluation) -> list[dict[str, Any]]:
     """One of all learners; one of each where their contexts differ."""
     agent, groups = task.agent, [list(range(task.agent.population))]
     if task.contexts is not None and (task.contexts != task.contexts[0]).any():

@@ -1,7 +1,7 @@
 """`orl generalist`: a policy for every context of a grid, learned from policies in the few that are worth training in.
 
-The composition: MBTL chooses the contexts, SAC or SPEQ trains in them, a reward model fills in rewards that were not
-kept, and HyperZero learns from what came out.
+The composition: MBTL chooses the contexts, SAC or SPEQ trains in them, a reward model fills in hidden rewards, and
+HyperZero learns from the episodes of the trained policies.
 
 Shape key: N contexts, E episodes, k sources, S sets of sources.
 """
@@ -26,7 +26,7 @@ from orl.scripts.commands.select import Baseline, Select, planned
 from orl.scripts.contexts.sources import SourceConfig, Sources
 from orl.scripts.contexts.specialist_data import specialist_episodes, transitions
 from orl.scripts.contexts.trainers import PopulationTrainer
-from orl.scripts.contexts.transfer import transfer_returns
+from orl.scripts.contexts.transfer_matrix import transfer_returns
 from orl.scripts.contexts.zero_shot import METHODS
 from orl.scripts.figures.contexts import generalist_figure
 from orl.scripts.running.options import check_labels, check_least

@@ -13,9 +13,10 @@ from rich.console import Console
 from orl.agents import TaskSelector
 from orl.agents.mbtl import Strategy
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.selection import compare_coverages, coverage_rows, write_coverages, write_matrix
+from orl.scripts.contexts.selection import compare_coverages, coverage_rows, write_coverages
 from orl.scripts.contexts.sources import JOBS, SourceConfig, Sources
 from orl.scripts.contexts.trainers import make_trainer
+from orl.scripts.contexts.transfer_matrix import write_matrix
 from orl.scripts.figures.selection import coverage_figure, gap_figure, matrix_figure, model_figure
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching

@@ -1,1 +1,1 @@
-"""Trainings and policies in many contexts: sources, specialists' data, transfer, zero-shot trials."""
+"""Policies in many contexts: trainers, sources, the transfer matrix, splits, selection, zero-shot trials."""

@@ -18,7 +18,6 @@ from orl import statistics
 from orl.agents import TaskSelector
 from orl.agents.mbtl import Strategy
 from orl.arrays import Float64Array
-from orl.context import ContextSpace
 
 DRAWS = 100  # of random sources
 
@@ -155,17 +154,5 @@ def write_coverages(path: Path, coverages: Sequence[Coverage]) -> None:
         for k, count in enumerate(curve.sources):
             ends = [f"{end[k]:.6g}" if end is not None else "" for end in (curve.low, curve.high)]
             lines.append([curve.name, str(count), f"{curve.returns[k]:.6g}", *ends])
-    _write_csv(path, lines)
-
-
-def write_matrix(folder: Path, space: ContextSpace, contexts: Float64Array, matrix: Float64Array) -> None:
-    """`transfer.npy` and `transfer.csv`: mean returns, rows sources, columns targets; NaN where not trained."""
-    np.save(folder / "transfer.npy", matrix)
-    names = [space.text(context) for context in contexts]
-    lines = [[name, *(f"{number:.1f}" for number in row)] for name, row in zip(names, matrix, strict=True)]
-    _write_csv(folder / "transfer.csv", [["source", *names], *lines])
-
-
-def _write_csv(path: Path, lines: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)

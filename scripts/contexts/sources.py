@@ -19,7 +19,7 @@ from orl.arrays import Float64Array
 from orl.context import ContextSpace
 from orl.launcher import MARKER, Job, Work
 from orl.scripts.contexts.trainers import Trainer
-from orl.scripts.contexts.transfer import transfer_returns
+from orl.scripts.contexts.transfer_matrix import transfer_returns
 from orl.scripts.data.racing import register_environments
 from orl.scripts.running.launching import Launching, Run
 

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,13 +24,15 @@ from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRE
 from orl.arrays import Float32Array, Float64Array
 from orl.context import ContextSpace
 from orl.dataset import Dataset
+from orl.environment import Spaces
 from orl.evaluation import evaluate
 from orl.rollout import Policy
 from orl.scripts.commands.specialists import Specialists
 from orl.scripts.contexts.specialist_data import specialist_episodes, transitions
 from orl.scripts.contexts.splits import Indices, Split, splits
 from orl.scripts.contexts.trainers import PopulationTrainer
-from orl.scripts.contexts.transfer import RandomActions, transfer_returns
+from orl.scripts.contexts.transfer_matrix import transfer_returns
+from orl.scripts.data.behaviour_policies import RandomPolicy
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
 from orl.scripts.running.run_directory import load_or_make
@@ -56,9 +58,10 @@ class Task:
     episodes: int  # E, of each evaluation
     device: str
 
-    def returns(self, policy: Policy, **keywords: Any) -> Float64Array:
+    def returns(self, policy: Policy, context_mode: Literal["hidden", "concat"] = "hidden") -> Float64Array:
         """(P, N, E) of P policies in all contexts."""
-        return transfer_returns(policy, self.env, self.space, self.contexts, episodes=self.episodes, **keywords)
+        grid = self.env, self.space, self.contexts
+        return transfer_returns(policy, *grid, episodes=self.episodes, context_mode=context_mode)
 
     def own_returns(self, policy: Policy, contexts: Float64Array) -> Float64Array:
         """(P, E) of P policies, each in its own of as many contexts."""
@@ -149,7 +152,8 @@ class Trial:
         """Every specialist in every context, random actions, and the average of the training specialists."""
         task = self.task
         self.transfer = self._load_or_make("transfer", lambda: task.returns(agent))  # (N, N, E)
-        random = self._load_or_make("random", lambda: task.returns(RandomActions(task.env, self.seed))[0])
+        random_policy = RandomPolicy(Spaces.of(task.env), self.seed)
+        random = self._load_or_make("random", lambda: task.returns(random_policy)[0])
         diagonal = np.arange(len(task.contexts))
         self.own: Float64Array = self.transfer[diagonal, diagonal]  # (N, E)
         self.scale = Scale(random, self.own)
@@ -202,7 +206,7 @@ class Trial:
                 count = updates * number // EVALUATIONS - agent.updates
                 agent.fit(count)
                 advance(count)
-                evaluations.append(task.returns(agent, context_mode="concat"))
+                evaluations.append(task.returns(agent, "concat"))
                 for k, split in enumerate(self.splits):
                     score = self.scale.validation(evaluations[-1][k], split)
                     if score > best[k]:

@@ -1,1 +1,1 @@
-"""Making data sets: behaviour policies, recording, the sets of MuJoCo and racing."""
+"""Making datasets: behaviour policies, recording, the datasets of MuJoCo and racing."""

@@ -57,7 +57,7 @@ def load_policy(source: str, spaces: Spaces, *, deterministic: bool = False, see
         ValueError: nothing of that name, or a policy that cannot be read or does not fit the environment.
     """
     if source == "random":
-        return BehaviourPolicy("uniform random actions", _random(spaces, seed), ())
+        return BehaviourPolicy("uniform random actions", RandomPolicy(spaces, seed), ())
     path = Path(source)
     if not path.exists():
         raise ValueError(f"--policy {source}: no such file or folder; give random, a .zip, a .safetensors or a folder")
@@ -84,11 +84,28 @@ def load_policy(source: str, spaces: Spaces, *, deterministic: bool = False, see
     raise ValueError(f"--policy {source}: give random, a .zip, a .safetensors or a folder")
 
 
-def _random(spaces: Spaces, seed: int) -> ActionFunction:
-    generator, shape = np.random.default_rng(seed), (spaces.action_size,)
-    return lambda observations: generator.uniform(
-        spaces.action_low, spaces.action_high, (len(observations), *shape)
-    ).astype(np.float32)
+class RandomPolicy:
+    """Uniform actions inside the bounds of an environment.
+
+    Args:
+        spaces: of the environment.
+        seed: of the actions.
+    """
+
+    population = 1
+
+    def __init__(self, spaces: Spaces, seed: int = 0) -> None:
+        self.low, self.high = spaces.action_low, spaces.action_high
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, observations: Float32Array) -> Float32Array:
+        """Actions (..., A) of observations (..., O)."""
+        shape = (*observations.shape[:-1], len(self.low))
+        return self.generator.uniform(self.low, self.high, shape).astype(np.float32)
+
+    def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
+        """As a policy for `orl.evaluation.evaluate`: (1, n, O) to (1, n, A)."""
+        return self(observations)
 
 
 class SB3Policy:

@@ -1,1 +1,1 @@
-"""Figures, as PNG files."""
+"""Figures as PNG files; every file is named for what it draws."""

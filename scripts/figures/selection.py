@@ -54,6 +54,7 @@ def matrix_figure(
     figure.colorbar(drawn, label="return")
     _label(axes, "x", space, contexts, "target")
     _label(axes, "y", space, contexts, "source")
+    axes.set_title(axes.get_title(), fontsize=9, pad=12)  # above the numbers of stars in the top row
     save(figure, path)
 
 
@@ -109,19 +110,21 @@ def gap_figure(space: ContextSpace, selector: TaskSelector, title: str, path: Pa
 def coverage_figure(coverages: Sequence[Coverage], title: str, path: Path) -> None:
     """Mean return of all contexts against the number of sources, with bands where there are some."""
     figure, axes = panel(6.4, 4.2, title)
-    for each in coverages:
-        style = STYLES.get(each.name, {"color": BLUE})
-        if each is coverages[0]:
+    for curve in coverages:
+        style = STYLES.get(curve.name, {"color": BLUE})
+        if curve is coverages[0]:
             style = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
-        if each.name == "independent":
-            about = f"independent: {each.sources[0]} sources{', estimated' if each.low is not None else ''}"
-            axes.axhline(each.returns[0], label=about, **style)
-        elif len(each.sources) == 1:
-            axes.plot(each.sources, each.returns, marker="s", linestyle="none", color=style["color"], label=each.name)
+        if curve.name == "independent":
+            about = f"independent: {curve.sources[0]} sources{', estimated' if curve.low is not None else ''}"
+            axes.axhline(curve.returns[0], label=about, **style)
+        elif len(curve.sources) == 1:
+            axes.plot(
+                curve.sources, curve.returns, marker="s", linestyle="none", color=style["color"], label=curve.name
+            )
         else:
-            axes.plot(each.sources, each.returns, label=each.name, **style)
-        if each.low is not None and each.high is not None and len(each.sources) > 1:
-            axes.fill_between(each.sources, each.low, each.high, alpha=0.15, color=style["color"], linewidth=0)
+            axes.plot(curve.sources, curve.returns, label=curve.name, **style)
+        if curve.low is not None and curve.high is not None and len(curve.sources) > 1:
+            axes.fill_between(curve.sources, curve.low, curve.high, alpha=0.15, color=style["color"], linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trained sources", ylabel="mean return of all contexts")
     axes.legend(fontsize=8)

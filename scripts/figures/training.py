@@ -84,14 +84,14 @@ def _mean_returns(history: Sequence[Evaluation]) -> statistics.Scores:
     return np.array([np.mean(each["returns"], axis=1) for each in history])
 
 
-def _critic_updates(each: Evaluation, seed: int | None = None) -> float:
+def _critic_updates(evaluation: Evaluation, seed: int | None = None) -> float:
     """Updates so far, those of phases included: of one seed, or the mean over seeds."""
-    phases = each["stabilization_updates"]
-    return float(each["updates"] + (np.mean(phases) if seed is None else phases[seed]))
+    phases = evaluation["stabilization_updates"]
+    return float(evaluation["updates"] + (np.mean(phases) if seed is None else phases[seed]))
 
 
-def _has_bias(each: Evaluation) -> bool:
-    return bool(each["critic_bias"]) and each["critic_bias"][0] is not None
+def _has_bias(evaluation: Evaluation) -> bool:
+    return bool(evaluation["critic_bias"]) and evaluation["critic_bias"][0] is not None
 
 
 def _label_counts(axes: Axes, label: str) -> None:

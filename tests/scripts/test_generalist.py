@@ -13,7 +13,7 @@ import pytest
 
 from orl.agents import HyperZero, RewardModel
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.transfer import transfer_returns
+from orl.scripts.contexts.transfer_matrix import transfer_returns
 from orl.scripts.running import reward_variants as reward_kinds
 
 ENV, GRID = "orl/ContextCartPole-v0", "mass=0.25:4:5"

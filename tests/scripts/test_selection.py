@@ -14,7 +14,7 @@ import pytest
 
 from orl.agents import SAC
 from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.transfer import transfer_returns
+from orl.scripts.contexts.transfer_matrix import transfer_returns
 
 ENV, DISCRETE = "orl/ContextPendulum-v0", "orl/ContextCartPoleDiscrete-v0"
 GRID = "length=0.5:2:4"
