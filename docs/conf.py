@@ -42,7 +42,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {
-    name: name for name in ("ArrayLike", "Floats", "Flags", "Float32Array", "Float64Array", "Source", "Environment")
+    name: name
+    for name in ("ArrayLike", "Array", "BoolArray", "IntArray", "Float32Array", "Float64Array", "Source", "Environment")
 }
 autodoc_default_options = {"members": True}
 napoleon_use_rtype = False

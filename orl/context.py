@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike
 
 from orl.arrays import Float64Array
 
-Floats = Float64Array
-
 _ROUNDING = 1e-6  # of the range: how far beyond it a value may lie, as single precision does
 
 

@@ -23,9 +23,10 @@ from orl import losses, torch_private
 from orl.agent import Agent
 from orl.agents.hyperzero.context_groups import ContextGroups, concatenated
 from orl.agents.hyperzero.networks import ContextEmbedding, ContextEncoding, Encoding, Layer, PlainPolicy, run
+from orl.arrays import Float64Array
 from orl.buffer import Batch, Metrics, per_learner
 from orl.config import AgentConfig, check_fraction, check_positive
-from orl.context import ContextSpace, ContextVariable, Floats
+from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 from orl.environment import Environment, Source, Spaces, is_recorded
 from orl.execution import compilable
@@ -255,7 +256,7 @@ class ContextualAgent(Agent):
         )
 
     @torch.no_grad()
-    def policies(self, contexts: Floats) -> list[Layer]:
+    def policies(self, contexts: Float64Array) -> list[Layer]:
         """Layers of the policies for contexts (K, d), in the variables' units and not checked.
 
         Raises:

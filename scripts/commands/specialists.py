@@ -15,8 +15,9 @@ from rich.console import Console
 
 from orl import datasets
 from orl.agent import Agent
+from orl.arrays import Float64Array
 from orl.config import AgentConfig
-from orl.context import ContextSpace, Floats
+from orl.context import ContextSpace
 from orl.dataset import Dataset
 from orl.datasets import minari
 from orl.environment import VectorEnvironment, make_vector
@@ -56,7 +57,7 @@ class Specialists(Training[C], Generic[C]):
     not_described: ClassVar[tuple[str, ...]] = (*Training.not_described, "dataset", "dataset_episodes")
 
     @cached_property
-    def grid(self) -> tuple[ContextSpace, Floats]:
+    def grid(self) -> tuple[ContextSpace, Float64Array]:
         """The variables with their ranges, and the contexts (N, d).
 
         Raises:

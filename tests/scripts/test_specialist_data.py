@@ -14,7 +14,8 @@ import torch
 
 from orl import datasets
 from orl.agents import SAC, FlashSAC
-from orl.context import ContextSpace, Floats
+from orl.arrays import Float64Array
+from orl.context import ContextSpace
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.specialist_data import specialist_episodes
 
@@ -27,18 +28,18 @@ LEARNERS = [0, 1, 2]
 
 
 @pytest.fixture
-def grid() -> tuple[ContextSpace, Floats]:
+def grid() -> tuple[ContextSpace, Float64Array]:
     return offered_contexts(ENV).parse("mass=0.5:2:3")
 
 
 @pytest.fixture
-def agent(grid: tuple[ContextSpace, Floats]) -> SAC:
+def agent(grid: tuple[ContextSpace, Float64Array]) -> SAC:
     space, contexts = grid
     environment = gymnasium.make_vec(ENV, 3, contexts=space.ranges, context=contexts)
     return SAC(environment, seed=LEARNERS, target_entropy=-1.0, **SMALL).learn(12)
 
 
-def test_each_plays_whole_episodes_in_its_context(agent: SAC, grid: tuple[ContextSpace, Floats]) -> None:
+def test_each_plays_whole_episodes_in_its_context(agent: SAC, grid: tuple[ContextSpace, Float64Array]) -> None:
     """Replayed one by one in single environments, from the seed and the context that an episode states."""
     space, contexts = grid
     episodes = specialist_episodes(agent, ENV, space, contexts, episodes=2, seed=4)
@@ -61,7 +62,7 @@ def test_each_plays_whole_episodes_in_its_context(agent: SAC, grid: tuple[Contex
     environment.close()
 
 
-def test_values_are_the_least_of_the_learners_critics(agent: SAC, grid: tuple[ContextSpace, Floats]) -> None:
+def test_values_are_the_least_of_the_learners_critics(agent: SAC, grid: tuple[ContextSpace, Float64Array]) -> None:
     data = datasets.to_dataset(specialist_episodes(agent, ENV, *grid, episodes=1), action_low=-2.0, action_high=2.0)
     assert data.values is not None
     for k in LEARNERS:
@@ -75,7 +76,7 @@ def test_values_are_the_least_of_the_learners_critics(agent: SAC, grid: tuple[Co
         assert (each.min(0) < each.mean(0)).any()
 
 
-def test_training_goes_on_as_if_nothing_had_been_played(agent: SAC, grid: tuple[ContextSpace, Floats]) -> None:
+def test_training_goes_on_as_if_nothing_had_been_played(agent: SAC, grid: tuple[ContextSpace, Float64Array]) -> None:
     before = {name: tensor.clone() for name, tensor in (agent.state()[0] | agent.online_state()[0]).items()}
     first = specialist_episodes(agent, ENV, *grid, episodes=2)
     after = agent.state()[0] | agent.online_state()[0]
@@ -106,7 +107,9 @@ def test_episodes_that_end_at_different_times_stay_whole() -> None:
 
 
 @pytest.mark.parametrize(("number", "episodes", "words"), [(2, 1, "2 contexts for 3 learners"), (3, 0, "episodes=0")])
-def test_what_is_refused(agent: SAC, grid: tuple[ContextSpace, Floats], number: int, episodes: int, words: str) -> None:
+def test_what_is_refused(
+    agent: SAC, grid: tuple[ContextSpace, Float64Array], number: int, episodes: int, words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         specialist_episodes(agent, ENV, grid[0], grid[1][:number], episodes=episodes)
 
