@@ -92,14 +92,17 @@ def generated(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def options(words: list[str], level: int = 2) -> str:
-    """A verb's options as tables, one section for each of its subcommands, from what `--help` prints."""
+    """A verb's options as tables, one section for each of its subcommands or agents, from what its help prints."""
+    if len(words) == 1 and words[0] in main.OF_AN_AGENT:
+        return "\n\n".join(options([*words, name], level + 1) for name in main.agents_of(words[0]))
+    verbose = "-H" if words[0] in main.OF_AN_AGENT else "--help"
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # in which tyro draws its frames
     with (
         mock.patch.dict(os.environ, {"COLUMNS": "119"}),
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        main.main([*words, "--help"])
+        main.main([*words, verbose])
     printed.seek(0)
     summary, *panels = re.split(r"^╭─ (.*?) ─+╮$", printed.read(), flags=re.MULTILINE)
     parts = []

@@ -87,11 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(words: Sequence[str]) -> Verb:
     """The verb's options, as an object with a `run` method."""
-    file, name = VERBS[words[0]][0].split(":")
-    module = importlib.import_module(f"orl.scripts.commands.{file}")
     if words[0] in OF_AN_AGENT:
-        return _parse_agent(f"orl {words[0]}", words[1:], module)
-    return _parse(getattr(module, name), words[1:], prog=f"orl {words[0]}")
+        return _parse_agent(f"orl {words[0]}", words[1:], _module(words[0]))
+    return _parse(getattr(_module(words[0]), VERBS[words[0]][0].split(":")[1]), words[1:], prog=f"orl {words[0]}")
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"orl.scripts.commands.{VERBS[verb][0].split(':')[0]}")
+
+
+def agents_of(verb: str) -> list[str]:
+    """Names that can follow a verb of `OF_AN_AGENT`."""
+    return list(_module(verb).agents())
 
 
 def _parse_agent(verb: str, words: Sequence[str], module: ModuleType) -> Verb:
