@@ -37,7 +37,7 @@ class Train(Training[C], Generic[C]):
     dataset: str | None = None
     """Minari id (`orl dataset list`), or a D4RL .hdf5 or an .npz file."""
     updates: int | None = None
-    """Gradient updates on recorded data."""
+    """Gradient updates on recorded data; by default 100,000."""
     labels: float | None = None
     """Share of the rewards to keep, in (0, 1]; all others are hidden."""
     label_mode: Literal["transition", "episode"] = "transition"

@@ -125,7 +125,7 @@ class Training(ABC, Generic[C]):
     env: str | None = None
     """Gymnasium id, to act and to evaluate in; by default the one that the data name."""
     steps: int | None = None
-    """Environment steps of each seed."""
+    """Environment steps of each seed; by default 300,000 where there are no data."""
     seeds: int = 1
     """Number of seeds, trained side by side."""
     first_seed: int = 0
