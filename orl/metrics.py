@@ -1,4 +1,4 @@
-"""The sink: the only place where metrics leave the device and become floats."""
+"""Writes training metrics to files; here alone they leave the device and become numbers of Python."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Demo:
     second_dataset: str = "orl/racing/expert-v0"
     """Racing dataset for comparison, where the data are good throughout."""
     labels: float = 0.01
-    """Share of the rewards that is kept, in (0, 1]; seed K keeps labels of its own."""
+    """Share of the rewards that stays, in (0, 1]; seed K keeps labels of its own."""
     seeds: int = 5
     """Seeds 0 to K - 1: labels, reward model and agent are all redrawn."""
     updates: int = 20_000

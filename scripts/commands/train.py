@@ -191,7 +191,7 @@ class Train(Training[C], Generic[C]):
         def fit() -> list[JsonObject]:
             model = RewardModel(sparse, self.reward_model, seed=self.seed_numbers, device=self.device)
             model.fit(progress_bar=True).save(folder / "reward-model")
-            return [dataclasses.asdict(each) for each in model.report(data if data.is_labelled.all() else None)]
+            return [dataclasses.asdict(one) for one in model.report(data if data.is_labelled.all() else None)]
 
         load_or_make_json(folder / "reward-model.json", fit)
         return RewardModel.load(folder / "reward-model", device=self.device)

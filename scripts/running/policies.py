@@ -26,7 +26,7 @@ def write_policy(agent: SAC | FlashSAC, learner: int, path: Path, **facts: objec
         agent: a population.
         learner: which one.
         path: .safetensors file.
-        facts: JSON-able, to be kept with it, such as steps and return.
+        facts: JSON-able, written with it, such as steps and return.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     actor = {name: tensor[learner].detach().cpu().clone() for name, tensor in agent.actor.state_dict().items()}

@@ -52,17 +52,17 @@ def presets() -> dict[str, Preset]:
 
     An agent of another package that cannot be had is named in a warning, and left out.
     """
-    found = _ours()
+    named = _ours()
     for entry in entry_points(group=GROUP):
         try:
-            if entry.name in found:
+            if entry.name in named:
                 raise ValueError("the name is taken")
-            found[entry.name] = _of_entry_point(entry)
+            named[entry.name] = _of_entry_point(entry)
         except Exception as error:  # whatever that package raises
             package = entry.dist.name if entry.dist is not None else entry.value
             message = f"the agent {entry.name!r} of {package} is left out: {type(error).__name__}: {error}"
             warnings.warn(" ".join(message.split()), stacklevel=2)
-    return dict(sorted(found.items(), key=lambda item: (not item[1].needs_data, item[0])))
+    return dict(sorted(named.items(), key=lambda item: (not item[1].needs_data, item[0])))
 
 
 def acting() -> dict[str, Preset]:
@@ -81,17 +81,17 @@ def _ours() -> dict[str, Preset]:
     kinds = [kind for kind in public.values() if inspect.isclass(kind) and issubclass(kind, Agent)]
     kinds = [kind for kind in kinds if not issubclass(kind, ContextualAgent)]
     by_config = {kind.Config: kind for kind in kinds if "Config" in vars(kind)}
-    named = {id(kind.preset): kind for kind in kinds if kind.preset is not None}  # such as DroQ
-    found = {
+    with_preset = {id(kind.preset): kind for kind in kinds if kind.preset is not None}  # such as DroQ
+    named = {
         name.removesuffix("_PRESET").lower().replace("_", "-"): Preset(
-            named.get(id(value), by_config[type(value)]), value
+            with_preset.get(id(value), by_config[type(value)]), value
         )
         for name, value in public.items()
         if name.endswith("_PRESET") and type(value) in by_config
     }
-    with_preset = {type(each.config) for each in found.values()}
-    others = [kind for config, kind in by_config.items() if config not in with_preset]
-    return found | {kind.__name__.lower(): Preset(kind, kind.Config()) for kind in others}
+    configs = {type(preset.config) for preset in named.values()}
+    others = [kind for config, kind in by_config.items() if config not in configs]
+    return named | {kind.__name__.lower(): Preset(kind, kind.Config()) for kind in others}
 
 
 def _of_entry_point(entry: EntryPoint) -> Preset:

@@ -65,11 +65,11 @@ class RunDirectory:
     @staticmethod
     def _check(path: Path, config: JsonObject) -> None:
         """Refuse a folder that holds something else."""
-        known = path / "config.json"
-        others = [each for each in path.glob("*") if not each.name.lstrip(".").startswith(known.name)]
-        others = [each for each in others if each.name != LOCK]
-        if known.exists():
-            before = checkpoint.read_json(known)
+        file = path / "config.json"
+        others = [other for other in path.glob("*") if not other.name.lstrip(".").startswith(file.name)]
+        others = [other for other in others if other.name != LOCK]
+        if file.exists():
+            before = checkpoint.read_json(file)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
             if differing and others:  # else it is a run that never began
                 key, was, now = _difference(differing[0], before, config)
@@ -104,7 +104,7 @@ class RunDirectory:
         """Take back the evaluations up to the checkpoint of this number; later ones will be made again."""
         file = self.path / "history.json"
         if file.exists():
-            self.history = [each for each in checkpoint.read_json(file) if each["work"] <= work]
+            self.history = [row for row in checkpoint.read_json(file) if row["work"] <= work]
             self.earlier_seconds = self.history[-1]["seconds"] if self.history else 0.0
 
     @property
@@ -192,7 +192,7 @@ def _difference(key: str, before: JsonObject, after: JsonObject) -> tuple[str, o
     """What differs in an entry of two configurations; within a nested one, the first such field of it."""
     was, now = before.get(key), after.get(key)
     if isinstance(was, dict) and isinstance(now, dict):
-        return _difference(next(each for each in now | was if was.get(each) != now.get(each)), was, now)
+        return _difference(next(name for name in now | was if was.get(name) != now.get(name)), was, now)
     return key, was, now
 
 
@@ -202,11 +202,11 @@ def config_of(folder: Path) -> tuple[JsonObject, Path]:
     Args:
         folder: a run's, or directly in it.
     """
-    place = next((each for each in (folder, folder.parent) if (each / "config.json").exists()), None)
-    if place is None:
+    run = next((path for path in (folder, folder.parent) if (path / "config.json").exists()), None)
+    if run is None:
         return {}, folder
-    config = checkpoint.read_json(place / "config.json")
-    return config | ({"env": recorded_id(config["env"])} if "env" in config else {}), place
+    config = checkpoint.read_json(run / "config.json")
+    return config | ({"env": recorded_id(config["env"])} if "env" in config else {}), run
 
 
 def command_line(folder: Path) -> str:
@@ -220,9 +220,9 @@ def write_evaluations(folder: RunDirectory, seeds: Sequence[int], history: Seque
     for k, name in enumerate(checkpoint.learner_names(seeds)):
         np.savez(
             folder.path / name / "evaluations.npz",
-            timesteps=[each[clock] for each in history],
-            results=[each["returns"][k] for each in history],
-            ep_lengths=[each["lengths"][k] for each in history],
+            timesteps=[row[clock] for row in history],
+            results=[row["returns"][k] for row in history],
+            ep_lengths=[row["lengths"][k] for row in history],
         )
 
 
@@ -241,8 +241,7 @@ def score_row(
         more: further entries of the row.
     """
     means = np.asarray(returns, np.float64).mean(axis=1)
-    known = env in datasets.REFERENCES
-    scores = datasets.normalized_score(env, means) if known else None
+    scores = datasets.normalized_score(env, means) if env in datasets.REFERENCES else None
     return {
         "dataset": dataset,
         "env": env,

@@ -370,12 +370,12 @@ class _Run:
 
     def _restored(self) -> Agent | None:
         folders = [self.directory.path / name for name in self.names]
-        for each in folders:
-            checkpoint.manifests_in(each)  # raises where training would end at its first checkpoint
-        without = [each for each in folders if not checkpoint.numbers(each)]
-        for each in without:
-            if checkpoint.is_written(each):
-                warnings.warn(f"{each}: its checkpoints cannot be read; training begins anew", stacklevel=2)
+        for folder in folders:
+            checkpoint.manifests_in(folder)  # raises where training would end at its first checkpoint
+        without = [folder for folder in folders if not checkpoint.numbers(folder)]
+        for folder in without:
+            if checkpoint.is_written(folder):
+                warnings.warn(f"{folder}: its checkpoints cannot be read; training begins anew", stacklevel=2)
         return None if without else self.options.preset.agent_class.load(self._checkpoints, device=self.options.device)
 
     # Between the pieces of training.
@@ -488,7 +488,7 @@ class _Run:
 
 def _check_equal_lengths(variants: Sequence[Dataset], steps: int) -> None:
     """Refuse, before anything is trained, data that learners cannot go on from online."""
-    sizes = [len(each) for each in variants]
+    sizes = [len(data) for data in variants]
     if steps and len(set(sizes)) > 1:
         raise ValueError(
             f"datasets of {sizes} transitions: seeds that go on online need equal ones; give --seeds 1, "
