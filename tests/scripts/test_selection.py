@@ -148,7 +148,7 @@ def test_stable_baselines3_trains_with_discrete_actions(here: Run, name: str, se
         (("--budget", 5), "budget=5: give a whole number from 1 to 4"),
         (("--contexts", "length=1:1.0000000000000002:5"), "repeats"),
         (("--env", "Pendulum-v1"), "Pendulum-v1: has no contexts"),
-        (("--trainer", "iql"), "choose one of sac"),
+        (("--trainer", "iql"), "choose one of droq, redq, sac"),
         (("--trainer", "sb3:DQN"), "only supports"),
         (("--trainer", "sb3:DQNN"), "no such algorithm"),
         (("--trainer", "sb3:PPO", "--settings", "n_stepz=8"), "n_stepz"),
