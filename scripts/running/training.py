@@ -456,9 +456,10 @@ class _Run:
         parts = {part: [row for row in history if row["part"] == part] for part in ("offline", "online")}
         rows = []
         if parts["offline"]:
-            rows.append(self._row(parts["offline"], updates=options.num_updates))
+            costs = self._costs(parts["offline"]) if options.num_steps else {}
+            rows.append(self._row(parts["offline"], updates=options.num_updates, **costs))
         if parts["online"]:
-            rows.append(self._row(parts["online"], **self._of_acting(parts["online"])))
+            rows.append(self._row(parts["online"], **self._costs(parts["online"])))
         if len(rows) == 2:
             rows = [{**row, "part": part} for row, part in zip(rows, parts, strict=True)]
         draw, file = (training_figure, "training") if options.num_steps else (learning_curves, "learning_curve")
@@ -475,8 +476,8 @@ class _Run:
         more |= {"best_return": best["return"], "best_normalized_score": best["normalized_score"]}
         return score_row(returns[-1], seeds, **labels, **more)
 
-    def _of_acting(self, history: Sequence[JsonObject]) -> JsonObject:
-        """Steps, updates and seconds of a part that acted, those on data among them."""
+    def _costs(self, history: Sequence[JsonObject]) -> JsonObject:
+        """Steps, updates and seconds up to the end of a part of a run that acts."""
         last, config = history[-1], self.options.config
         in_phases, updates = np.array(last["stabilization_updates"]), last["updates"]
         counted: JsonObject = {"steps": last["steps"], "critic_updates": float((updates + in_phases).mean())}

@@ -74,6 +74,7 @@ def test_a_run_of_both_parts(
     offline, online = read(out, "results")["rows"]
     assert (offline["part"], offline["updates"], offline["rewards"]) == ("offline", UPDATES, "true")
     assert (online["part"], online["steps"], online["critic_updates"]) == ("online", STEPS, UPDATES + STEPS)
+    assert offline["critic_updates"] == UPDATES
     assert offline["dataset"] == online["dataset"] == "walks.npz"
     assert offline["seed_returns"] == np.mean(history[2]["returns"], axis=1).tolist()
     assert online["seed_returns"] == np.mean(history[-1]["returns"], axis=1).tolist()
@@ -96,7 +97,7 @@ def test_it_trains_as_the_agent_does_in_python(train: Run, words: tuple[Any, ...
     train("iql", *words, "--out", tmp_path / "run")
     data = datasets.load(str(tmp_path / "walks.npz"), stroll)
     agent = IQL(data, seed=0, device="cpu", hidden_sizes=(8,), batch_size=8, buffer_size=500)
-    agent.fit(UPDATES).learn(STEPS, stroll)
+    agent.fit(UPDATES).learn(STEPS, env=stroll)
     observations = np.ones((4, 3), np.float32)
     assert np.array_equal(
         IQL.load(tmp_path / "run" / "seed-0").predict(observations)[0], agent.predict(observations)[0]

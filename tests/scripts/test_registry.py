@@ -61,7 +61,7 @@ def test_the_agents_of_this_package() -> None:
     names = list(presets())
     assert names[:3] == ["bc", "iql", "td3bc"]
     assert {"sac", "redq", "droq", "speq", "speq-auto", "sope", "flash-sac", "flash-speq"} <= set(names)
-    assert presets()["droq"] == (agents.SAC, agents.DROQ_PRESET)
+    assert presets()["droq"] == (agents.DroQ, agents.DROQ_PRESET)
     assert presets()["iql"] == (agents.IQL, agents.IQLConfig())
     assert presets()["iql"].can_act
     assert not presets()["bc"].can_act
