@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from orl import agents, checkpoint
 from orl.agent import Agent
-from orl.agents.hyperzero.contextual import ContextualAgent
+from orl.agents.hyperzero import ContextualAgent
 from orl.config import AgentConfig, OnlineConfig
 
 GROUP = "orl.agents"  # of entry points
