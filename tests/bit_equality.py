@@ -52,7 +52,7 @@ from safetensors.torch import load_file
 
 # ------------------------------------------------------------------------------------------- what was renamed since
 
-# Prefixes of recorded names at the start -> now. The longest prefix that fits counts.
+# Prefixes of recorded names at the start -> now; * is any one part. The longest prefix that fits counts.
 RENAMED: dict[str, str] = {"phase/kept/": "phase/critics/"}
 # Prefixes of names that only one version has, each with the reason why that is no difference.
 ONLY_AT_THE_START: dict[str, str] = {
@@ -60,10 +60,13 @@ ONLY_AT_THE_START: dict[str, str] = {
     "stabilization_updates": "an agent without phases holds nothing of them",
 }
 _RESETS = "vector forms that are computed with arrays have one base, which knows whose episode has ended"
+_RUNNER = "one runner of both parts, whose rows of training on data have what those of online training had"
 ONLY_NOW: dict[str, str] = {
     "collector/environments/layers/0/_ended": _RESETS,
     "collector/environments/layers/0/render_mode": _RESETS,
     "collector/environments/own/ended": _RESETS,
+    **{f"history.json/*/{name}": _RUNNER for name in ("after_phase", "critic_bias", "part", "steps", "work")},
+    "results.json/rows/*/seed_returns": _RUNNER,
 }
 
 
@@ -982,16 +985,15 @@ def _has_prefix(name: str, prefixes: Mapping[str, str]) -> bool:
 def renamed(name: str) -> str:
     """A name of the start as it is now."""
     for prefix in sorted(RENAMED, key=len, reverse=True):
-        position = part_of(name, prefix)
-        if position is not None:
-            return name[:position] + RENAMED[prefix] + name[position + len(prefix) :]
+        match = part_of(name, prefix)
+        if match is not None:
+            return name[: match.start("prefix")] + RENAMED[prefix] + name[match.end() :]
     return name
 
 
-def part_of(name: str, prefix: str) -> int | None:
-    """Where a name goes on with the prefix: after the parts that say which state of which learner it is of."""
-    match = re.search(rf"(?:^|/){re.escape(prefix)}", name)
-    return None if match is None else match.end() - len(prefix)
+def part_of(name: str, prefix: str) -> re.Match[str] | None:
+    """The prefix in a name, after the parts that say which state of which learner it is of."""
+    return re.search(rf"(?:^|/)(?P<prefix>{re.escape(prefix).replace(r'\*', '[^/]*')})", name)
 
 
 def main() -> None:
