@@ -993,7 +993,8 @@ def renamed(name: str) -> str:
 
 def part_of(name: str, prefix: str) -> re.Match[str] | None:
     """The prefix in a name, after the parts that say which state of which learner it is of."""
-    return re.search(rf"(?:^|/)(?P<prefix>{re.escape(prefix).replace(r'\*', '[^/]*')})", name)
+    pattern = "[^/]*".join(map(re.escape, prefix.split("*")))
+    return re.search(f"(?:^|/)(?P<prefix>{pattern})", name)
 
 
 def main() -> None:
