@@ -54,6 +54,8 @@ from safetensors.torch import load_file
 
 # Prefixes of recorded names at the start -> now; * is any one part. The longest prefix that fits counts.
 RENAMED: dict[str, str] = {"phase/kept/": "phase/critics/"}
+# `orl zero-shot` had one file of all returns, and has a file for each name.
+RETURNS = re.compile(r"(seed-\d+/)returns/(.+)\.npz/returns$")
 # Prefixes of names that only one version has, each with the reason why that is no difference.
 ONLY_AT_THE_START: dict[str, str] = {
     "last_phase": "an agent without phases holds nothing of them",
@@ -232,7 +234,7 @@ class Record:
             elif file.suffix in (".npz", ".npy"):
                 with np.load(file) if file.suffix == ".npz" else contextlib.nullcontext({"": np.load(file)}) as arrays:
                     for key in arrays:
-                        self(f"{name}/{key}", arrays[key])
+                        self(RETURNS.sub(r"\1returns.npz/\2", f"{name}/{key}"), arrays[key])
             elif file.suffix == ".safetensors":
                 self(name, load_file(file))
 
