@@ -109,23 +109,31 @@ def options(words: list[str], level: int = 2) -> str:
 
 
 def options_of_agents(verb: str, level: int) -> str:
-    """Options of a verb for each agent; of a configuration that was shown before, those with another default."""
+    """Options of a verb for each agent: hyperparameters once for each configuration, and else what differs."""
     parts: list[str] = []
-    shown: dict[type, tuple[str, list[list[str]]]] = {}
+    first: list[list[str]] = []
+    shown: dict[type, tuple[str, list[list[str]]]] = {}  # an agent with that configuration, and its hyperparameters
     for name in sorted(main.agents_of(verb), key="sac".__ne__):  # the class before its presets
         summary, panels = panels_of_help([verb, name, "--help-verbose"])
-        tables = [(heading(title, lines), rows_of_options(title, lines)) for title, lines in panels]
+        rows = {title: rows_of_options(title, lines) for title, lines in panels}
         parts += [f"{'#' * level} orl {verb} {name}", summary.split("\n\n")[0]]
-        rows = [row for _, rows in tables for row in rows]
-        model, before = shown.setdefault(type(registry.presets()[name].config), (name, rows))
+        own = rows["config options"]
+        model, before = shown.setdefault(type(registry.presets()[name].config), (name, own))
+        if not first:
+            first = [row for panel in rows.values() for row in panel]
+            for title, lines in panels:
+                parts += [heading(title, lines), table(["option", "meaning", "default"], rows[title])]
+            continue
+        others = [
+            row for title, panel in rows.items() if title != "config options" for row in panel if row not in first
+        ]
         if model == name:
-            parts += [text for title, rows in tables for text in (title, table(["option", "meaning", "default"], rows))]
+            parts += ["**Hyperparameters**", table(["option", "meaning", "default"], own)]
         else:
-            changed = [[row[0], row[2]] for row in rows if row not in before]
-            parts += [
-                f"Options are those of `orl {verb} {model}`, with these defaults:",
-                table(["option", "default"], changed),
-            ]
+            parts.append(f"Hyperparameters are those of `orl {verb} {model}`, with these defaults:")
+            parts.append(table(["option", "default"], [[row[0], row[2]] for row in own if row not in before]))
+        parts.append(f"The other options are those of `orl {verb} sac`" + (", but for these:" if others else "."))
+        parts.append(table(["option", "meaning", "default"], others))
     return "\n\n".join(part for part in parts if part)
 
 
