@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,37 +48,15 @@ both = pytest.mark.parametrize(("kind", "preset"), KINDS, ids=["hyperzero", "pap
 
 
 @pytest.fixture
-def make_tasks(make_data: MakeData) -> MakeData:
-    """Episodes of ten rows, each in one of a few contexts, in no order; values are what rewards are, and noise."""
-
-    def make(rows: int = 60, number: int = 3, seed: int = 0, **fields: Any) -> Dataset:
-        generator = np.random.default_rng(seed)
-        data = make_data(rows=rows, seed=seed, **fields)
-        drawn = np.stack([SPACE.sample(generator) for _ in range(number)]).astype(np.float32)
-        contexts = drawn[generator.permutation(np.arange(rows // 10) % number).repeat(10)]
-        return dataclasses.replace(data, contexts=contexts, values=data.rewards + contexts[:, 0])
-
-    return make
+def make_tasks(make_tasks: MakeData) -> MakeData:
+    """In contexts of SPACE."""
+    return functools.partial(make_tasks, space=SPACE)
 
 
 def with_context(observations: Any, context: Any) -> np.ndarray[Any, Any]:
     """What an environment of `context_mode="concat"` shows."""
     normalized = np.broadcast_to(SPACE.normalize(context), (len(observations), 2))
     return np.concatenate([observations, normalized], axis=1).astype(np.float32)
-
-
-@both
-def test_the_population_law(kind: type[ContextualAgent], preset: Any, make_tasks: MakeData, float64: None) -> None:
-    """Learner k of a population equals the same learner alone, whatever rewards, rows and contexts the others have."""
-    data = make_tasks()
-    datasets = [data, data.with_rewards(2 - 3 * data.rewards), make_tasks(rows=130, number=5, seed=2)]
-    seeds = [5, 6, 5]
-    tensors = kind(datasets, preset, seed=seeds, **SMALL).fit(20).state()[0]
-    for k, (mine, seed) in enumerate(zip(datasets, seeds, strict=True)):
-        alone = kind(mine, preset, seed=seed, **SMALL).fit(20).state()[0]
-        assert tensors.keys() == alone.keys()
-        for name, values in alone.items():
-            torch.testing.assert_close(tensors[name][k : k + 1], values, rtol=1e-10, atol=1e-10)
 
 
 @both
