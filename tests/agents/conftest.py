@@ -163,6 +163,12 @@ def agent_case(request: pytest.FixtureRequest) -> Case:
     return AGENTS[request.param]
 
 
+@pytest.fixture(params=[name for name, case in AGENTS.items() if not hasattr(case.config, "contexts")])
+def plain_case(request: pytest.FixtureRequest) -> Case:
+    """A public agent of `orl.agents` that needs no contexts."""
+    return AGENTS[request.param]
+
+
 @pytest.fixture(params=AGENTS | PRESETS)
 def preset_case(request: pytest.FixtureRequest) -> Case:
     """A public agent or preset of `orl.agents`."""
