@@ -53,7 +53,13 @@ from safetensors.torch import load_file
 # ------------------------------------------------------------------------------------------- what was renamed since
 
 # Prefixes of recorded names at the start -> now. The longest prefix that fits counts.
-RENAMED: dict[str, str] = {"phase/kept/": "phase/critics/"}
+RENAMED: dict[str, str] = {
+    "phase/kept/": "phase/critics/",
+    "phase/kept/critic_target/network.": "phase/critics/critic_target/",
+    "critic_target/network.": "critic_target/",
+    "actor_target/network.": "actor_target/",
+    "value/network.": "value/",
+}
 # Prefixes of names that only one version has, each with the reason why that is no difference.
 ONLY_AT_THE_START: dict[str, str] = {
     "last_phase": "an agent without phases holds nothing of them",
