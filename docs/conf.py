@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import os
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ import orl
 from orl import agents
 from orl.agent import Agent
 from orl.scripts import main
+from orl.scripts.running import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,69 +94,104 @@ def generated(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def options(words: list[str], level: int = 2) -> str:
-    """A verb's options as tables, one section for each of its subcommands or agents, from what its help prints."""
-    if len(words) == 1 and words[0] in main.OF_AN_AGENT:
-        return "\n\n".join(options([*words, name], level + 1) for name in main.agents_of(words[0]))
-    verbose = "-H" if words[0] in main.OF_AN_AGENT else "--help"
+    """A verb's options as tables, one section for each of its agents or subcommands, from what its help prints."""
+    if words[0] in main.OF_AN_AGENT:
+        return options_of_agents(words[0], level + 1)
+    summary, panels = panels_of_help([*words, "--help"])
+    parts = [f"{'#' * level} orl {' '.join(words)}", summary] if level > 2 else []
+    for title, lines in panels:
+        if title == "subcommands":
+            names = [match[1] for line in lines if (match := re.match(r"\s*• ([\w-]+)", line))]
+            parts += [options([*words, name], level + 1) for name in names]
+        else:
+            parts += [heading(title, lines), table(["option", "meaning", "default"], rows_of_options(title, lines))]
+    return "\n\n".join(part for part in parts if part)
+
+
+def options_of_agents(verb: str, level: int) -> str:
+    """Options of a verb for each agent: hyperparameters once for each configuration, and else what differs."""
+    parts: list[str] = []
+    first: list[list[str]] = []
+    shown: dict[type, tuple[str, list[list[str]]]] = {}  # an agent with that configuration, and its hyperparameters
+    for name in sorted(main.agents_of(verb), key="sac".__ne__):  # the class before its presets
+        summary, panels = panels_of_help([verb, name, "--help-verbose"])
+        rows = {title: rows_of_options(title, lines) for title, lines in panels}
+        parts += [f"{'#' * level} orl {verb} {name}", summary.split("\n\n")[0]]
+        own = rows["config options"]
+        model, before = shown.setdefault(type(registry.presets()[name].config), (name, own))
+        if not first:
+            first = [row for panel in rows.values() for row in panel]
+            for title, lines in panels:
+                parts += [heading(title, lines), table(["option", "meaning", "default"], rows[title])]
+            continue
+        others = [
+            row for title, panel in rows.items() if title != "config options" for row in panel if row not in first
+        ]
+        if model == name:
+            parts += ["**Hyperparameters**", table(["option", "meaning", "default"], own)]
+        else:
+            parts.append(f"Hyperparameters are those of `orl {verb} {model}`, with these defaults:")
+            parts.append(table(["option", "default"], [[row[0], row[2]] for row in own if row not in before]))
+        parts.append(f"The other options are those of `orl {verb} sac`" + (", but for these:" if others else "."))
+        parts.append(table(["option", "meaning", "default"], others))
+    return "\n\n".join(part for part in parts if part)
+
+
+def panels_of_help(words: list[str]) -> tuple[str, list[tuple[str, list[str]]]]:
+    """What a verb prints about itself: its summary, and the title and the lines of each panel."""
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # in which tyro draws its frames
     with (
         mock.patch.dict(os.environ, {"COLUMNS": "119"}),
         contextlib.redirect_stdout(printed),
         contextlib.suppress(SystemExit),
     ):
-        main.main([*words, verbose])
+        main.main(words)
     printed.seek(0)
-    summary, *panels = re.split(r"^╭─ (.*?) ─+╮$", printed.read(), flags=re.MULTILINE)
-    parts = []
-    if level > 2:
-        parts = [f"{'#' * level} orl {' '.join(words)}", *summary.split("\n\n")[1:]]
-    for title, panel in zip(panels[::2], panels[1::2], strict=True):
-        lines = [line.strip("│").rstrip()[1:] for line in panel.splitlines() if line.startswith("│")]
-        if title.strip() == "subcommands":
-            names = [match[1] for line in lines if (match := re.match(r"\s*• ([\w-]+)", line))]
-            parts += [options([*words, name], level + 1) for name in names]
-        else:
-            parts.append(table_of_options(title.strip(), lines))
-    return "\n\n".join(part.strip() for part in parts if part.strip())
+    text, *panels = re.split(r"^╭─ (.*?) ─+╮$", printed.read(), flags=re.MULTILINE)
+    inside = [[line.strip("│").rstrip()[1:] for line in p.splitlines() if line.startswith("│")] for p in panels[1::2]]
+    return text.partition("\n\n")[2].strip(), list(zip([title.strip() for title in panels[::2]], inside, strict=True))
 
 
-def table_of_options(title: str, lines: list[str]) -> str:
-    """One panel of a help text as a table."""
-    rows: list[list[str]] = []
-    introduction = []
+def is_option(title: str, line: str) -> bool:
+    """Whether a line of a panel begins an option, and does not go on with one."""
+    return bool(re.match(r"--?[a-zA-Z]|[A-Z[]", line)) and (line[0] == "-" or not title.endswith("options"))
+
+
+def heading(title: str, lines: list[str]) -> str:
+    """What a panel says before its first option, or its title."""
+    told = list(itertools.takewhile(lambda line: not is_option(title, line), lines))
+    words = " ".join(line.strip() for line in told if line.strip("─- "))
+    return f"**{(words or title.capitalize()).rstrip('.')}**" if any(is_option(title, line) for line in lines) else ""
+
+
+def rows_of_options(title: str, lines: list[str]) -> list[list[str]]:
+    """Option, meaning and default of each option in a panel."""
+    entries: list[list[str]] = []
     for line in lines:
-        if re.match(r"-{1,2}[a-z]|[A-Z[]", line) and not (title.endswith(" options") and line[0] != "-"):
-            rows.append(re.split(r"\s{2,}", line, maxsplit=1))
-        elif rows:
-            rows[-1] = [rows[-1][0], " ".join([*rows[-1][1:], line.strip()])]
-        elif line.strip("─- "):
-            introduction.append(line.strip())
-    cells = []
-    for row in rows:
-        names, text = row[0], row[1] if len(row) > 1 else ""
+        if is_option(title, line):
+            entries.append(re.split(r"\s{2,}", line, maxsplit=1))
+        elif entries:
+            entries[-1] = [entries[-1][0], " ".join([*entries[-1][1:], line.strip()])]
+    rows = []
+    for names, *texts in entries:
+        text = "".join(texts)
         default = re.search(r"\s*\((?:default: (.*)|(required))\)$", text)
         meaning = text[: default.start()] if default else text
         value = (default[1] or default[2]) if default else ""
         if choices := re.fullmatch(r"(--\S+) (\[?)\{([^}]{20,})\}.*", names):  # too wide for a column
             names = choices[1]
             values = ", ".join(code(value) for value in choices[3].split(","))
-            meaning = f"{meaning} {'Any' if choices[2] else 'One'} of {values}."
-        if not names.startswith("-h,"):
-            cells.append(
-                [
-                    ", ".join(code(name) for name in names.split(", ")),
-                    escape(meaning),
-                    value if value == "required" else code(value),
-                ]
-            )
-    if not cells:
-        return ""
-    heading = " ".join(introduction) or {"options": "Options"}.get(title, title.capitalize())
-    return f"**{heading.rstrip('.')}**\n\n" + table(["option", "meaning", "default"], cells)
+            meaning = f"{meaning.rstrip('.')}. {'Any' if choices[2] else 'One'} of {values}."
+        if not names.startswith(("-h,", "-H,")):
+            spans = ", ".join(code(name) for name in names.split(", "))
+            rows.append([spans, escape(meaning), value if value == "required" else code(value)])
+    return rows
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
+    if not rows:
+        return ""
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
 
 
@@ -179,8 +216,8 @@ def presets() -> str:
                 for field in dataclasses.fields(kind)
                 if getattr(preset, field.name) != getattr(kind(), field.name)
             }
-            text = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-            rows.append([code(name), code(kind.__name__), code(text) or "the defaults"])
+            text = ", ".join(code(f"{key}={value!r}") for key, value in changed.items())
+            rows.append([code(name), code(kind.__name__), text or "the defaults"])
     return table(["preset", "configuration", "what differs from its defaults"], rows)
 
 
@@ -188,6 +225,7 @@ def sections_of_agents() -> str:
     """A section for each class of `orl.agents`: what its file says, the class, and its configuration."""
     kinds = [getattr(agents, name) for name in agents.__all__]
     kinds = [kind for kind in kinds if inspect.isclass(kind) and not is_configuration(kind)]
+    kinds.sort(key=lambda kind: (kind.__module__, len(kind.__mro__)))  # a class before its presets
     parts, told = [], set()
     for kind in kinds:
         directives = (
@@ -206,7 +244,8 @@ def sections_of_agents() -> str:
 def skip(app: Sphinx, what: str, name: str, member: Any, skipped: bool, settings: Any) -> bool | None:
     """Leave out what an agent defines for the base class: its file explains it."""
     module = str(getattr(member, "__module__", ""))
-    if module.startswith("orl.agents") and (hasattr(Agent, name) or name.endswith("_gradients")):
+    of_the_base = hasattr(Agent, name) or name == "Config" or name.endswith(("_gradients", "_noise_specs"))
+    if module.startswith("orl.agents") and of_the_base:
         return True
     return None
 

@@ -252,7 +252,8 @@ class Agent(ABC):
         with torch.no_grad():
             actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
         if not np.isfinite(actions).all():
-            raise self._diverged(~np.isfinite(actions).reshape(len(actions), -1).all(1), "actions")
+            diverged: BoolArray = ~np.isfinite(actions).reshape(len(actions), -1).all(1)
+            raise self._diverged(diverged, "actions")
         return actions
 
     # Training that diverged: a learner whose numbers are not finite is named, never stored, played or scored.

@@ -52,7 +52,7 @@ from safetensors.torch import load_file
 
 # ------------------------------------------------------------------------------------------- what was renamed since
 
-# Prefixes of recorded names at the start -> now. The longest prefix that fits counts.
+# Prefixes of recorded names at the start -> now; * is any one part. The longest prefix that fits counts.
 RENAMED: dict[str, str] = {
     "phase/kept/": "phase/critics/",
     "phase/kept/critic_target/network.": "phase/critics/critic_target/",
@@ -60,16 +60,21 @@ RENAMED: dict[str, str] = {
     "actor_target/network.": "actor_target/",
     "value/network.": "value/",
 }
+# `orl zero-shot` had one file of all returns, and has a file for each name.
+RETURNS = re.compile(r"(seed-\d+/)returns/(.+)\.npz/returns$")
 # Prefixes of names that only one version has, each with the reason why that is no difference.
 ONLY_AT_THE_START: dict[str, str] = {
     "last_phase": "an agent without phases holds nothing of them",
     "stabilization_updates": "an agent without phases holds nothing of them",
 }
 _RESETS = "vector forms that are computed with arrays have one base, which knows whose episode has ended"
+_RUNNER = "one runner of both parts, whose rows of training on data have what those of online training had"
 ONLY_NOW: dict[str, str] = {
     "collector/environments/layers/0/_ended": _RESETS,
     "collector/environments/layers/0/render_mode": _RESETS,
     "collector/environments/own/ended": _RESETS,
+    **{f"history.json/*/{name}": _RUNNER for name in ("after_phase", "critic_bias", "part", "steps", "work")},
+    "results.json/rows/*/seed_returns": _RUNNER,
 }
 
 
@@ -235,7 +240,7 @@ class Record:
             elif file.suffix in (".npz", ".npy"):
                 with np.load(file) if file.suffix == ".npz" else contextlib.nullcontext({"": np.load(file)}) as arrays:
                     for key in arrays:
-                        self(f"{name}/{key}", arrays[key])
+                        self(RETURNS.sub(r"\1returns.npz/\2", f"{name}/{key}"), arrays[key])
             elif file.suffix == ".safetensors":
                 self(name, load_file(file))
 
@@ -988,16 +993,16 @@ def _has_prefix(name: str, prefixes: Mapping[str, str]) -> bool:
 def renamed(name: str) -> str:
     """A name of the start as it is now."""
     for prefix in sorted(RENAMED, key=len, reverse=True):
-        position = part_of(name, prefix)
-        if position is not None:
-            return name[:position] + RENAMED[prefix] + name[position + len(prefix) :]
+        match = part_of(name, prefix)
+        if match is not None:
+            return name[: match.start("prefix")] + RENAMED[prefix] + name[match.end() :]
     return name
 
 
-def part_of(name: str, prefix: str) -> int | None:
-    """Where a name goes on with the prefix: after the parts that say which state of which learner it is of."""
-    match = re.search(rf"(?:^|/){re.escape(prefix)}", name)
-    return None if match is None else match.end() - len(prefix)
+def part_of(name: str, prefix: str) -> re.Match[str] | None:
+    """The prefix in a name, after the parts that say which state of which learner it is of."""
+    pattern = "[^/]*".join(map(re.escape, prefix.split("*")))
+    return re.search(f"(?:^|/)(?P<prefix>{pattern})", name)
 
 
 def main() -> None:

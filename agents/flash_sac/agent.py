@@ -74,7 +74,7 @@ class FlashSACConfig(PhasesConfig, OnlineConfig):
         check_positive(
             self, "actor_blocks", "policy_delay", "target_std", "initial_entropy_coefficient", "learning_rate"
         )
-        check_positive(self, "final_learning_rate", "cosine_horizon")
+        check_positive(self, "final_learning_rate", "cosine_horizon", "batch_size")
         check_fraction(self, "discount", "tau")
         self.check_phases()
         if self.num_bins < 2 or self.batch_size < 2:

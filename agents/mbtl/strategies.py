@@ -26,15 +26,7 @@ from orl.agents.mbtl.transfer_model import (
 from orl.arrays import Float64Array, IntArray
 
 Strategy = Literal[
-    "auto",
-    "gp",
-    "gp-original",
-    "mountain",
-    "random",
-    "equidistant",
-    "greedy",
-    "independent",
-    "sequential-oracle",
+    "auto", "gp", "gp-original", "mountain", "random", "equidistant", "greedy", "independent", "sequential-oracle"
 ]
 MODELLED = ("auto", "gp", "gp-original", "mountain")
 WARM_UP = 3  # sources before the Gaussian process decides: the centre, then the worst-covered

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from stable_baselines3 import SAC as SB3SAC
 from stable_baselines3.common.buffers import ReplayBuffer as SB3Buffer
 from stable_baselines3.common.logger import configure
 
+from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.agents.phases import Phase
 from orl.context import ContextSpace, ContextVariable
@@ -49,7 +49,7 @@ def phase_updates(agent: SPEQ) -> Work:
     return lambda: agent.run(agent.update_critic, *next(batches))
 
 
-def updates(agent: Any, count: int = 1) -> Work:
+def updates(agent: Agent, count: int = 1) -> Work:
     """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
 
     def work() -> None:
@@ -59,7 +59,7 @@ def updates(agent: Any, count: int = 1) -> Work:
     return work
 
 
-def offline_updates(agent: Any) -> Work:
+def offline_updates(agent: Agent) -> Work:
     """One update after the other on recorded data, with their batches and random numbers."""
     batches = agent.batches(sys.maxsize)
     return lambda: agent.gradient_step(*next(batches))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tyro
@@ -32,6 +32,7 @@ from orl.arrays import Float64Array
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.selection import Coverage, coverage, coverage_by_budget, random_coverages, select_sources
 from orl.scripts.figures.selection import coverage_figure
+from orl.scripts.running.run_directory import JsonObject
 from orl.training import progress
 
 Shape = Literal["sloped", "distance", "mixed", "noisy", "flat"]
@@ -188,7 +189,7 @@ class Trained:
         title = f"{config['env']}, {config['trainer']}: mean of {len(matrices)} matrices, 95 % intervals"
         coverage_figure(curves, title, self.out / "coverage.png")
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self) -> JsonObject:
         """What the runs share.
 
         Raises:
@@ -204,7 +205,7 @@ class Trained:
         return {name: value for name, value in configs[0].items() if name != "seed"}
 
 
-def _independence_row(strategy: str, values: Float64Array, independent: Float64Array, count: int) -> dict[str, Any]:
+def _independence_row(strategy: str, values: Float64Array, independent: Float64Array, count: int) -> JsonObject:
     """Sources until the mean (M, B) is that of every context's own policy, (M,); null if more are needed."""
     reached = values >= independent[:, None]
     needed = [int(row.argmax()) + 1 if row.any() else None for row in reached]
@@ -235,7 +236,7 @@ def compare(
     return np.array(table)
 
 
-def comparison_rows(tables: Float64Array, strategies: Sequence[str], budgets: Sequence[int]) -> list[dict[str, Any]]:
+def comparison_rows(tables: Float64Array, strategies: Sequence[str], budgets: Sequence[int]) -> list[JsonObject]:
     """One row for each strategy and budget: (V - random) / (oracle - random), with its interval over the matrices.
 
     Args:
@@ -264,7 +265,7 @@ def comparison_rows(tables: Float64Array, strategies: Sequence[str], budgets: Se
     return rows
 
 
-def show(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+def show(rows: Sequence[JsonObject], keys: Sequence[str]) -> None:
     """Print a line for each cell, told apart by `keys`, with the mean score of each strategy."""
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:

@@ -9,14 +9,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from orl.scripts.running.run_directory import JsonObject
 from orl.training import progress
 
 Work = Callable[[], object]
-Row = dict[str, Any]  # of results.json
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class BenchmarkCase:
 
 def time_interleaved(
     what: str, cases: Mapping[str, BenchmarkCase], base: str | None, repetitions: int, turns: int
-) -> list[Row]:
-    """Rows of milliseconds per repetition, medians over turns; `ratio` is speed per unit against that of `base`.
+) -> list[JsonObject]:
+    """JsonObjects of milliseconds per repetition, medians over turns; `ratio` is speed per unit against that of `base`.
 
     `processor_milliseconds` are those of all threads of this process: what other jobs on the machine disturb least.
 
@@ -59,7 +58,7 @@ def time_interleaved(
     rows = []
     for name, case in cases.items():
         per_second = case.units / seconds[name]
-        row: Row = {"what": what, "case": name, "milliseconds": 1e3 * seconds[name], "per_second": per_second}
+        row: JsonObject = {"what": what, "case": name, "milliseconds": 1e3 * seconds[name], "per_second": per_second}
         if not case.other_process:
             row["processor_milliseconds"] = 1e3 * statistics.median(processor[name])
         if base is not None:
@@ -68,12 +67,12 @@ def time_interleaved(
     return rows
 
 
-def not_timed(what: str, case: str, note: str) -> Row:
+def not_timed(what: str, case: str, note: str) -> JsonObject:
     """The row of a case that could not be timed."""
     return {"what": what, "case": case, "milliseconds": None, "per_second": None, "note": note}
 
 
-def machine(device: torch.device) -> Row:
+def machine(device: torch.device) -> JsonObject:
     """What the numbers of a device were measured on; `cuda` is None where it is a CPU."""
     cuda = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {

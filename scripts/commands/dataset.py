@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -25,6 +25,7 @@ from orl.scripts.data import recording
 from orl.scripts.data.mujoco import MujocoDataset
 from orl.scripts.data.racing import RacingDataset
 from orl.scripts.running.options import check_least
+from orl.scripts.running.run_directory import JsonObject
 from orl.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class Convert:
         Console().print(f"{self.source} -> {self.target}: {summary(data)}", soft_wrap=True)
 
     def _to_minari(self, data: Dataset) -> None:
-        facts: dict[str, Any] = {} if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
+        facts: JsonObject = {} if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         datasets.write(
             datasets.to_episodes(data),
             self.target,

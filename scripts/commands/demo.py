@@ -69,7 +69,7 @@ class Demo:
     episodes: int = 5
     """Evaluation episodes per seed, of 2,000 decisions each."""
     workers: int = 2
-    """Processes, of one thread each, that train the agents."""
+    """Processes, of one thread each, that train the agents; 1: this process does."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     iql: IQLConfig = field(
@@ -110,7 +110,8 @@ class Demo:
                 Make(ids=(dataset,)).run()
         cells = [(dataset, name, kinds) for dataset, plan in plans.items() for name, kinds in plan.items()]
         cells.sort(key=lambda cell: (cell[0] != self.dataset, -len(cell[2])))  # the longest first
-        with Launching("process", workers=self.workers).started(self.out / "jobs") as run:
+        launching = Launching("process", workers=self.workers) if self.workers > 1 else Launching("serial")
+        with launching.started(self.out / "jobs") as run:
             models = run([self._job(folder, _fit_reward_model, dataset) for dataset in plans])
             trained = run([self._job(folder, _train, *cell) for cell in cells])
         reports = {dataset: checkpoint.read_json(job / MARKER) for dataset, job in zip(plans, models, strict=True)}

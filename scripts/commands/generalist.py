@@ -32,7 +32,7 @@ from orl.scripts.figures.contexts import generalist_figure
 from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Generalist(Select):
             raise ValueError(f"--trainer {self.trainer}: critics of ours are needed; choose sac or speq")
         super().run()
 
-    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
+    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> JsonObject:
         config = sources.config
         self.choose(selector, sources)
         chosen: dict[str, list[int]] = {self.strategy: selector.sources.tolist()}
@@ -98,7 +98,7 @@ class Generalist(Select):
     def _generalists(self, config: SourceConfig, datasets: list[Dataset]) -> HyperZero:
         """One learner for each dataset."""
         assert isinstance(config.trainer, PopulationTrainer)
-        options: dict[str, Any] = {
+        options: JsonObject = {
             "contexts": config.space,
             "discount": config.trainer.config(config.steps).discount,
         }
@@ -108,7 +108,7 @@ class Generalist(Select):
 
     def _rows(
         self, chosen: Mapping[str, list[int]], generated: Mapping[str, Float64Array], best: Mapping[str, Float64Array]
-    ) -> list[dict[str, Any]]:
+    ) -> list[JsonObject]:
         """Two for each set of sources: what HyperZero made of it, and the best of its policies in each context."""
         shared = {"dataset": None, "env": self.env, "rewards": "true" if self.labels is None else "imputed"}
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -21,7 +21,7 @@ from orl.scripts.figures.selection import coverage_figure, gap_figure, matrix_fi
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_least
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 SelectStrategy = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]
 Baseline = Literal["random", "equidistant", "multi-task"]
@@ -88,13 +88,13 @@ class Select:
             trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
         )
 
-        def results() -> dict[str, Any]:
+        def results() -> JsonObject:
             with self.launching.started(folder.path / JOBS) as run:
                 return self._select(folder, selector, Sources(folder.path, config, self.launching, run, folder.config))
 
         tables.show(folder.results(results)["rows"])
 
-    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> dict[str, Any]:
+    def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> JsonObject:
         config = sources.config
         self.choose(selector, sources)
         multi_task = sources.multi_task_row(self.budget) if "multi-task" in self.baselines else None

@@ -24,11 +24,11 @@ from orl.scripts.benchmarks.baselines import Baselines
 from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, sb3_sac, updates
 from orl.scripts.benchmarks.hardware_bounds import MatrixProducts, MemoryTraffic
 from orl.scripts.benchmarks.plain_agents import PlainDroQ, PlainIQL, PlainOffline, PlainTD3BC
-from orl.scripts.benchmarks.timing import BenchmarkCase, Row, Work, machine, not_timed, time_interleaved
+from orl.scripts.benchmarks.timing import BenchmarkCase, Work, machine, not_timed, time_interleaved
 from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.speed import speed_figure
 from orl.scripts.running.options import check_least
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256
 TOGETHER = 20  # learners, one for each context
@@ -82,14 +82,8 @@ class Speed:
             if device.type == "cuda":
                 torch.cuda.set_device(device)  # the one that clocks wait for
             set_precision(self.precision, device)
-            rows = [
-                *self._stabilization(),
-                *self._droq(),
-                *self._sac(),
-                *self._offline(),
-                *self._contexts(),
-                *self._others(),
-            ]
+            parts = self._stabilization, self._droq, self._sac, self._offline, self._contexts, self._others
+            rows = [row for part in parts for row in part()]
             results = {"rows": rows, "machine": machine(device)}
             if folder is not None:
                 results = folder.finish(**results)
@@ -104,7 +98,7 @@ class Speed:
         base: str | None,
         baselines: Mapping[str, str] | None = None,
         repetitions: int | None = None,
-    ) -> list[Row]:
+    ) -> list[JsonObject]:
         """Rows of cases, of baselines by the names of their work, and of what is not measured here."""
         spaces, on_cpu = Spaces.of(ENVIRONMENT), pick_device(self.device).type == "cpu"
         sizes = [spaces.observation_size, spaces.action_size, benchmark_cases.ROWS]
@@ -151,7 +145,7 @@ class Speed:
     def _plain_droq(self) -> PlainDroQ:
         return PlainDroQ(random_data(), dropout_rate=DROPOUT_RATE, device=str(pick_device(self.device)))
 
-    def _stabilization(self) -> list[Row]:
+    def _stabilization(self) -> list[JsonObject]:
         device, spaces, traffic = pick_device(self.device), Spaces.of(ENVIRONMENT), {}
         cases: Cases = {"plain modules": BenchmarkCase(self._plain_droq().update_critics)}
         cases |= self._ours(SPEQ, replace(SPEQ_PRESET, dropout_rate=DROPOUT_RATE), benchmark_cases.phase_updates)
@@ -165,19 +159,19 @@ class Speed:
             *time_interleaved("stabilization update", traffic, None, self.updates, self.repeats),
         ]
 
-    def _droq(self) -> list[Row]:
+    def _droq(self) -> list[JsonObject]:
         utd_ratio, plain = int(DROQ_PRESET.utd_ratio), self._plain_droq()
         cases: Cases = {"plain modules": BenchmarkCase(lambda: plain.step(utd_ratio))}
         cases |= self._ours(SAC, DROQ_PRESET, lambda agent: updates(agent, utd_ratio), dropout_rate=DROPOUT_RATE)
         return self._time(f"DroQ, {utd_ratio} updates a step", cases, "plain modules", {"sbx": "sbx DroQ"}, 1)
 
-    def _sac(self) -> list[Row]:
+    def _sac(self) -> list[JsonObject]:
         sb3 = sb3_sac(self.device)
         cases: Cases = {"SB3": BenchmarkCase(lambda: sb3.train(1, batch_size=256))}
         cases |= self._ours(SAC, None, updates)
         return self._time("SAC update", cases, "SB3", {"sbx": "sbx SAC"})
 
-    def _offline(self) -> list[Row]:
+    def _offline(self) -> list[JsonObject]:
         rows, even = [], self.updates + self.updates % 2  # every second update of TD3+BC has one of the actor
         plain_agents: dict[type[Agent], type[PlainOffline]] = {TD3BC: PlainTD3BC, IQL: PlainIQL}
         for agent_class, plain in plain_agents.items():
@@ -187,7 +181,7 @@ class Speed:
             rows += self._time(f"{name} update", cases, "plain modules", {"d3rlpy": f"d3rlpy {name}"}, even)
         return rows
 
-    def _contexts(self) -> list[Row]:
+    def _contexts(self) -> list[JsonObject]:
         """Generated policies, and a learner for each context."""
         generated = self._ours(HyperZero, None, benchmark_cases.offline_updates, contexts=benchmark_cases.CONTEXTS)
         first = next((name for name, case in generated.items() if case), None)
@@ -201,7 +195,7 @@ class Speed:
             *self._time(f"SAC update in {TOGETHER} contexts", learners, "one after another", None, fewer),
         ]
 
-    def _others(self) -> list[Row]:
+    def _others(self) -> list[JsonObject]:
         sb3, agent = sb3_sac(self.device), IQL(random_data(), device=self.device)
         register_environments()
         cars = gymnasium.make_vec("orl/Racing-v0", num_envs=CARS)
@@ -233,7 +227,7 @@ def _learners(population: int) -> str:
     return f"{population} learner{'s' if population > 1 else ''}"
 
 
-def show(rows: list[Row], about: Row) -> None:
+def show(rows: list[JsonObject], about: JsonObject) -> None:
     """Print the measurements."""
     on_cpu = f"{about['cores']} cores ({about['processor']}), {about['threads']} threads, CUDA not measured here"
     table = Table(title=f"medians on {about['cuda'] or on_cpu}", title_justify="left")

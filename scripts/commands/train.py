@@ -149,11 +149,11 @@ class Train(Training[C], Generic[C]):
     def described(self, data: Dataset | None, env: str) -> JsonObject:
         """What decides the numbers, for `config.json`."""
         described = super().described(data, env) | {"steps": self.num_steps or None}
-        if self.dataset is None:
-            return described
+        if self.dataset is None:  # options of data decide nothing then
+            return {name: value for name, value in described.items() if name not in Train.__annotations__}
         described |= {"dataset": self._dataset_name, "updates": self.num_updates, "rewards": self.kind_of_rewards}
-        if Path(self.dataset).is_file():  # another file may have the same name
-            with Path(self.dataset).open("rb") as file:
+        if self._file is not None and self._file.is_file():  # another file may have the same name
+            with self._file.open("rb") as file:
                 described["dataset_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
         return described
 
@@ -164,13 +164,15 @@ class Train(Training[C], Generic[C]):
     @property
     def _dataset_name(self) -> str | None:
         """The id, or the file's name without its folder."""
-        is_file = self.dataset is not None and Path(self.dataset).exists()
-        return Path(self.dataset).name if is_file else self.dataset  # type: ignore[arg-type]
+        return self.dataset if self._file is None else self._file.name
+
+    @property
+    def _file(self) -> Path | None:
+        return Path(self.dataset) if self.dataset is not None and Path(self.dataset).exists() else None
 
     def job(self, first_seed: int, seeds: int) -> Train[C]:
         """With a file's whole path: a worker may be elsewhere."""
-        is_file = self.dataset is not None and Path(self.dataset).exists()
-        dataset = str(Path(self.dataset).resolve()) if is_file else self.dataset  # type: ignore[arg-type]
+        dataset = self.dataset if self._file is None else str(self._file.resolve())
         return dataclasses.replace(super().job(first_seed, seeds), dataset=dataset)
 
     def variants(self, data: Dataset, folder: Path) -> list[Dataset]:

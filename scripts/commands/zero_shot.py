@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -22,7 +22,7 @@ from orl.scripts.contexts.zero_shot import EVALUATIONS, METHODS, Task, Trial
 from orl.scripts.figures.zero_shot import return_figure, score_figure, weight_figure
 from orl.scripts.running import tables
 from orl.scripts.running.options import check_labels, check_least
-from orl.scripts.running.run_directory import RunDirectory
+from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 GRIDS = {  # by environment, where --contexts is not given
     "orl/ContextPendulum-v0": "mass=0.25:2:7,length=0.25:2:7",
@@ -111,7 +111,7 @@ class ZeroShot:
         context = space.text(contexts[first[0].test[0]])
         Console().print(f"a policy of any context: {play} --context {context}", soft_wrap=True)
 
-    def _results(self, task: Task, folder: RunDirectory) -> dict[str, Any]:
+    def _results(self, task: Task, folder: RunDirectory) -> JsonObject:
         trials = [self._trial(task, seed, folder.path / f"seed-{seed}") for seed in self._seed_numbers]
         score_figure(trials, folder.path / "scores.png")
         return_figure(trials[0], folder.path / "contexts.png")
@@ -152,7 +152,7 @@ class ZeroShot:
         trial.measure(agent)
         data = cache(partial(trial.data, agent, self.data_episodes))
         discount = trial.trainer.config(self.steps).discount
-        shared: dict[str, Any] = {"contexts": task.space, "discount": discount, "execution": self.execution}
+        shared: JsonObject = {"contexts": task.space, "discount": discount, "execution": self.execution}
         methods = {str(name): dataclasses.replace(METHODS[name], **shared) for name in self.methods}
         trial.learn(methods, data, self.labels, self.updates)
         trial.fine_tune(data, self.shots, self.shot_updates)
@@ -160,7 +160,7 @@ class ZeroShot:
             trial.randomize(self.steps)
         return trial
 
-    def _rows(self, trials: list[Trial]) -> list[dict[str, Any]]:
+    def _rows(self, trials: list[Trial]) -> list[JsonObject]:
         """One for each split and method, over all held-out contexts of all seeds."""
         rows = []
         for k, split in enumerate(trials[0].splits):

@@ -9,7 +9,6 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from orl import statistics
 from orl.agents import TaskSelector
 from orl.agents.mbtl import Strategy
 from orl.arrays import Float64Array
+from orl.scripts.running.run_directory import JsonObject
 
 DRAWS = 100  # of random sources
 
@@ -124,7 +124,7 @@ def compare_coverages(
     return curves
 
 
-def coverage_rows(coverages: Sequence[Coverage], *, env: str, agent: str, seed: int) -> list[dict[str, Any]]:
+def coverage_rows(coverages: Sequence[Coverage], *, env: str, agent: str, seed: int) -> list[JsonObject]:
     """A result row of each: its last point; regret and the share of the oracle's gain where there is an oracle."""
     last = {curve.name: curve.returns[-1] for curve in coverages}
     random, best = last.get("random"), last.get("sequential-oracle")

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import Env
 
-from orl import checkpoint
 from orl.agent import Agent
 from orl.agents import SAC
 from orl.agents.sac import TARGET_ENTROPY, family
@@ -29,7 +28,7 @@ from orl.context import ContextSpace
 from orl.environment import Spaces, make, make_vector
 from orl.rollout import Policy
 from orl.scripts.running.registry import acting, presets
-from orl.scripts.running.training import train
+from orl.scripts.running.training import restored, saved_to, train
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -96,26 +95,19 @@ class PopulationTrainer(Trainer):
         """See the base class; a stopped training goes on exactly."""
         rows = contexts.reshape(-1, contexts.shape[-1]).tolist()
         environment = make_vector(self.env, len(rows), contexts=self.space.ranges, context=rows)
-        names = checkpoint.learner_names(seeds)
-        saved_to = folder / names[0] if len(seeds) == 1 else folder
-        agent: Any
-        if all(checkpoint.numbers(folder / name) for name in names):
-            agent = self._agent_class.load(saved_to, device=self.device)
-        else:
-            agent = self._agent_class(self.env, self.config(steps), seed=list(seeds), device=self.device)
-        train(agent, lambda: agent.save(saved_to), every, steps=steps, environment=environment)
+        agent_class = presets()[self.name].agent_class
+        agent = restored(agent_class, folder, seeds, device=self.device)
+        if agent is None:
+            agent = agent_class(self.env, self.config(steps), seed=list(seeds), device=self.device)
+        save = partial(agent.save, saved_to(folder, seeds))
+        train(agent, save, every, steps=steps, environment=environment)
         environment.close()
-        policy: Policy = agent
-        return policy
+        return agent
 
     def save(self, policy: Policy, k: int, folder: Path) -> None:
         """A checkpoint without data."""
         assert isinstance(policy, Agent)
         policy.learner(k).save(folder)
-
-    @property
-    def _agent_class(self) -> Any:
-        return presets()[self.name].agent_class
 
     def config(self, steps: int) -> Any:
         """The preset made small, as it suits the environment, with the settings.

@@ -17,10 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from orl.agents import BC, SAC, ContextualCloning, HyperZero
-from orl.agents.hyperzero.cloning import CONCATENATION_PRESET, UVFA_PRESET
-from orl.agents.hyperzero.contextual import ContextualAgent, ContextualConfig
-from orl.agents.hyperzero.few_shot import few_shot
-from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
+from orl.agents.hyperzero import (
+    CONCATENATION_PRESET,
+    HYPERZERO_PAPER_PRESET,
+    HYPERZERO_PRESET,
+    UVFA_PRESET,
+    ContextualAgent,
+    ContextualConfig,
+    few_shot,
+)
 from orl.arrays import Float32Array, Float64Array
 from orl.context import ContextSpace
 from orl.dataset import Dataset

@@ -13,7 +13,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from orl.environment import Spaces
 from orl.rollout import ActionFunction
 from orl.scripts.running.policies import SavedPolicy
 from orl.scripts.running.registry import load_agent
+from orl.scripts.running.run_directory import JsonObject
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import BasePolicy
@@ -166,17 +167,17 @@ class SB3Policy:
         return actions
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     """The archive's JSON, with pickled entries as the text that they are."""
     try:
         with zipfile.ZipFile(path) as archive:
-            about: dict[str, Any] = json.loads(archive.read("data"))
+            about: JsonObject = json.loads(archive.read("data"))
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{path}: no policy of Stable-Baselines3, or cut short") from error
     return about
 
 
-def _policy_class(about: dict[str, Any], path: Path) -> tuple[type[BasePolicy], str]:
+def _policy_class(about: JsonObject, path: Path) -> tuple[type[BasePolicy], str]:
     """Stable-Baselines3's class and the name of the algorithm."""
     from stable_baselines3.common.policies import ActorCriticPolicy
     from stable_baselines3.sac.policies import SACPolicy
@@ -196,7 +197,7 @@ def _policy_class(about: dict[str, Any], path: Path) -> tuple[type[BasePolicy], 
     return classes[module]
 
 
-def _size(about: dict[str, Any], key: str, path: Path) -> int:
+def _size(about: JsonObject, key: str, path: Path) -> int:
     """Features of a flat space, as the archive's text has them."""
     space = about.get(key)
     shape = space.get("shape", space.get("_shape")) if isinstance(space, dict) else None
@@ -213,9 +214,9 @@ def _numbers(text: object) -> Float64Array | None:
         return None
 
 
-def _network(about: dict[str, Any], path: Path) -> dict[str, Any]:
+def _network(about: JsonObject, path: Path) -> JsonObject:
     """Keywords of the network: all but the activation function are plain JSON."""
-    saved: dict[str, Any] = about.get("policy_kwargs") or {}
+    saved: JsonObject = about.get("policy_kwargs") or {}
     keywords = {key: value for key, value in saved.items() if key in NETWORK}
     for key, value in saved.items():
         if key == "activation_fn":

@@ -26,6 +26,7 @@ from orl.arrays import Float64Array
 from orl.datasets import Episode, minari
 from orl.scripts.data.mujoco import ENVIRONMENTS, LADDERS
 from orl.scripts.data.recording import load_policy, record
+from orl.scripts.running.run_directory import JsonObject
 
 SELECTION_SEED, REPORT_SEED = 1_000, 2_000  # of the episodes that choose, and of the fresh ones
 
@@ -60,8 +61,9 @@ class Build:
         )
         if config is None or history is None or config["env"] != self.env:
             raise ValueError(f"{self.run_folder}: no run of {self.env}")
-        policies = self._policies()
-        chosen = self._choose(policies)
+        if out.exists() and any(out.iterdir()) and not (out / "ladder.json").exists():
+            raise ValueError(f"--out {out}: holds files of something else; give a new folder")
+        chosen = self._choose(self._policies())
         with tempfile.TemporaryDirectory() as folder:
             entries = {name: self._entry(name, path, Path(folder)) for name, path in chosen.items()}
             about = {
@@ -90,7 +92,7 @@ class Build:
                 shutil.copy(file, out)
         _show(entries, out)
 
-    def _policies(self) -> dict[Path, dict[str, Any]]:
+    def _policies(self) -> dict[Path, JsonObject]:
         """Facts of every policy of the run."""
         policies = {}
         for path in sorted(self.run_folder.glob("seed-*/policies/step-*.safetensors")):
@@ -100,7 +102,7 @@ class Build:
             raise ValueError(f"{self.run_folder}: holds no seed-K/policies")
         return policies
 
-    def _choose(self, policies: dict[Path, dict[str, Any]]) -> dict[str, Path]:
+    def _choose(self, policies: dict[Path, JsonObject]) -> dict[str, Path]:
         """The expert, by its modes as in every evaluation; the medium policy, by samples; and the rungs."""
         best = sorted(policies, key=lambda path: -policies[path]["return"])[: self.candidates]
         expert = max(best, key=lambda path: self._mean_return(path, deterministic=True))
@@ -123,7 +125,7 @@ class Build:
         policy = load_policy(str(path), self.env, deterministic=deterministic, seed=seed)
         return record(policy, self.env, episodes=episodes, seed=seed)
 
-    def _entry(self, name: str, path: Path, folder: Path) -> dict[str, Any]:
+    def _entry(self, name: str, path: Path, folder: Path) -> JsonObject:
         """Write an actor in half precision, play it, and say how it did."""
         file = folder / f"{name}.safetensors"
         with safe_open(str(path), "pt") as whole:
@@ -160,7 +162,7 @@ def _json(path: Path) -> Any:
     return checkpoint.read_json(path) if path.is_file() else None
 
 
-def _show(entries: dict[str, dict[str, Any]], out: Path) -> None:
+def _show(entries: dict[str, JsonObject], out: Path) -> None:
     table = Table(title=str(out), title_justify="left")
     for column in ("policy", "seed", "steps", "modes", "samples", "score of samples", "length"):
         table.add_column(column, justify="left" if column == "policy" else "right")

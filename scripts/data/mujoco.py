@@ -15,11 +15,11 @@ import zlib
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from orl import datasets
 from orl.datasets import Episode
 from orl.scripts.data.recording import Progress, load_policy, no_progress, record, write
+from orl.scripts.running.run_directory import JsonObject
 
 ENVIRONMENTS = {"hopper": "Hopper-v5", "halfcheetah": "HalfCheetah-v5", "walker2d": "Walker2d-v5", "ant": "Ant-v5"}
 LEVELS = ("random", "medium", "expert", "medium-expert", "medium-replay", "full-replay")
@@ -32,7 +32,7 @@ class Ladder:
     """The actors of one training of one environment."""
 
     folder: Path
-    about: dict[str, Any]  # ladder.json
+    about: JsonObject  # ladder.json
 
     @classmethod
     def of(cls, body: str) -> Ladder | None:
@@ -41,9 +41,9 @@ class Ladder:
         return cls(file.parent, json.loads(file.read_text())) if file.is_file() else None
 
     @property
-    def policies(self) -> dict[str, dict[str, Any]]:
+    def policies(self) -> dict[str, JsonObject]:
         """Facts of each policy by name: `expert`, `medium`, and the rungs in the order of training."""
-        policies: dict[str, dict[str, Any]] = self.about["policies"]
+        policies: dict[str, JsonObject] = self.about["policies"]
         return policies
 
     def file(self, name: str) -> str:
@@ -202,7 +202,7 @@ def _description(made: MujocoDataset, parts: dict[str, int], transitions: int) -
     )
 
 
-def _policy(name: str, facts: dict[str, Any]) -> str:
+def _policy(name: str, facts: JsonObject) -> str:
     """One policy in words."""
     sampled = facts["sampled"]
     return (

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from orl.arrays import Float32Array
 from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panel, save
+from orl.scripts.running.run_directory import JsonObject
 
 COLOURS = {"none": GREY, "labelled": ORANGE, "zero": YELLOW, "mean": PINK, "imputed": BLUE, "true": GREEN}  # of rewards
 
 
-def score_bars(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
+def score_bars(rows: Sequence[JsonObject], title: str, path: Path) -> None:
     """Scores with their intervals, one bar per row, grouped by dataset and agent."""
     figure, axes = panel(7.2, 0.32 * len(rows) + 1.9, title, grid="x")
     positions: list[float] = []

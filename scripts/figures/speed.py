@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orl.scripts.figures.style import BLUE, panels, save
+from orl.scripts.running.run_directory import JsonObject
 
 
-def speed_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def speed_figure(rows: Sequence[JsonObject], path: Path) -> None:
     """A panel for each thing that was timed; the dashed line is what the speeds are ratios to.
 
     Args:
         rows: of its results, with `what`, `case`, `ratio` and `against`; those without a ratio are left out.
         path: PNG file.
     """
-    timed: dict[str, list[Mapping[str, Any]]] = {}
+    timed: dict[str, list[JsonObject]] = {}
     for row in rows:
         if "ratio" in row:
             timed.setdefault(row["what"], []).append(row)

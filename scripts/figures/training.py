@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -14,8 +13,9 @@ from matplotlib.ticker import EngFormatter
 
 from orl import datasets, statistics
 from orl.scripts.figures.style import BLUE, panel, save
+from orl.scripts.running.run_directory import JsonObject
 
-Evaluation = Mapping[str, Any]  # an entry of history.json
+Evaluation = JsonObject  # an entry of history.json
 UPDATES = "critic updates"
 CLOCKS = {
     "steps": "environment steps",

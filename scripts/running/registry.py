@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from orl import agents, checkpoint
 from orl.agent import Agent
-from orl.agents.hyperzero.contextual import ContextualAgent
+from orl.agents.hyperzero import ContextualAgent
 from orl.config import AgentConfig, OnlineConfig
 
 GROUP = "orl.agents"  # of entry points
@@ -114,7 +114,8 @@ def load_agent(path: Path, device: str) -> Agent:
     _, manifest = checkpoint.load_population(path)
     contextual: list[type[Agent]] = [agents.HyperZero, agents.ContextualCloning]
     every = [*contextual, *(preset.agent_class for preset in presets().values())]
-    kinds = {kind.algorithm(): kind for kind in reversed(every)}
+    every.sort(key=lambda kind: kind.__name__ == kind.algorithm())  # SAC, which stores that name, after DroQ
+    kinds = {kind.algorithm(): kind for kind in every}
     if manifest["agent"] not in kinds:
         names = ", ".join(kinds)
         raise checkpoint.CheckpointError(f"{path}: a checkpoint of {manifest['agent']}, which is none of {names}")

@@ -113,6 +113,23 @@ def _work_between(agent: Agent, piece: Piece, checkpoint_every: int) -> int:
     return round(checkpoint_every * (1.0 + agent.schedule().utd_ratio))
 
 
+def saved_to(folder: Path, seeds: Sequence[int]) -> Path:
+    """Where in the folder of a run `Agent.save` writes, so that every seed has a folder there, a single one too."""
+    return folder / learner_names(seeds)[0] if len(seeds) == 1 else folder
+
+
+def restored(agent_class: type[Agent], folder: Path, seeds: Sequence[int], *, device: str) -> Agent | None:
+    """The agent at the last checkpoint that all seeds of a run have; None where there is none."""
+    folders = [folder / name for name in learner_names(seeds)]
+    for path in folders:
+        checkpoint.manifests_in(path)  # raises where training would end at its first checkpoint
+    without = [path for path in folders if not checkpoint.numbers(path)]
+    for path in without:
+        if checkpoint.is_written(path):
+            warnings.warn(f"{path}: its checkpoints cannot be read; training begins anew", stacklevel=2)
+    return None if without else agent_class.load(saved_to(folder, seeds), device=device)
+
+
 @dataclass(frozen=True)
 class Training(ABC, Generic[C]):
     """The options that every training has, and what is done with them."""
@@ -324,11 +341,12 @@ class _Run:
         self.training_seconds = history[-1]["training_seconds"] if history else 0.0
         phases = getattr(agent, "phases", None)
         self.was_in_phase = phases is not None and phases.were_last(agent)
+        checkpoints = saved_to(self.directory.path, options.seed_numbers)
         with MetricsLogger(self.directory.path, self.names, agent.progress_count, self.clock) as logger:
 
             def save() -> None:
                 logger.flush()
-                agent.save(self._checkpoints)
+                agent.save(checkpoints)
 
             train(
                 agent,
@@ -343,15 +361,10 @@ class _Run:
             for k, name in enumerate(self.names):
                 datasets.write_npz(options.replay(agent, k), self.directory.path / name / "replay.npz")
 
-    @property
-    def _checkpoints(self) -> Path:
-        """Where `Agent.save` writes: a folder per seed in either case."""
-        return self.directory.path / self.names[0] if len(self.names) == 1 else self.directory.path
-
     def _agent(self) -> Agent:
         """At the last checkpoint that all seeds have, or a new one; with its data while it learns from them."""
         options = self.options
-        agent = self._restored()
+        agent = restored(options.preset.agent_class, self.directory.path, options.seed_numbers, device=options.device)
         if agent is not None:
             self.directory.resume(agent.progress_count)
             where = f"step {agent.steps:,}" if agent.steps or not options.num_updates else f"update {agent.updates:,}"
@@ -366,16 +379,6 @@ class _Run:
         if variants is not None:
             agent.attach(variants)
         return agent
-
-    def _restored(self) -> Agent | None:
-        folders = [self.directory.path / name for name in self.names]
-        for folder in folders:
-            checkpoint.manifests_in(folder)  # raises where training would end at its first checkpoint
-        without = [folder for folder in folders if not checkpoint.numbers(folder)]
-        for folder in without:
-            if checkpoint.is_written(folder):
-                warnings.warn(f"{folder}: its checkpoints cannot be read; training begins anew", stacklevel=2)
-        return None if without else self.options.preset.agent_class.load(self._checkpoints, device=self.options.device)
 
     # Between the pieces of training.
 

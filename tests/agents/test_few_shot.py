@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from orl.agents import ContextualCloning, HyperZero
-from orl.agents.hyperzero.contextual import ContextualAgent
-from orl.agents.hyperzero.few_shot import few_shot
+from orl.agents.hyperzero import ContextualAgent, few_shot
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ import torch
 
 import orl.envs
 from orl.agents import HyperZero
-from orl.agents.hyperzero.cloning import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning
-from orl.agents.hyperzero.context_groups import ContextGroups
-from orl.agents.hyperzero.contextual import ContextualAgent
-from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET
-from orl.agents.hyperzero.networks import ContextEncoding
+from orl.agents.hyperzero import (
+    CONCATENATION_PRESET,
+    HYPERZERO_PAPER_PRESET,
+    HYPERZERO_PRESET,
+    UVFA_PRESET,
+    ContextualAgent,
+    ContextualCloning,
+)
+from orl.agents.hyperzero.context_batches import ContextSampler
+from orl.agents.hyperzero.hypernetwork import ContextEncoding
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
@@ -42,37 +48,15 @@ both = pytest.mark.parametrize(("kind", "preset"), KINDS, ids=["hyperzero", "pap
 
 
 @pytest.fixture
-def make_tasks(make_data: MakeData) -> MakeData:
-    """Episodes of ten rows, each in one of a few contexts, in no order; values are what rewards are, and noise."""
-
-    def make(rows: int = 60, number: int = 3, seed: int = 0, **fields: Any) -> Dataset:
-        generator = np.random.default_rng(seed)
-        data = make_data(rows=rows, seed=seed, **fields)
-        known = np.stack([SPACE.sample(generator) for _ in range(number)]).astype(np.float32)
-        contexts = known[generator.permutation(np.arange(rows // 10) % number).repeat(10)]
-        return dataclasses.replace(data, contexts=contexts, values=data.rewards + contexts[:, 0])
-
-    return make
+def make_tasks(make_tasks: MakeData) -> MakeData:
+    """In contexts of SPACE."""
+    return functools.partial(make_tasks, space=SPACE)
 
 
 def with_context(observations: Any, context: Any) -> np.ndarray[Any, Any]:
     """What an environment of `context_mode="concat"` shows."""
     normalized = np.broadcast_to(SPACE.normalize(context), (len(observations), 2))
     return np.concatenate([observations, normalized], axis=1).astype(np.float32)
-
-
-@both
-def test_the_population_law(kind: type[ContextualAgent], preset: Any, make_tasks: MakeData, float64: None) -> None:
-    """Learner k of a population equals the same learner alone, whatever rewards, rows and contexts the others have."""
-    data = make_tasks()
-    datasets = [data, data.with_rewards(2 - 3 * data.rewards), make_tasks(rows=130, number=5, seed=2)]
-    seeds = [5, 6, 5]
-    tensors = kind(datasets, preset, seed=seeds, **SMALL).fit(20).state()[0]
-    for k, (mine, seed) in enumerate(zip(datasets, seeds, strict=True)):
-        alone = kind(mine, preset, seed=seed, **SMALL).fit(20).state()[0]
-        assert tensors.keys() == alone.keys()
-        for name, values in alone.items():
-            torch.testing.assert_close(tensors[name][k : k + 1], values, rtol=1e-10, atol=1e-10)
 
 
 @both
@@ -194,12 +178,8 @@ def test_rows_of_a_context_together_or_one_by_one(
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
     single = kind(make_tasks(), preset, **SMALL | {"contexts_per_batch": 16, "rows_per_context": 1}).fit(1)
     single.model.load_state_dict(agent.model.state_dict())
-    random = agent.noise.next()
-    assert agent.replay_buffer is not None
-    batch = agent.sample(random)
-    values = batch.values
-    assert values is not None
-    together, one_by_one = agent.model_gradients(batch, values), single.model_gradients(batch, values)
+    batch = agent.sample(agent.noise.next())
+    together, one_by_one = agent.model_gradients(batch), single.model_gradients(batch)
     for first, second in zip(together[0], one_by_one[0], strict=True):
         torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
     assert together[1].keys() == {"actor_loss", "value_loss", "td_loss"}
@@ -213,18 +193,15 @@ def test_values_move_the_policy_through_the_embedding_alone(
 ) -> None:
     """And nothing beyond a termination counts: neither the value there nor the state."""
     agent = kind(make_tasks(), preset, **SMALL).fit(3)
-    assert agent.replay_buffer is not None
-    random = agent.noise.next()
-    batch = agent.sample(random)
-    values = batch.values
-    assert values is not None
+    batch = agent.sample(agent.noise.next())
+    assert batch.values is not None
     embedded = agent.embed(batch.observations[:, ::4, 3:])
 
     def errors(terminated: float, moved: float = 0.0) -> dict[str, torch.Tensor]:
         changed = batch._replace(
             terminated=torch.full_like(batch.terminated, terminated), next_observations=batch.next_observations + moved
         )
-        return agent.value_errors(changed, values, agent.model["policy"](embedded), agent.model["value"](embedded))
+        return agent.value_errors(changed, agent.model["policy"](embedded), agent.model["value"](embedded))
 
     td_loss = errors(0.0)["td_loss"].sum()
     reached = torch.autograd.grad(td_loss, tuple(agent.model["policy"].parameters()), allow_unused=True)
@@ -233,7 +210,7 @@ def test_values_move_the_policy_through_the_embedding_alone(
     assert any(gradient.abs().max() > 0 for gradient in reached)
     assert (errors(0.0)["td_loss"] != errors(0.0, moved=1.0)["td_loss"]).any()
     assert torch.equal(errors(1.0)["td_loss"], errors(1.0, moved=1.0)["td_loss"])
-    expected = ((values - batch.rewards) / agent.buffers["value_std"]).square()
+    expected = ((batch.values - batch.rewards) / agent.buffers["value_std"]).square()
     torch.testing.assert_close(errors(1.0)["td_loss"], expected)
 
 
@@ -280,10 +257,10 @@ def test_every_context_is_drawn_equally_often_and_with_its_own_rows() -> None:
     data = Dataset.from_arrays(
         zero[:, None], zero[:, None], zero, zero[:, None], zero, zero, contexts=contexts, values=np.arange(6)
     )
-    groups = ContextGroups([data, data.with_rewards(zero + 1)], torch.device("cpu"))
-    assert len(groups.values) == 6  # what learners share is stored once
+    sampler = ContextSampler([data, data.with_rewards(zero + 1)], torch.device("cpu"))
+    assert len(sampler.values) == 6  # what learners share is stored once
     uniform = torch.rand(2, 9, 1 + 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    rows, values = groups.draw(uniform[..., 0], uniform[..., 1:])
+    rows, values = sampler.sample(uniform[..., 0], uniform[..., 1:])
     assert torch.equal(rows, values.long())
     drawn = torch.from_numpy(contexts[:, 0])[rows].view(2, 9, 50)
     assert (drawn == drawn[:, :, :1]).all()

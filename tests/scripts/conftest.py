@@ -99,15 +99,15 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """Interrupt SAC in its n-th update from now on; returns a list that grows by one with every update."""
 
     def at(update: int) -> list[int]:
-        step, begun = SAC.step, []
+        step, begun = SAC.gradient_step, []
 
-        def stops(agent: SAC, inputs: Any) -> Any:
+        def stops(agent: SAC, *inputs: Any) -> Any:
             begun.append(len(begun))
             if len(begun) == update:
                 raise KeyboardInterrupt
-            return step(agent, inputs)
+            return step(agent, *inputs)
 
-        monkeypatch.setattr(SAC, "step", stops)
+        monkeypatch.setattr(SAC, "gradient_step", stops)
         return begun
 
     return at

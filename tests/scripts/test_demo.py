@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from orl.scripts.commands.demo import Demo, _train
 from orl.scripts.figures.scores import imputed_against_true
+from orl.scripts.running.run_directory import RunDirectory
 
-TINY = ("--seeds", 2, "--updates", 20, "--second-updates", 10, "--episodes", 1, "--reward-model.max-updates", 20)
+TINY = (
+    "--seeds", 2, "--updates", 20, "--second-updates", 10, "--episodes", 1, "--reward-model.max-updates", 20,
+    "--workers", 1,
+)  # fmt: skip
 SMALL_SETS = ("--dataset", "orl/racing/mix-small-v0", "--second-dataset", "orl/racing/basic-small-v0", "--labels", 0.1)
 
 
@@ -41,6 +47,14 @@ def test_demo(orl: Any, tmp_path: Path) -> None:
     assert "wrote" in video.stdout
     with Image.open(tmp_path / "drive.gif") as film:
         assert film.n_frames == 12
+
+
+def test_its_jobs_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    folder = RunDirectory(tmp_path, {"seeds": 2})
+    jobs = [Demo()._job(folder, _train, "orl/racing/mix-large-v0", "iql", kinds) for kinds in (("zero",), ("true",))]
+    for job in jobs:
+        assert ForkingPickler.dumps(job.work)
+    assert jobs[0].id != jobs[1].id
 
 
 def test_without_hidden_rewards_there_is_no_figure_of_them(tmp_path: Path) -> None:

@@ -59,13 +59,35 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 def test_the_agents_of_this_package() -> None:
     names = list(presets())
-    assert names[:3] == ["bc", "iql", "td3bc"]
+    from_data = [name for name in names if presets()[name].needs_data]
+    assert {"bc", "iql", "td3bc"} <= set(from_data)
+    assert names == sorted(from_data) + sorted(set(names) - set(from_data))
     assert {"sac", "redq", "droq", "speq", "speq-auto", "sope", "flash-sac", "flash-speq"} <= set(names)
     assert presets()["droq"] == (agents.DroQ, agents.DROQ_PRESET)
     assert presets()["iql"] == (agents.IQL, agents.IQLConfig())
     assert presets()["iql"].can_act
     assert not presets()["bc"].can_act
-    assert set(acting()) == {name for name in names if name not in ("bc", "iql", "td3bc")}
+    assert set(acting()) == set(names) - set(from_data)
+
+
+def test_a_class_that_is_exported_is_an_agent_at_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a preset, under its own name, with the defaults of its configuration."""
+
+    class NewConfig(agents.BCConfig):
+        """A configuration of its own."""
+
+    class New(agents.BC):
+        """An agent of its own."""
+
+        Config = NewConfig
+
+    monkeypatch.setattr(agents, "New", New, raising=False)
+    presets.cache_clear()
+    try:
+        assert presets()["new"] == (New, NewConfig())
+        assert presets()["bc"].agent_class is agents.BC
+    finally:
+        presets.cache_clear()
 
 
 def test_agents_of_another_package_are_trained_and_evaluated(

@@ -1,172 +1,82 @@
-"""`orl select`: what it writes, that a source is the same however it was reached, and what it refuses."""
+"""What a selection covers beside its baselines, from matrices that are known."""
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from orl.agents import SAC
-from orl.envs.contextual import offered_contexts
-from orl.scripts.contexts.transfer_matrix import transfer_returns
-
-ENV, DISCRETE = "orl/ContextPendulum-v0", "orl/ContextCartPoleDiscrete-v0"
-GRID = "length=0.5:2:4"
-SMALL = (
-    "--steps", 24, "--episodes", 2, "--device", "cpu", "--checkpoint-every", 5,
-    "--settings", "hidden_sizes=[8]", "batch_size=8", "learning_starts=10",
-)  # fmt: skip
-TINY_PPO = ("n_steps=8", "batch_size=8", "n_epochs=1", 'policy_kwargs={"net_arch":[8]}')
-TINY_DQN = ("learning_starts=4", "buffer_size=50", "batch_size=4", 'policy_kwargs={"net_arch":[8]}')
-Run = Callable[..., None]
-Refused = Callable[..., str]
+from orl.agents import TaskSelector
+from orl.scripts.benchmarks.selection_strategies import Trained, closed_form_matrix
+from orl.scripts.contexts.selection import compare_coverages, coverage_rows
 
 
-def results(folder: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(folder, "results.json").read_text())
-    return content
-
-
-def table(folder: str) -> dict[str, dict[str, Any]]:
-    return {row["strategy"]: row for row in results(folder)["rows"]}
+def selected(matrix: np.ndarray, contexts: np.ndarray, sources: list[int]) -> TaskSelector:
+    selector = TaskSelector(contexts, budget=len(sources))
+    for source in sources:
+        selector.tell(source, matrix[source])
+    return selector
 
 
 @pytest.fixture
-def select(here: Run) -> Run:
-    """Run `orl select` with SAC in four pendulums."""
-    return lambda *words: here("select", "--env", ENV, "--contexts", GRID, *SMALL, *words)
+def distance() -> tuple[np.ndarray, np.ndarray]:
+    """Contexts (20, 1) and a matrix in which only the distance counts."""
+    contexts = np.arange(20.0)[:, None]
+    return contexts, -np.abs(contexts - contexts.T)
 
 
-def test_a_run_keeps_its_policies_its_matrix_and_what_they_cover(
-    select: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("--budget", 2, "--out", "run", "--baselines", "random", "equidistant", "multi-task")
-    select(*words)
-    matrix = np.load("run/transfer.npy")
-    space, contexts = offered_contexts(ENV).parse(GRID)
-    trained = [index for index in range(4) if Path(f"run/source-{index}").exists()]
-    chosen = results("run")["sources"]
-    assert len(chosen) == 2
-    assert set(chosen) <= set(trained)
-    assert np.isfinite(matrix[trained]).all()
-    assert np.isnan(np.delete(matrix, trained, axis=0)).all()
-    played = transfer_returns(SAC.load(f"run/source-{chosen[0]}"), ENV, space, contexts, episodes=2)
-    np.testing.assert_allclose(matrix[chosen[0]], played.mean(2)[0], rtol=1e-5)
-    with Path("run/transfer.csv").open() as file:
-        header, *lines = csv.reader(file)
-    assert header == ["source", *(space.text(context) for context in contexts)]
-    assert [line[0] for line in lines] == header[1:]
-    np.testing.assert_allclose(np.array([line[1:] for line in lines], float), matrix, atol=0.051)
-    rows = table("run")
-    assert list(rows) == ["auto", "random", "independent", "equidistant", "multi-task"]
-    assert rows["auto"]["return"] == pytest.approx(matrix[chosen].max(0).mean())
-    assert rows["auto"]["regret"] is None
-    facts = json.loads(Path("run/multi-task/source.json").read_text())
-    assert facts["contexts"] == contexts.tolist()
-    assert facts["steps"] == 48
-    for figure in ("transfer", "model", "gap", "coverage"):
-        assert Path(f"run/{figure}.png").stat().st_size > 5_000
-    capsys.readouterr()
-    select(*words)
-    assert "run is finished" in capsys.readouterr().out
+def test_with_the_full_matrix_there_is_an_oracle(distance: tuple[np.ndarray, np.ndarray]) -> None:
+    contexts, matrix = distance
+    found = compare_coverages(selected(matrix, contexts, [0, 19]), matrix, (), matrix.mean(0))
+    rows = {row["strategy"]: row for row in coverage_rows(found, env="e", agent="a", seed=0)}
+    assert [each.name for each in found] == [
+        "auto", "random", "equidistant", "greedy", "sequential-oracle", "independent", "multi-task",
+    ]  # fmt: skip
+    assert found[0].returns == [-9.5, -4.5]
+    assert rows["independent"]["return"] == 0.0
+    assert rows["equidistant"]["return"] == -2.5  # of two sources, at 5 and 14 or so
+    assert rows["auto"]["regret"] == rows["sequential-oracle"]["return"] + 4.5
+    low, high = rows["random"]["return_interval"]
+    assert low < rows["random"]["return"] < high
+    share = (-4.5 - rows["random"]["return"]) / (rows["sequential-oracle"]["return"] - rows["random"]["return"])
+    assert rows["auto"]["share_of_oracle"] == pytest.approx(share)
 
 
-def test_a_source_plays_in_its_own_context(select: Run, here: Run) -> None:
-    """One policy of all contexts has none of its own."""
-    select("--budget", 1, "--seed", 1, "--baselines", "multi-task", "--out", "run")
-    [source], matrix = results("run")["sources"], np.load("run/transfer.npy")
-    for name in (f"source-{source}", "multi-task"):
-        here("evaluate", f"run/{name}", "--seed", 1, "--episodes", 2, "--out", name)
-    [row], (space, contexts) = results(f"source-{source}")["rows"], offered_contexts(ENV).parse(GRID)
-    assert row["return"] == pytest.approx(matrix[source, source], rel=1e-5)
-    assert row["context"] == space.text(contexts[source])
-    assert "context" not in results("multi-task")["rows"][0]
+def test_without_it_independent_is_estimated_from_random_sources(distance: tuple[np.ndarray, np.ndarray]) -> None:
+    contexts, matrix = distance
+    drawn = TaskSelector(contexts, "random", 3).ask(3)
+    known = np.full_like(matrix, np.nan)
+    known[[*drawn, 0, 1, 2]] = matrix[[*drawn, 0, 1, 2]] + np.eye(20)[[*drawn, 0, 1, 2]] * 5
+    found = {
+        each.name: each for each in compare_coverages(selected(known, contexts, [0, 1, 2]), known, ["random"], None)
+    }
+    assert list(found) == ["auto", "random", "independent"]
+    assert found["independent"].returns == [5.0]
+    assert found["random"].returns[-1] == known[drawn].max(0).mean()
 
 
-def test_a_source_has_the_same_row_however_it_was_reached(select: Run) -> None:
-    select("--budget", 2, "--batch", 1, "--baselines", "--out", "alone")
-    select("--budget", 2, "--full-matrix", "--baselines", "--out", "all")
-    alone, whole = np.load("alone/transfer.npy"), np.load("all/transfer.npy")
-    trained = np.isfinite(alone[:, 0])
-    assert trained.sum() == 2
-    np.testing.assert_allclose(alone[trained], whole[trained], rtol=1e-3)
-    rows = table("all")
-    oracle, random = rows["sequential-oracle"], rows["random"]
-    assert oracle["regret"] == 0.0
-    assert random["return_interval"][0] <= random["return"] <= random["return_interval"][1]
-    assert oracle["share_of_oracle"] in (1.0, None)
-    assert rows["independent"]["return"] == pytest.approx(whole.diagonal().mean())
-    assert rows["auto"]["regret"] == pytest.approx(oracle["return"] - rows["auto"]["return"])
-
-
-def test_a_killed_run_goes_on(select: Run, interrupt: Callable[[int], list[int]]) -> None:
-    """In the middle of the second source; the first is not trained again."""
-    words = ("--budget", 2, "--batch", 1, "--baselines", "multi-task")
-    select(*words, "--out", "whole")
-    updates = interrupt(14 + 9)  # 14 updates a source
-    with pytest.raises(SystemExit):
-        select(*words, "--out", "stopped")
-    assert not Path("stopped/results.json").exists()
-    assert len(list(Path("stopped").glob("source-*/source.json"))) == 1
-    select(*words, "--out", "stopped")
-    assert len(updates) - 23 < 14 + 38  # the rest of the second source, from its checkpoint, and multi-task
-    assert results("stopped")["rows"] == results("whole")["rows"]
-    np.testing.assert_array_equal(np.load("stopped/transfer.npy"), np.load("whole/transfer.npy"))
-
-
-def test_jobs_do_what_one_population_does(select: Run) -> None:
-    select("--budget", 2, "--baselines", "--out", "here")
-    select("--budget", 2, "--baselines", "--out", "there", "--launcher", "process", "--seeds-per-job", 2)
-    np.testing.assert_allclose(np.load("there/transfer.npy"), np.load("here/transfer.npy"), rtol=1e-5)
-
-
-@pytest.mark.parametrize(("name", "settings"), [("PPO", TINY_PPO), ("DQN", TINY_DQN)])
-def test_stable_baselines3_trains_with_discrete_actions(here: Run, name: str, settings: tuple[str, ...]) -> None:
-    import stable_baselines3
-
-    words = ("--contexts", "mass=0.5:2:2,length=0.5:2:2", "--budget", 2, "--steps", 16, "--episodes", 2)
-    baselines = ("--baselines", "multi-task", "--out", "run", "--device", "cpu")
-    here("select", "--env", DISCRETE, "--trainer", f"sb3:{name}", *words, *baselines, "--settings", *settings)
-    chosen = results("run")["sources"]
-    model = getattr(stable_baselines3, name).load(f"run/source-{chosen[0]}/policy.zip", device="cpu")
-    assert model.num_timesteps == 16
-    matrix = np.load("run/transfer.npy")
-    assert (matrix[chosen] >= 1).all()  # a reward of 1 for every step
-    assert Path("run/multi-task/policy.zip").exists()
-    assert Path("run/gap.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--budget", 5), "budget=5: give a whole number from 1 to 4"),
-        (("--contexts", "length=1:1.0000000000000002:5"), "repeats"),
-        (("--env", "Pendulum-v1"), "Pendulum-v1: has no contexts"),
-        (("--trainer", "iql"), "choose one of droq, redq, sac"),
-        (("--trainer", "sb3:DQN"), "only supports"),
-        (("--trainer", "sb3:DQNN"), "no such algorithm"),
-        (("--trainer", "sb3:PPO", "--settings", "n_stepz=8"), "n_stepz"),
-        (("--settings", "batch_sizes=8"), "did you mean batch_size?"),
-        (("--settings", "batch_size"), "write NAME=VALUE"),
-        (("--steps", 400), "the first 500 are random"),
-        (("--batch", 0), "--batch 0"),
-        (("--seeds-per-job", 2), "there are no jobs"),
-        (("--env", DISCRETE), "--trainer sac: orl/ContextCartPoleDiscrete-v0: actions are Discrete(2)"),
-    ],
-)
-def test_what_is_refused_before_there_is_a_folder(refused: Refused, words: tuple[str, ...], message: str) -> None:
-    assert message in refused("select", "--contexts", GRID, "--budget", 2, *words, "--out", "run")
-    assert not Path("run").exists()
-
-
-def test_ray_that_is_not_installed_names_the_extra(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "ray" else find(name, *more))
-    assert "pip install 'orl[ray]'" in refused("select", "--launcher", "ray", "--out", "run")
-    assert not Path("run").exists()
+def test_trained_matrices_are_compared_over_seeds(tmp_path: Path) -> None:
+    runs = []
+    for seed in range(2):
+        runs.append(tmp_path / str(seed))
+        runs[-1].mkdir()
+        config = {"env": "orl/ContextPendulum-v0", "contexts": "length=0.5:2:20", "trainer": "sac", "seed": seed}
+        (runs[-1] / "config.json").write_text(json.dumps(config))
+        np.save(runs[-1] / "transfer.npy", closed_form_matrix("sloped", 1, seed)[1][::10, ::10])
+    Trained((*runs,), tmp_path / "out", ("auto", "greedy", "equidistant")).run()
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    scored = [row for row in results["rows"] if row["budget"]]
+    assert [(row["strategy"], row["budget"]) for row in scored[:2]] == [("auto", 2), ("auto", 4)]
+    assert all(row["interval"][0] <= row["score"] <= row["interval"][1] for row in scored)
+    assert results["seeds"] == [0, 1]
+    assert len(results["correlation_of_sources"]) == 1
+    assert {row["strategy"] for row in scored} == {"auto", "greedy", "equidistant", "oracle-of-others"}
+    as_good = {row["strategy"]: row for row in results["rows"] if not row["budget"]}
+    needed = as_good["sequential-oracle"]["sources_as_good"]
+    assert as_good["sequential-oracle"]["factors"] == [20 / each for each in needed]
+    with pytest.raises(ValueError, match="two or more runs"):
+        Trained((runs[0],), tmp_path / "out").run()
+    with pytest.raises(ValueError, match="no full transfer matrix"):
+        Trained((runs[0], tmp_path), tmp_path / "out").run()

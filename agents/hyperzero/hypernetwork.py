@@ -1,10 +1,10 @@
-"""Networks for many contexts: an encoding, an embedding, and layers that differ from context to context.
+"""The hypernetwork: a context is encoded and embedded, and a linear map writes the layers of a network for it.
 
-Source of the embedding: Rezaei-Shoshtari et al. 2023 (HyperZero, arXiv 2211.15457), as in its official code.
-Source of the constant norm: Ortiz et al. 2024 (Magnitude Invariant Parametrizations, ICLR): the size of the context
-then does not multiply the size of what is made of it.
+Source: Rezaei-Shoshtari et al. 2023 (HyperZero, arXiv 2211.15457) and its official code. Our choices, which options
+undo: Bias-HyperInit (Beck et al. 2022, arXiv 2210.11348), and an encoding of constant norm (Ortiz et al. 2024,
+Magnitude Invariant Parametrizations, ICLR): the size of the context then does not multiply the size of the weights.
 
-Shape key: P population, K contexts, R rows of each, d context variables, Z embedding.
+Shape key: P population, K contexts, R rows per context, d context variables, Z embedding.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from orl.arrays import Float32Array
 from orl.context import ContextSpace
 from orl.networks import StackedLinear, normalised
 
 Encoding = Literal["constant_norm", "raw"]
+Initialisation = Literal["bias", "paper"]
 Layer = tuple[Tensor, Tensor]  # weight (P, K, in, out), or (P, 1, in, out) where contexts share it; bias (P, K, 1, out)
 
 
@@ -39,16 +39,16 @@ class ContextEncoding:
 
     def __call__(self, normalized: Tensor) -> Tensor:
         """(P, K, d) in [-1, 1], beyond it where contexts extrapolate, to (P, K, size)."""
-        shares = (normalized + 1.0) / 2.0
+        fractions = (normalized + 1.0) / 2.0
         if self.kind == "constant_norm":
-            angles = 0.5 * math.pi * shares
+            angles = 0.5 * math.pi * fractions
             return torch.cat([angles.cos(), angles.sin()], -1)
         ratios = torch.where(self.is_log, self.high / self.low, 1.0)
-        return torch.where(self.is_log, self.low * ratios**shares, self.low + (self.high - self.low) * shares)
+        return torch.where(self.is_log, self.low * ratios**fractions, self.low + (self.high - self.low) * fractions)
 
 
 class ContextEmbedding(nn.Module):
-    """Linear layers, each followed by residual blocks x + linear(relu(linear(relu(x)))).
+    """Linear layers, with residual blocks x + linear(relu(linear(relu(x)))) after each of them.
 
     Args:
         generators: one per learner.
@@ -89,7 +89,45 @@ class ContextEmbedding(nn.Module):
         return normalised(hidden)[0] if self.normalized else hidden
 
 
-def run(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
+class Hypernetwork(nn.Module):
+    """One linear map from the embedding to the weights and biases of each layer of a generated network.
+
+    Args:
+        generators: one per learner.
+        embedding_size: Z.
+        sizes: features of the generated network's input, of each hidden layer, of its output.
+        initialisation: "bias": the map is zero and its bias an ordinary network, uniform in +-1/sqrt(in); "paper":
+            the map is uniform in +-0.05 for the first layer and +-0.008 for the others, its bias zero.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[torch.Generator],
+        embedding_size: int,
+        sizes: Sequence[int],
+        initialisation: Initialisation,
+    ) -> None:
+        super().__init__()
+        self.shapes = list(pairwise(sizes))
+        self.maps = nn.ModuleList()
+        for i, (inputs, outputs) in enumerate(self.shapes):
+            linear = StackedLinear((), embedding_size, (inputs + 1) * outputs, generators)
+            scales = (0.0, inputs**-0.5) if initialisation == "bias" else (0.05 if i == 0 else 0.008, 0.0)
+            with torch.no_grad():  # drawn uniform in +-1/sqrt(Z)
+                linear.weight.mul_(scales[0] * embedding_size**0.5)
+                linear.bias.mul_(scales[1] * embedding_size**0.5)
+            self.maps.append(linear)
+
+    def forward(self, embedded: Tensor) -> list[Layer]:
+        """Embeddings (P, K, Z) to weights (P, K, in, out) and biases (P, K, 1, out)."""
+        layers = []
+        for linear, (inputs, outputs) in zip(self.maps, self.shapes, strict=True):
+            rows = linear(embedded).unflatten(-1, (inputs + 1, outputs))
+            layers.append((rows[..., :-1, :], rows[..., -1:, :]))
+        return layers
+
+
+def run_layers(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
     """The networks of K contexts, ReLU between layers: (P, K R, in) to (P, K R, out), rows lie context by context."""
     population, contexts = layers[0][1].shape[:2]
     hidden = inputs.reshape(population, contexts, -1, inputs.shape[-1])
@@ -103,42 +141,3 @@ def _linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return torch.bmm(inputs.flatten(1, 2), weight.squeeze(1)).view(*inputs.shape[:-1], -1) + bias
     outputs = torch.baddbmm(bias.flatten(0, 1), inputs.flatten(0, 1), weight.flatten(0, 1))
     return outputs.view(*inputs.shape[:-1], -1)
-
-
-class PlainPolicy(nn.Module):
-    """The policy of one context by itself: observations (..., O) to actions (..., A), both in the environment's units.
-
-    Args:
-        layers: weights and biases, (in, out) and (out,) each, of normalised observations.
-        mean: (O,), of observations.
-        std: (O,), of observations.
-        action_low: (A,).
-        action_high: (A,).
-    """
-
-    mean: Tensor
-    low: Tensor
-    high: Tensor
-
-    def __init__(
-        self, layers: Sequence[Layer], mean: Tensor, std: Tensor, action_low: Float32Array, action_high: Float32Array
-    ) -> None:
-        super().__init__()
-        (weight, bias), *others = layers
-        first = weight / std.unsqueeze(1), bias  # W ((x - mean) / std) = (W / std) (x - mean)
-        modules: list[nn.Module] = []
-        for matrix, offset in (first, *others):
-            inputs, outputs = matrix.shape
-            linear = nn.Linear(inputs, outputs, device="meta")  # takes no random number
-            linear.weight, linear.bias = nn.Parameter(matrix.T.contiguous()), nn.Parameter(offset.clone())
-            modules += [linear, nn.ReLU()]
-        self.network = nn.Sequential(*modules[:-1], nn.Tanh())
-        self.register_buffer("mean", mean.clone())  # subtracted first: digits would cancel where std is small
-        self.register_buffer("low", torch.as_tensor(action_low).to(mean))
-        self.register_buffer("high", torch.as_tensor(action_high).to(mean))
-        self.eval()
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Actions, never beyond their bounds."""
-        shares: Tensor = (self.network(observations - self.mean) + 1.0) / 2.0
-        return (self.low + (self.high - self.low) * shares).clamp(self.low, self.high)
