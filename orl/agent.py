@@ -252,8 +252,7 @@ class Agent(ABC):
         with torch.no_grad():
             actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
         if not np.isfinite(actions).all():
-            diverged: BoolArray = ~np.isfinite(actions).reshape(len(actions), -1).all(1)
-            raise self._diverged(diverged, "actions")
+            raise self._diverged(np.atleast_1d(~np.isfinite(actions).all((1, 2))), "actions")
         return actions
 
     # Training that diverged: a learner whose numbers are not finite is named, never stored, played or scored.
