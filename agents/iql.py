@@ -29,9 +29,9 @@ from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.execution import compilable
-from orl.networks import CriticEnsemble, GaussianActor, Target, ValueFunction
+from orl.networks import CriticEnsemble, GaussianActor, StackedMLP, frozen_copy
 from orl.noise import Noise, NoiseSpec
-from orl.updates import Adam, Gradients, critic_gradients, gradients
+from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,17 @@ class IQL(Agent):
 
     def build(self, generators: list[torch.Generator]) -> None:
         """Twin critics with a target, a value function and a Gaussian actor."""
-        c, observation_size, action_size = self.config, self.spaces.observation_size, self.spaces.action_size
-        self.critic = CriticEnsemble(generators, observation_size, action_size, c.hidden_sizes, c.num_critics)
-        self.value = ValueFunction(generators, observation_size, c.hidden_sizes)
-        self.actor = GaussianActor(generators, observation_size, action_size, c.hidden_sizes)
-        self.critic_target = Target(self.critic)
+        c, sizes = self.config, (self.spaces.observation_size, self.spaces.action_size)
+        self.critic = CriticEnsemble(generators, *sizes, c.hidden_sizes, c.num_critics).to(self.device)
+        self.value = StackedMLP(generators, (sizes[0], *c.hidden_sizes, 1)).to(self.device)
+        self.actor = GaussianActor(generators, *sizes, c.hidden_sizes).to(self.device)
+        self.critic_target = frozen_copy(self.critic)
+        self.critic_average = PolyakAverage(self.critic, self.critic_target)
         self.networks = {
-            "critic": self.critic.to(self.device),
-            "value": self.value.to(self.device),
-            "actor": self.actor.to(self.device),
-            "critic_target": self.critic_target.to(self.device),
+            "critic": self.critic,
+            "value": self.value,
+            "actor": self.actor,
+            "critic_target": self.critic_target,
         }
         self.optimizers = {
             "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
@@ -108,8 +109,11 @@ class IQL(Agent):
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
     def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
-        """With the actor's learning rate of this update."""
-        self.optimizers["actor"].learning_rate.fill_(self.actor_learning_rate())
+        """With the actor's learning rate of this update: a cosine to 0."""
+        c, learning_rate = self.config, self.config.actor_learning_rate
+        if c.cosine_horizon is not None:
+            learning_rate *= 0.5 * (1.0 + math.cos(math.pi * min(self.updates / c.cosine_horizon, 1.0)))
+        self.optimizers["actor"].learning_rate.fill_(learning_rate)
         return super().gradient_step(batch, noise)
 
     def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
@@ -120,7 +124,7 @@ class IQL(Agent):
         self.optimizers["actor"].step(actor_step)
         critic_step, critic_metrics = self.critic_gradients(batch)
         self.optimizers["critic"].step(critic_step)
-        self.critic_target.polyak_update(self.config.tau)
+        self.critic_average.update(self.config.tau)
         return metrics | actor_metrics | critic_metrics
 
     @compilable
@@ -128,7 +132,7 @@ class IQL(Agent):
         """Eq. 5: V(s) towards an upper expectile of Q(s, a) over the data's actions; also gives these Q (P, B)."""
         with torch.no_grad():
             target_values = self.critic_target(batch.observations, batch.actions).amin(1)
-        values = self.value(batch.observations)
+        values = self.value(batch.observations).squeeze(-1)
         loss = losses.expectile_loss(values, target_values, self.config.expectile)
         return gradients(loss, self.value), target_values, {"value_mean": values.detach().mean(-1)}
 
@@ -137,28 +141,20 @@ class IQL(Agent):
         """Eq. 7: maximise exp(beta (Q(s, a) - V(s))) log pi(a | s)."""
         c = self.config
         with torch.no_grad():
-            advantages = target_values - self.value(batch.observations)
-            weights = losses.advantage_weights(advantages, c.advantage_temperature, c.maximum_weight)
+            advantages = target_values - self.value(batch.observations).squeeze(-1)
+            weights = (c.advantage_temperature * advantages).exp().clamp(max=c.maximum_weight)
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
         metrics = {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
-        return gradients(losses.over_batch(-weights * log_probs), self.actor), metrics
+        return gradients(-weights * log_probs, self.actor), metrics
 
     @compilable
     def critic_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """Eq. 6: Q(s, a) towards r + gamma V(s')."""
         with torch.no_grad():
-            next_values = self.value(batch.next_observations)
+            next_values = self.value(batch.next_observations).squeeze(-1)
             rewards = batch.rewards * self.reward_scale
             targets = losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
         return critic_gradients(self.critic, batch.observations, batch.actions, targets)
-
-    def actor_learning_rate(self) -> float:
-        """The cosine schedule at the current update."""
-        c = self.config
-        if c.cosine_horizon is None:
-            return c.actor_learning_rate
-        progress = min(self.updates / c.cosine_horizon, 1.0)
-        return c.actor_learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The mean, or a sample clipped to [-1, 1]."""

@@ -20,7 +20,7 @@ Shape key: P population, C critics, B batch, H held-out transitions, A action.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -31,11 +31,9 @@ from orl import seeding
 from orl.buffer import Batch, Metrics, ReplayBuffer, gather_per_learner
 from orl.config import check_fraction, check_positive
 from orl.environment import Spaces
-from orl.execution import Runner
 from orl.networks import Normalizer
 from orl.noise import Noise, NoiseBlocks, NoiseSpec
 from orl.state import flatten_state, restore_state, strip_prefix
-from orl.training import Schedule
 from orl.updates import Adam
 
 CHUNK = 10_000  # transitions whose next actions are computed at once
@@ -87,20 +85,17 @@ class PhasedAgent(Protocol):
     steps: int
     updates: int
     total_phase_updates: int
+    first_update: int  # the environment step after which updates begin
     replay_buffer: ReplayBuffer | None
     normalizer: Normalizer
     networks: dict[str, nn.Module]  # with critic and critic_target
     optimizers: dict[str, Adam]  # with critic
     buffers: dict[str, Tensor]
-    runner: Runner
+    run: Callable[..., Metrics]  # an update
 
     @property
-    def phases_config(self) -> PhasesConfig:
-        """The part of the configuration that is about phases."""
-        ...
-
-    def present_schedule(self) -> Schedule:
-        """When phases can begin."""
+    def config(self) -> PhasesConfig:
+        """With the settings of phases."""
         ...
 
     def critic_noise_specs(self) -> dict[str, NoiseSpec]:
@@ -143,9 +138,10 @@ class Phases:
         A phase that was left ends where it is if transitions were replaced or the actor was trained meanwhile.
         """
         if self.running is not None and self.running.basis != (agent.replay_buffer, agent.updates):
-            self._end(agent, self.running)
+            self.running.finish(agent)
+            self.running = None
         if self.running is None:
-            start = agent.present_schedule().phase_start(agent.steps)
+            start = phase_start(agent.steps, agent.config.period, agent.first_update)
             if start is None or start <= self.checked_at:
                 return
             self.checked_at = start
@@ -157,13 +153,9 @@ class Phases:
         while self.running is not None:
             metrics = self.running.advance(agent)
             if self.running.is_over:
-                self._end(agent, self.running)
+                self.running.finish(agent)
+                self.running = None
             yield metrics
-
-    def _end(self, agent: PhasedAgent, phase: Phase) -> None:
-        agent.buffers["stabilization_updates"] += phase.counts
-        phase.finish(agent)
-        self.running = None
 
     def were_last(self, agent: PhasedAgent) -> bool:
         """Whether the last thing that the agent did was a piece of a phase, also one that ended with it."""
@@ -171,12 +163,12 @@ class Phases:
 
     def due(self, agent: PhasedAgent, start: int) -> Tensor:
         """Which learners (P,) begin a phase at a multiple of the period."""
-        config, last = agent.phases_config, agent.buffers["last_phase"]
+        config, last = agent.config, agent.buffers["last_phase"]
         assert agent.replay_buffer is not None
         if config.timing == "new_data":
-            return (agent.steps - last) >= config.new_share * len(agent.replay_buffer)
+            return (agent.steps - last) >= config.new_share * agent.replay_buffer.size
         if config.timing == "td_error":
-            newest, all_of_it = (_td_error(agent, start, most) for most in (config.period, len(agent.replay_buffer)))
+            newest, all_of_it = (_td_error(agent, start, most) for most in (config.period, agent.replay_buffer.size))
             return newest > config.error_ratio * all_of_it
         return torch.ones_like(last, dtype=torch.bool)
 
@@ -195,6 +187,12 @@ class Phases:
         self.checked_at = manifest["checked_at"]
         if "phase" in manifest:
             self.running = Phase.load(agent, strip_prefix(tensors, "phase/"), manifest["phase"])
+
+
+def phase_start(steps: int, period: int, first_update: int) -> int | None:
+    """The multiple of the period that was reached last, None before anything was learned."""
+    start = steps // period * period
+    return start if start > first_update else None
 
 
 class Phase:
@@ -216,14 +214,14 @@ class Phase:
 
     def __init__(self, agent: PhasedAgent, steps: int, takes_part: Tensor) -> None:
         assert agent.replay_buffer is not None
-        config = agent.phases_config
+        config = agent.config
         self.steps, self.updates = steps, 0
         self.is_running, self.counts = takes_part, torch.zeros_like(agent.buffers["last_phase"])
         self.noise = NoiseBlocks(agent.seeds, agent.critic_noise_specs(), agent.device, "phase", (steps,))
         self.is_over = False
         self.is_automatic = config.is_automatic
         self.basis = agent.replay_buffer, agent.updates  # what stands still in a phase: transitions and actor
-        self.size = len(agent.replay_buffer)
+        self.size = agent.replay_buffer.size
         chunks = torch.split(torch.arange(self.size, device=agent.device).expand(len(agent.seeds), -1), CHUNK, dim=1)
         self.policies = torch.cat(
             [agent.next_policy(_normalised_batch(agent, rows).next_observations) for rows in chunks], dim=1
@@ -243,10 +241,10 @@ class Phase:
 
     def advance(self, agent: PhasedAgent) -> Metrics:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
-        c = agent.phases_config
+        c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
         for batch, noise in self.batches(agent, count):
-            metrics = agent.runner(agent.update_critic, batch, noise)
+            metrics = agent.run(agent.update_critic, batch, noise)
         self.updates += count
         agent.total_phase_updates += count
         self.counts += count * self.is_running
@@ -290,7 +288,8 @@ class Phase:
                 self.final_critics[name] = torch.where(chosen, tensor, self.final_critics[name])
 
     def finish(self, agent: PhasedAgent) -> None:
-        """Put learners that parted ways to the critics they end with."""
+        """Count its updates; put learners that parted ways to the critics they end with."""
+        agent.buffers["stabilization_updates"] += self.counts
         if not self.is_automatic:
             return
         if self.held_out is None:
@@ -343,7 +342,7 @@ class HeldOut:
 
     def __init__(self, agent: PhasedAgent, steps: int) -> None:
         assert agent.replay_buffer is not None
-        self.config, size = agent.phases_config, len(agent.replay_buffer)
+        self.config, size = agent.config, agent.replay_buffer.size
         count = min(max(int(self.config.held_out * size), 1), MOST_HELD_OUT)
         if count >= size:
             raise ValueError(f"a phase on {size} transitions has nothing to hold out; raise learning_starts")
@@ -387,7 +386,7 @@ def _normalised_batch(agent: PhasedAgent, indices: Tensor) -> Batch:
 def _td_error(agent: PhasedAgent, start: int, most: int) -> Tensor:
     """Mean absolute TD error (P,) of a sample of the `most` newest transitions, no unit dropped."""
     assert agent.replay_buffer is not None
-    size = len(agent.replay_buffer)
+    size = agent.replay_buffer.size
     count = 10 * agent.critic_noise_specs()["indices"].shape[0]
     generators = [seeding.torch_generator(seed, "phase", agent.device, (start, 1)) for seed in agent.seeds]
     ages, noise = (

@@ -41,14 +41,12 @@ from orl.networks import (
     CriticEnsemble,
     EntropyCoefficient,
     SquashedGaussianActor,
-    Target,
-    dropped_units,
+    frozen_copy,
     random_subset,
     squashed,
 )
 from orl.noise import Noise, NoiseSpec
-from orl.training import Schedule
-from orl.updates import Adam, Gradients, critic_gradients, gradients
+from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,8 @@ class SAC(Agent):
         self.critic = CriticEnsemble(
             generators, *sizes, c.hidden_sizes, c.num_critics, normalized=c.layer_norm, dropout_rate=rate
         ).to(self.device)
-        self.critic_target = Target(self.critic).to(self.device)
+        self.critic_target = frozen_copy(self.critic)
+        self.critic_average = PolyakAverage(self.critic, self.critic_target)
         self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient).to(self.device)
         self.networks = {
             "critic": self.critic,
@@ -164,28 +163,23 @@ class SAC(Agent):
         """Critics and their targets; where it is due, actor and entropy coefficient."""
         metrics = self.update_critic(batch, noise)
         if is_actor_update:
-            metrics |= self.update_actor(batch, noise)
+            actor_step, coefficient_step, actor_metrics = self.actor_gradients(batch, noise)
+            self.optimizers["actor"].step(actor_step)
+            self.optimizers["entropy_coefficient"].step(coefficient_step)
+            metrics |= actor_metrics
         return metrics
 
     def update_critic(self, batch: Batch, noise: Noise) -> Metrics:
         """REDQ, Algorithm 1, lines 6 to 9; DroQ, Algorithm 2, lines 6 to 9. Online and in stabilization phases."""
         critic_step, metrics = self.critic_gradients(batch, noise)
         self.optimizers["critic"].step(critic_step)
-        self.critic_target.polyak_update(self.config.tau)
-        return metrics
-
-    def update_actor(self, batch: Batch, noise: Noise) -> Metrics:
-        """One step of the actor and of the entropy coefficient."""
-        actor_step, coefficient_step, metrics = self.actor_gradients(batch, noise)
-        self.optimizers["actor"].step(actor_step)
-        self.optimizers["entropy_coefficient"].step(coefficient_step)
+        self.critic_average.update(self.config.tau)
         return metrics
 
     @compilable
     def critic_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Metrics]:
         """Minimise (Q_i(s, a) - y)^2 for every critic i."""
-        targets, dropped = self.targets(batch, noise), dropped_units(noise, "dropped")
-        return critic_gradients(self.critic, batch.observations, batch.actions, targets, dropped)
+        return critic_gradients(self.critic, batch.observations, batch.actions, self.targets(batch, noise), noise)
 
     def targets(self, batch: Batch, noise: Noise) -> Tensor:
         """y = r + gamma (1 - terminated) (min_M Q'(s', a') - alpha log pi(a'|s')), a' ~ pi: (P, B), no gradient.
@@ -194,10 +188,10 @@ class SAC(Agent):
         """
         c = self.config
         with torch.no_grad():
-            known = batch.next_policy
-            mean, std = self.actor(batch.next_observations) if known is None else known.chunk(2, dim=-1)
+            policy = batch.next_policy
+            mean, std = self.actor(batch.next_observations) if policy is None else policy.chunk(2, dim=-1)
             next_actions, log_prob = squashed(mean, std, noise["next_noise"])
-            values = self.critic_target(batch.next_observations, next_actions, dropped_units(noise, "target_dropped"))
+            values = self.critic_target(batch.next_observations, next_actions, noise, "target_dropped")
             if "subset" in noise:
                 values = random_subset(values, noise["subset"], c.target_subset_size)
             next_values = values.amin(1) - self.entropy_coefficient() * log_prob
@@ -206,8 +200,9 @@ class SAC(Agent):
     @compilable
     def actor_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Gradients, Metrics]:
         """Minimise alpha log pi(a|s) - Q(s, a) with a ~ pi, and alpha (-log pi - target entropy) in alpha."""
-        actions, log_prob = self.actor.sample(batch.observations, noise["actor_noise"])
-        values = self.critic(batch.observations, actions, dropped_units(noise, "actor_dropped"))  # (P, C, B)
+        mean, std = self.actor(batch.observations)
+        actions, log_prob = squashed(mean, std, noise["actor_noise"])
+        values = self.critic(batch.observations, actions, noise, "actor_dropped")  # (P, C, B)
         value = values.amin(1) if self.config.actor_q == "min" else values.mean(1)
         coefficient = self.entropy_coefficient().detach()
         loss = coefficient * log_prob - value  # (P, B)
@@ -219,26 +214,17 @@ class SAC(Agent):
             "entropy_coefficient": coefficient.squeeze(-1),
         }
         return (
-            gradients(losses.over_batch(loss), self.actor),
-            gradients(coefficient_loss.sum(), self.entropy_coefficient),
+            gradients(loss, self.actor),
+            gradients(coefficient_loss.unsqueeze(-1), self.entropy_coefficient),
             metrics,
         )
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""
-        return self.actor.mode(observations) if noise is None else self.actor.sample(observations, noise)[0]
+        mean, std = self.actor(observations)
+        return torch.tanh(mean if noise is None else mean + std * noise)
 
     # Phases.
-
-    @property
-    def phases_config(self) -> PhasesConfig:
-        """The configuration, of which a phase sees its part."""
-        return self.config
-
-    def schedule(self) -> Schedule:
-        """Updates at `utd_ratio`; a phase can begin every `period` steps."""
-        c = self.config
-        return Schedule(c.utd_ratio, c.learning_starts, c.period if c.phase_updates else None)
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone, a piece of `check_every` at a time."""

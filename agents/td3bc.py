@@ -20,9 +20,9 @@ from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.config import AgentConfig, check_fraction, check_positive
 from orl.execution import compilable
-from orl.networks import CriticEnsemble, DeterministicActor, Target
+from orl.networks import CriticEnsemble, DeterministicActor, frozen_copy
 from orl.noise import Noise, NoiseSpec
-from orl.updates import Adam, Gradients, critic_gradients, gradients
+from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,20 @@ class TD3BC(Agent):
 
     def build(self, generators: list[torch.Generator]) -> None:
         """Twin critics, an actor, and a target of each."""
-        c, observation_size, action_size = self.config, self.spaces.observation_size, self.spaces.action_size
-        self.critic = CriticEnsemble(generators, observation_size, action_size, c.hidden_sizes, c.num_critics)
-        self.actor = DeterministicActor(generators, observation_size, action_size, c.hidden_sizes)
-        self.critic_target, self.actor_target = Target(self.critic), Target(self.actor)
+        c, sizes = self.config, (self.spaces.observation_size, self.spaces.action_size)
+        self.critic = CriticEnsemble(generators, *sizes, c.hidden_sizes, c.num_critics).to(self.device)
+        self.actor = DeterministicActor(generators, *sizes, c.hidden_sizes).to(self.device)
+        self.critic_target, self.actor_target = frozen_copy(self.critic), frozen_copy(self.actor)
         self.networks = {
-            "critic": self.critic.to(self.device),
-            "actor": self.actor.to(self.device),
-            "critic_target": self.critic_target.to(self.device),
-            "actor_target": self.actor_target.to(self.device),
+            "critic": self.critic,
+            "actor": self.actor,
+            "critic_target": self.critic_target,
+            "actor_target": self.actor_target,
         }
+        self.averages = (
+            PolyakAverage(self.critic, self.critic_target),
+            PolyakAverage(self.actor, self.actor_target),
+        )
         self.optimizers = {
             "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
             "actor": Adam(self.actor.parameters(), c.actor_learning_rate),
@@ -93,8 +97,8 @@ class TD3BC(Agent):
         if is_actor_update:
             actor_step, actor_metrics = self.actor_gradients(batch)
             self.optimizers["actor"].step(actor_step)
-            self.critic_target.polyak_update(self.config.tau)
-            self.actor_target.polyak_update(self.config.tau)
+            for average in self.averages:
+                average.update(self.config.tau)
             metrics |= actor_metrics
         return metrics
 
@@ -115,7 +119,7 @@ class TD3BC(Agent):
         actions = self.actor(batch.observations)
         values = self.critic(batch.observations, actions)[:, 0]  # (P, B), the first critic, as in TD3
         q_scale = self.config.q_weight / values.detach().abs().mean(-1, keepdim=True).clamp(min=1e-8)
-        cloning = losses.behaviour_cloning_loss(actions, batch.actions)
+        cloning = losses.over_batch(losses.behaviour_cloning_loss(actions, batch.actions))
         actor_step = gradients(cloning - losses.over_batch(q_scale * values), self.actor)
         with torch.no_grad():
             error = (actions - batch.actions).square().mean((1, 2))

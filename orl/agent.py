@@ -19,12 +19,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from orl import checkpoint, seeding, training
-from orl.arrays import Array, Float32Array
+from orl.arrays import Array, BoolArray, Float32Array
 from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
 from orl.config import AgentConfig, OnlineConfig, make_config
 from orl.dataset import Dataset, content_hashes
 from orl.device import pick_device, refuse_memory
-from orl.divergence import check_actions, check_finite
 from orl.environment import (
     Environment,
     Source,
@@ -34,10 +33,10 @@ from orl.environment import (
     is_recorded,
     recorded_id,
 )
-from orl.execution import Runner, resolve_execution
+from orl.execution import resolve_execution, run_updates
 from orl.networks import Normalizer, StackedMLP
 from orl.noise import Noise, NoiseBlocks, NoiseSpec
-from orl.rollout import Collector, Step
+from orl.rollout import Collector
 from orl.state import flatten_state, restore_state, strip_prefix
 from orl.training import Schedule
 from orl.updates import Adam
@@ -121,15 +120,6 @@ class Agent(ABC):
     def prepare(self, datasets: Sequence[Dataset]) -> None:  # noqa: B027  most algorithms need nothing more
         """Take what else the algorithm needs from each learner's first data, such as reward scales."""
 
-    def observe(self, step: Step) -> None:  # noqa: B027  most algorithms need nothing more
-        """Take what else the algorithm needs from a step in the environments, such as the scale of rewards."""
-
-    def schedule(self) -> Schedule:
-        """When to update while acting."""
-        if not isinstance(self.config, OnlineConfig):
-            raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
-        return Schedule(self.config.utd_ratio, self.config.learning_starts)
-
     def phase(self) -> Iterator[Metrics]:
         """Do the stabilization phase that is due, a piece at a time; most algorithms have none."""
         return iter(())
@@ -139,7 +129,7 @@ class Agent(ABC):
     def _create(self, spaces: Spaces, config: AgentConfig, seeds: list[int], device: torch.device) -> None:
         self.spaces, self.seeds, self.device = spaces, seeds, device
         self.config = dataclasses.replace(config, execution=resolve_execution(config.execution, device))
-        self.runner = Runner(self.config.execution, device)
+        self.run = run_updates(self.config.execution, device)
         self.updates = self.steps = self.total_phase_updates = 0
         self.first_update = 0  # the environment step after which updates begin, online
         self.fitted = False  # whether statistics were taken from data
@@ -234,7 +224,8 @@ class Agent(ABC):
         array = check_observations(observation, (size,), (-1, size))
         if deterministic and array.size == size and self.single_policy is not None:
             action = self.spaces.to_environment(self.single_policy(array.ravel()))
-            check_actions(self, action[None, None])
+            if not np.isfinite(action).all():
+                raise self._diverged(np.ones(1, bool), "actions")
             return (action[None] if array.ndim == 2 else action), None
         actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
         return (actions if array.ndim == 2 else actions[0]), None
@@ -242,7 +233,7 @@ class Agent(ABC):
     @cached_property
     def single_policy(self) -> SinglePolicy | None:
         """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
-        check_finite(self)
+        self.check_finite()
         network = getattr(self.networks.get("actor"), "network", None)
         if not isinstance(network, StackedMLP) or self.population > 1 or self.device.type != "cpu":
             return None
@@ -260,8 +251,38 @@ class Agent(ABC):
             noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
         with torch.no_grad():
             actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
-        check_actions(self, actions)
+        if not np.isfinite(actions).all():
+            raise self._diverged(np.atleast_1d(~np.isfinite(actions).all((1, 2))), "actions")
         return actions
+
+    # Training that diverged: a learner whose numbers are not finite is named, never stored, played or scored.
+
+    def check_finite(self) -> None:
+        """Refuse learners with a parameter that is NaN or infinite.
+
+        Raises:
+            ValueError: names their seeds, their networks and the update.
+        """
+        finite = {
+            name: torch.stack(
+                [torch.isfinite(p.detach()).reshape(len(self.seeds), -1).all(1) for p in network.parameters()]
+            ).all(0)
+            for name, network in self.networks.items()
+        }
+        of_learners = torch.stack([*finite.values()]).all(0)  # (P,)
+        if not of_learners.all():
+            networks = ", ".join(name for name, values in finite.items() if not values.all())
+            raise self._diverged((~of_learners).cpu().numpy(), f"parameters of {networks}")
+
+    def _diverged(self, learners: BoolArray, what: str) -> ValueError:
+        """For learners (P,); of finite observations, a policy that diverged makes actions that are not."""
+        seeds = ", ".join(str(seed) for seed, diverged in zip(self.seeds, learners, strict=True) if diverged)
+        config = dataclasses.asdict(self.config)
+        rates = [f"{name} ({value:g})" for name, value in config.items() if name.endswith("learning_rate")]
+        return ValueError(
+            f"seed {seeds}: training diverged by update {self.updates:,}, {what} are NaN or infinite; lower "
+            f"{' or '.join(rates) or 'the learning rate'}, or make the rewards smaller"
+        )
 
     # Training.
 
@@ -280,7 +301,7 @@ class Agent(ABC):
             self.attach(data)
         for _ in training.offline(self, updates, progress_bar=progress_bar):
             pass
-        check_finite(self)
+        self.check_finite()
         return self
 
     def learn(
@@ -310,7 +331,7 @@ class Agent(ABC):
             training_steps = run_with_callbacks(self, training_steps, callback, steps)
         for _ in training_steps:
             pass
-        check_finite(self)
+        self.check_finite()
         return self
 
     def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
@@ -322,11 +343,12 @@ class Agent(ABC):
     def sample(self, noise: Noise) -> Batch:
         """The batches (n, P, B, ...) that the random numbers of n updates point at."""
         assert self.replay_buffer is not None
-        return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
+        indices = (noise["indices"] * self.replay_buffer.sizes).long()
+        return self.normalizer.batch(self.replay_buffer.gather(indices))
 
     def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
         """Do one update on what `batches` gave; metrics (P,) stay on the device."""
-        metrics = self.runner(self.update, batch, noise, self.is_actor_update())
+        metrics = self.run(self.update, batch, noise, self.is_actor_update())
         self.updates += 1
         return metrics
 
@@ -340,8 +362,7 @@ class Agent(ABC):
             *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in stored)
         )
         self.steps += self.collector.num_envs
-        self.observe(step)
-        return self.present_schedule().updates(self.steps - self.collector.num_envs, self.steps)
+        return self.schedule().updates(self.steps - self.collector.num_envs, self.steps)
 
     def _explore(self, observations: Float32Array) -> Float32Array:
         """Actions (P, n, A) in [-1, 1]: uniform before anything was learned, then the policy's samples."""
@@ -351,9 +372,15 @@ class Agent(ABC):
             return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
         return self._actions(observations, self.exploration_generators)
 
-    def present_schedule(self) -> Schedule:
-        """The schedule; updates begin when an empty buffer has been filled for as long as it says."""
-        return dataclasses.replace(self.schedule(), learning_starts=self.first_update)
+    def schedule(self) -> Schedule:
+        """When to update while acting; updates begin when an empty buffer has been filled for `learning_starts` steps.
+
+        Raises:
+            ValueError: the algorithm has no configuration for acting.
+        """
+        if not isinstance(self.config, OnlineConfig):
+            raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
+        return Schedule(self.config.utd_ratio, self.first_update)
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data: one dataset for all learners, or one each.
@@ -381,7 +408,8 @@ class Agent(ABC):
         Raises:
             ValueError: there is no environment, or one that does not fit; nothing has changed then.
         """
-        schedule, before = self.schedule(), self.replay_buffer  # refuses before anything is made
+        self.schedule()  # refuses before anything is made
+        before = self.replay_buffer
         assert isinstance(self.config, OnlineConfig)
         if self.collector is None or env not in (None, self.environment):
             env = env if env is not None else self.environment
@@ -397,7 +425,7 @@ class Agent(ABC):
             self.collector, self.environment, self._running_episodes = collector, env, {}
         if before is None:
             self.replay_buffer = self._empty_buffer(self.config.buffer_size)
-            self.first_update = self.steps + schedule.learning_starts
+            self.first_update = self.steps + self.config.learning_starts
         elif not before.capacity:
             self.replay_buffer = before.grown(self.config.buffer_size)
             self.first_update = self.steps
@@ -497,7 +525,7 @@ class Agent(ABC):
             CheckpointError: the folder holds checkpoints that this training did not write.
             ValueError: training diverged; nothing was written then either.
         """
-        check_finite(self)
+        self.check_finite()
         (tensors, manifest), (more, described) = self.state(), self.online_state()
         goes_on, about = Path(path).resolve() == self.loaded_from, manifest | {"online": described}
         checkpoint.save_population(Path(path), self.progress_count, tensors | more, about, goes_on=goes_on)

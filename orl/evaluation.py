@@ -8,15 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from orl import seeding
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
-from orl.divergence import check_finite
 from orl.environment import Spaces, make_vector
 from orl.rollout import Policy, play
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A policy that can tell whether its training diverged."""
+
+    def check_finite(self) -> None:
+        """Raise ValueError where it did."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +71,8 @@ def evaluate(
     if not isinstance(environment_id, str):
         raise ValueError(f"{environment_id!r}: evaluation makes copies of its own; give an environment id")
     population = policy.population
-    if hasattr(policy, "networks"):
-        check_finite(policy)  # type: ignore[arg-type]
+    if isinstance(policy, Trained):
+        policy.check_finite()
     shape = population, episodes
     returns, lengths = np.zeros(population * episodes), np.zeros(population * episodes, np.int64)
     infos: dict[str, Array] = {}

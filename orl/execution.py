@@ -8,6 +8,7 @@ the device goes through again without Python; it holds the compiled functions wh
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -69,18 +70,20 @@ def _first_call(
     return result
 
 
-class Runner:
-    """Does an agent's updates: calls them, or keeps a graph of each kind.
+def run_updates(execution: Execution, device: torch.device) -> Callable[..., Metrics]:
+    """What does an agent's updates, given one and its arguments: calls it, or keeps a graph of each kind."""
+    return GraphRunner(device) if execution == "graph" else operator.call
 
-    What can't be captured warns once, and all updates are called from then on.
+
+class GraphRunner:
+    """Does updates as graphs, one of each kind. What can't be captured warns once; from then on updates are called.
 
     Args:
-        execution: how updates run.
         device: where.
     """
 
-    def __init__(self, execution: Execution, device: torch.device) -> None:
-        self.device, self.makes_graphs = device, execution == "graph"
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.makes_graphs = device, True
         self.captured: dict[tuple[Hashable, ...], CapturedUpdate] = {}  # by name and decisions
 
     def __call__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> Metrics:

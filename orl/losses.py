@@ -1,6 +1,7 @@
 """Pure functions of tensors, each with its equation.
 
-A loss is averaged over the batch, the last axis, and summed over all leading axes: members never weigh each other.
+Losses are elementwise. `orl.updates.gradients`, or `over_batch`, averages them over the batch, the last axis, and
+sums over all leading axes: members never weigh each other.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ def categorical_target(probabilities: Tensor, values: Tensor, support: Tensor) -
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Sum over members of mean_B -sum_z p(z) log q(z); logits (P, C, B, bins), target (P, B, bins)."""
-    return over_batch(-(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1))
+    """-sum_z p(z) log q(z), (P, C, B); logits (P, C, B, bins), target (P, B, bins)."""
+    return -(target.unsqueeze(1) * logits.log_softmax(-1)).sum(-1)
 
 
 def expectile_loss(values: Tensor, targets: Tensor, expectile: float) -> Tensor:
-    """Sum over learners of mean_B |expectile - 1(u < 0)| u^2 with u = target - value, all (P, B).
+    """|expectile - 1(u < 0)| u^2 with u = target - value, all (P, B).
 
     Source: Kostrikov et al. 2021 (IQL, arXiv 2110.06169), Eq. 5.
     """
     difference = targets - values
     weight = (expectile - (difference < 0).to(difference)).abs()
-    return over_batch(weight * difference.square())
+    return weight * difference.square()
 
 
 def advantage_weights(advantages: Tensor, inverse_temperature: float, maximum: float) -> Tensor:
@@ -65,8 +66,8 @@ def advantage_weights(advantages: Tensor, inverse_temperature: float, maximum: f
 
 
 def behaviour_cloning_loss(actions: Tensor, data_actions: Tensor) -> Tensor:
-    """Sum over learners of the mean over batch and action dimensions of (pi(s) - a)^2; both (P, B, A)."""
-    return over_batch((actions - data_actions).square().mean(-1))
+    """(pi(s) - a)^2, (P, B), the mean over action dimensions; both (P, B, A)."""
+    return (actions - data_actions).square().mean(-1)
 
 
 def huber(errors: Tensor, threshold: float) -> Tensor:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -80,19 +79,14 @@ def normalised(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch_private.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
 
 
-def dropout(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
-    """Zero the units that `dropped` names, scale the others by 1 / (1 - rate).
+def dropout_scale(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
+    """What dropout multiplies its inputs by: 0 where a unit is dropped, 1 / (1 - rate) elsewhere.
 
     Args:
         inputs: (P, *units).
-        dropped: (P, K) places in each learner's flattened units; the number of units stands for none.
+        dropped: (P, K) positions in each learner's flattened units; the number of units stands for none.
         rate: probability of a unit to be dropped, in [0, 1).
     """
-    return inputs * dropout_scale(inputs, dropped, rate)
-
-
-def dropout_scale(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
-    """What `dropout` multiplies its inputs by: 0 where a unit is dropped, 1 / (1 - rate) elsewhere."""
     units = inputs[0].numel()
     scale = inputs.new_full((len(inputs), units + 1), 1.0 / (1.0 - rate)).scatter_(1, dropped, 0.0)
     return scale[:, :units].view(inputs.shape)
@@ -129,14 +123,17 @@ class StackedMLP(nn.Module):
         leading = (len(generators), *members)
         self.norms = nn.ModuleList(StackedLayerNorm(leading, size) for size in sizes[1:-1] if normalized)
 
-    def forward(self, inputs: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
-        """(*L, B, sizes[0]) to (*L, B, sizes[-1]); `dropped`, one tensor per hidden layer, as `dropout` has it."""
+    def forward(self, inputs: Tensor, noise: Noise | None = None, dropped: str = "dropped") -> Tensor:
+        """(*L, B, sizes[0]) to (*L, B, sizes[-1]).
+
+        Hidden layer i drops the units that `noise` has under `dropped/i`, as `dropout_scale` takes them; none without.
+        """
         hidden = inputs
         *hidden_layers, last = self.layers
         for i, layer in enumerate(hidden_layers):
             hidden = layer(hidden)
-            if dropped:
-                hidden = dropout(hidden, dropped[i], self.dropout_rate)
+            if noise and f"{dropped}/{i}" in noise:
+                hidden = hidden * dropout_scale(hidden, noise[f"{dropped}/{i}"], self.dropout_rate)
             if self.norms:
                 hidden = self.norms[i](hidden)
             # `hidden` may be a view, of which autograd would copy the whole base for a step in place
@@ -147,7 +144,7 @@ class StackedMLP(nn.Module):
 
 LOG_STD_RANGE = (-20.0, 2.0)
 
-NextPolicy = tuple[Tensor, Tensor]  # mean and standard deviation before the tanh, each (P, B, A)
+N = TypeVar("N", bound=nn.Module)
 
 
 class DeterministicActor(nn.Module):
@@ -193,7 +190,9 @@ class GaussianActor(nn.Module):
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Log-density (P, B) of actions (P, B, A)."""
         mean, std = self(observations)
-        return normal_log_prob((actions - mean) / std, std)
+        standardised = (actions - mean) / std
+        log_prob: Tensor = (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+        return log_prob
 
     def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
         """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A)."""
@@ -248,14 +247,10 @@ class EntropyCoefficient(nn.Module):
 def squashed(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """tanh(mean + std * noise) (P, B, A) and its log-density (P, B), from standard normal noise (P, B, A)."""
     raw = mean + std * noise
+    log_normal = (-0.5 * noise.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)  # of u = raw
     # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), exact where tanh saturates
     log_slope = 2.0 * (math.log(2.0) - raw - softplus(-2.0 * raw))
-    return torch.tanh(raw), normal_log_prob(noise, std) - log_slope.sum(-1)
-
-
-def normal_log_prob(standardised: Tensor, std: Tensor) -> Tensor:
-    """Log-density (P, B) of a diagonal normal at mean + std * standardised, summed over action dimensions."""
-    return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
+    return torch.tanh(raw), log_normal - log_slope.sum(-1)
 
 
 class CriticEnsemble(nn.Module):
@@ -279,14 +274,13 @@ class CriticEnsemble(nn.Module):
             generators, sizes, members=(num_critics,), normalized=normalized, dropout_rate=dropout_rate
         )
 
-    def forward(self, observations: Tensor, actions: Tensor, dropped: Sequence[Tensor] = ()) -> Tensor:
-        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); without `dropped` no unit is dropped."""
-        values: Tensor = self.network(self.inputs(observations, actions), dropped)
+    def forward(
+        self, observations: Tensor, actions: Tensor, noise: Noise | None = None, dropped: str = "dropped"
+    ) -> Tensor:
+        """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); units are dropped as in `StackedMLP`."""
+        inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
+        values: Tensor = self.network(inputs, noise, dropped)
         return values.squeeze(-1)
-
-    def inputs(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """What every critic's network gets, (P, C, B, O + A)."""
-        return torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
 
     def dropout_specs(self, name: str, batch_size: int) -> dict[str, NoiseSpec]:
         """The units to drop in one forward pass: `name/0`, `name/1`, ... for the hidden layers."""
@@ -298,51 +292,9 @@ class CriticEnsemble(nn.Module):
         }
 
 
-def dropped_units(noise: Noise, name: str) -> list[Tensor]:
-    """What `dropout_specs` made of each hidden layer, in order; empty where nothing is dropped."""
-    units: list[Tensor] = []
-    while f"{name}/{len(units)}" in noise:
-        units.append(noise[f"{name}/{len(units)}"])
-    return units
-
-
-class ValueFunction(nn.Module):
-    """One state-value network per learner."""
-
-    def __init__(
-        self, generators: Sequence[torch.Generator], observation_size: int, hidden_sizes: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, 1))
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Values (P, B) of observations (P, B, O)."""
-        values: Tensor = self.network(observations)
-        return values.squeeze(-1)
-
-
-class Target(nn.Module):
-    """A frozen copy of a network that follows it slowly."""
-
-    def __init__(self, online: nn.Module) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(online).requires_grad_(False)
-        self.followed = online.parameters  # the method: the network itself would become a part of this one
-
-    def forward(self, *inputs: Any) -> Tensor:
-        """What the copy returns."""
-        outputs: Tensor = self.network(*inputs)
-        return outputs
-
-    @cached_property
-    def pair(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The parameters of the copy and of the network; looking for them takes longer than an update of them."""
-        return list(self.network.parameters()), list(self.followed())
-
-    @torch.no_grad()
-    def polyak_update(self, tau: float) -> None:
-        """target <- (1 - tau) target + tau online."""
-        torch_private.foreach_lerp(*self.pair, tau)
+def frozen_copy(network: N) -> N:
+    """A target network: a copy that no gradient reaches."""
+    return copy.deepcopy(network).requires_grad_(False)
 
 
 def random_subset(values: Tensor, uniform: Tensor, size: int) -> Tensor:

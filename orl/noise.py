@@ -97,12 +97,14 @@ class NoiseBlocks:
             if self.position == self.BLOCK:
                 self._begin_block()
             coming = slice(self.position, self.position + min(updates, self.AHEAD))
-            batches = sample({name: values[coming] for name, values in self.block.items()})
+            noise = {name: values[coming] for name, values in self.block.items()}
+            batches = sample(noise)
             count = len(batches.rewards)
             columns = [[None] * count if each is None else each.contiguous().unbind() for each in batches]
-            for batch in map(Batch._make, zip(*columns, strict=True)):
-                yield batch, self.next()
+            for i, batch in enumerate(map(Batch._make, zip(*columns, strict=True))):
+                self.position += 1
                 updates -= 1
+                yield batch, {name: values[i] for name, values in noise.items()}
 
     def _begin_block(self) -> None:
         """Draw another block."""

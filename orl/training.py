@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -21,11 +21,8 @@ REFRESH = 0.2  # seconds between redraws
 
 
 @contextmanager
-def progress(label: str, total: int, *, visible: bool = True) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show work of `total` steps; yields a function that advances it by n."""
-    if not visible:
-        yield lambda steps: None
-        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,27 +45,22 @@ def progress(label: str, total: int, *, visible: bool = True) -> Iterator[Callab
         bar.update(task, advance=waiting, refresh=True)
 
 
+NO_PROGRESS = nullcontext(lambda steps: None)  # in place of a bar that is not shown
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """Updates between environment steps, and stabilization phases every now and then."""
+    """Updates between environment steps."""
 
     utd_ratio: float  # updates per transition
     learning_starts: int  # steps without updates
-    period: int | None = None  # steps between the starts of phases; None: no phases
 
     def updates(self, before: int, after: int) -> int:
         """Updates due when the steps go from `before` to `after`; over a run they add up to the ratio exactly."""
-        return self._total(after) - self._total(before)
-
-    def _total(self, steps: int) -> int:
-        return math.floor(self.utd_ratio * max(steps - self.learning_starts, 0) + 1e-9)
-
-    def phase_start(self, steps: int) -> int | None:
-        """The multiple of the period that was reached last, None before learning starts or without phases."""
-        if self.period is None:
-            return None
-        start = steps // self.period * self.period
-        return start if start > self.learning_starts else None
+        total_before, total_after = (
+            math.floor(self.utd_ratio * max(steps - self.learning_starts, 0) + 1e-9) for steps in (before, after)
+        )
+        return total_after - total_before
 
 
 class Trainable(Protocol):
@@ -116,7 +108,7 @@ def offline(agent: Trainable, updates: int, *, progress_bar: bool = False) -> It
         The number of updates that the agent has done in its life, and this update's metrics, (P,) each.
     """
     updates = check_count("updates", updates)
-    with progress("updates", updates, visible=progress_bar) as advance:
+    with progress("updates", updates) if progress_bar else NO_PROGRESS as advance:
         for batch, noise in agent.batches(updates):
             metrics = agent.gradient_step(batch, noise)
             advance(1)
@@ -133,7 +125,7 @@ def online(agent: Trainable, steps: int, *, progress_bar: bool = False) -> Itera
     """
     steps = check_count("steps", steps)
     end = agent.steps + steps
-    with progress("steps", steps, visible=progress_bar) as advance:
+    with progress("steps", steps) if progress_bar else NO_PROGRESS as advance:
         while agent.steps < end:
             for metrics in agent.phase():
                 advance(0)

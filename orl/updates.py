@@ -8,7 +8,7 @@ Shape key: P population, C critics, L = (P, C), B batch, H hidden units. `d_x` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from orl import torch_private
 from orl.buffer import Metrics
 from orl.networks import CriticEnsemble, StackedLayerNorm, StackedLinear, dropout_scale, normalised
+from orl.noise import Noise
 
 Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
 
@@ -69,11 +70,30 @@ class Adam:
 
 
 def gradients(loss: Tensor, network: nn.Module) -> Gradients:
-    """Of a loss that is summed over learners, with respect to one network.
+    """Of a loss (*L, B), averaged over the batch and summed over learners, with respect to one network.
 
-    No other receives any: an actor's loss runs through the critic and leaves it alone.
+    No other receives any: an actor's loss runs through the critic and leaves it alone. A loss without axes is taken as
+    it is.
     """
-    return torch.autograd.grad(loss, tuple(network.parameters()))
+    return torch.autograd.grad(loss.mean(-1).sum(), tuple(network.parameters()))
+
+
+class PolyakAverage:
+    """A target network follows its network slowly: target <- (1 - tau) target + tau online.
+
+    Args:
+        online: the network that learns.
+        target: a copy of it.
+    """
+
+    def __init__(self, online: nn.Module, target: nn.Module) -> None:
+        self.online: list[Tensor] = list(online.parameters())  # looking for them takes longer than an update of them
+        self.target: list[Tensor] = list(target.parameters())
+
+    @torch.no_grad()
+    def update(self, tau: float) -> None:
+        """One step."""
+        torch_private.foreach_lerp(self.target, self.online, tau)
 
 
 def clipped(gradients: Gradients, norm: float) -> Gradients:
@@ -92,7 +112,7 @@ def critic_gradients(
     observations: Tensor,
     actions: Tensor,
     targets: Tensor,
-    dropped: Sequence[Tensor] = (),
+    noise: Noise | None = None,
 ) -> tuple[Gradients, Metrics]:
     """Of the sum over learners and critics of mean_B (Q(s, a) - y)^2, which moves all critics to the same targets.
 
@@ -101,7 +121,7 @@ def critic_gradients(
         observations: (P, B, O).
         actions: (P, B, A), in [-1, 1].
         targets: y, (P, B).
-        dropped: hidden units to drop, one tensor per hidden layer.
+        noise: with the hidden units to drop, `dropped/0`, `dropped/1`, ..., where units are dropped.
 
     Returns:
         The gradients, in the order of the critic's parameters, and `critic_loss`, the mean over critics, and `q_mean`,
@@ -111,13 +131,14 @@ def critic_gradients(
     *hidden_layers, last = cast("list[StackedLinear]", list(network.layers))
     norms = cast("list[StackedLayerNorm]", list(network.norms))
     # Forwards, layer by layer: h = relu(n scale + shift), n = layer_norm(z), z = dropout (x W + b)
-    hidden = critic.inputs(observations, actions)
+    hidden = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, critic.num_critics, -1, -1)
+    dropped = noise is not None and "dropped/0" in noise
     inputs, dropouts, normalisations, outputs = [], [], [], []
     for i, layer in enumerate(hidden_layers):
         inputs.append(hidden)
         hidden = layer(hidden)
-        if dropped:
-            dropouts.append(dropout_scale(hidden, dropped[i], network.dropout_rate))
+        if noise is not None and dropped:
+            dropouts.append(dropout_scale(hidden, noise[f"dropped/{i}"], network.dropout_rate))
             hidden.mul_(dropouts[i])
         if norms:
             normalisations.append((hidden, *normalised(hidden)))  # z, n, mean and 1 / std of z

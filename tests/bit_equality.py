@@ -53,7 +53,13 @@ from safetensors.torch import load_file
 # ------------------------------------------------------------------------------------------- what was renamed since
 
 # Prefixes of recorded names at the start -> now; * is any one part. The longest prefix that fits counts.
-RENAMED: dict[str, str] = {"phase/kept/": "phase/critics/"}
+RENAMED: dict[str, str] = {
+    "phase/kept/": "phase/critics/",
+    "phase/kept/critic_target/network.": "phase/critics/critic_target/",
+    "critic_target/network.": "critic_target/",
+    "actor_target/network.": "actor_target/",
+    "value/network.": "value/",
+}
 # `orl zero-shot` had one file of all returns, and has a file for each name.
 RETURNS = re.compile(r"(seed-\d+/)returns/(.+)\.npz/returns$")
 # Prefixes of names that only one version has, each with the reason why that is no difference.

@@ -35,11 +35,9 @@ from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.environment import Environment
 from orl.execution import compilable
-from orl.networks import EntropyCoefficient, Target, squashed
+from orl.networks import EntropyCoefficient, frozen_copy, squashed
 from orl.noise import Noise, NoiseSpec
-from orl.rollout import Step
-from orl.training import Schedule
-from orl.updates import Adam, Gradients, gradients
+from orl.updates import Adam, Gradients, PolyakAverage, gradients
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,8 @@ class FlashSAC(Agent):
         self.critic = CategoricalCritic(
             generators, sum(sizes), c.critic_width, c.critic_blocks, c.num_critics, c.num_bins, c.value_bound
         ).to(self.device)
-        self.critic_target = Target(self.critic).to(self.device)
+        self.critic_target = frozen_copy(self.critic)
+        self.critic_average = PolyakAverage(self.critic, self.critic_target)
         self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient).to(self.device)
         self.networks = {
             "critic": self.critic,
@@ -161,7 +160,7 @@ class FlashSAC(Agent):
         critic_step, metrics = self.critic_gradients(batch, noise)
         self.optimizers["critic"].step(critic_step)
         project(self.critic)
-        self.critic_target.polyak_update(self.config.tau)
+        self.critic_average.update(self.config.tau)
         return metrics
 
     @compilable
@@ -182,8 +181,8 @@ class FlashSAC(Agent):
             "entropy_coefficient": coefficient.squeeze(-1),
         }
         return (
-            gradients(losses.over_batch(loss), self.actor),
-            gradients(coefficient_loss.sum(), self.entropy_coefficient),
+            gradients(loss, self.actor),
+            gradients(coefficient_loss.unsqueeze(-1), self.entropy_coefficient),
             metrics,
         )
 
@@ -252,10 +251,13 @@ class FlashSAC(Agent):
         assert self.collector is not None
         self.reward_scale.go_on(self.collector.lengths)
 
-    def observe(self, step: Step) -> None:
-        """Follow the rewards' scale."""
+    def collect(self) -> int:
+        """As for every agent; the rewards' scale follows."""
+        updates_due = super().collect()
         assert self.collector is not None
-        self.reward_scale.observe(step.rewards, self.collector.lengths == 0)
+        assert self.collector.latest is not None
+        self.reward_scale.observe(self.collector.latest.rewards, self.collector.lengths == 0)
+        return updates_due
 
     def entropy_weight(self) -> Tensor:
         """alpha (P, 1) in units of rewards."""
@@ -267,16 +269,6 @@ class FlashSAC(Agent):
         return self.critic_values(observations, actions) * self.reward_scale.value.unsqueeze(1)
 
     # Phases. Their values and targets are in units of scaled rewards.
-
-    @property
-    def phases_config(self) -> PhasesConfig:
-        """The configuration, of which a phase sees its part."""
-        return self.config
-
-    def schedule(self) -> Schedule:
-        """Updates at `utd_ratio`; a phase can begin every `period` steps."""
-        c = self.config
-        return Schedule(c.utd_ratio, c.learning_starts, c.period if c.phase_updates else None)
 
     def phase(self) -> Iterator[Metrics]:
         """The stabilization phase that is due: critics and their targets alone."""

@@ -36,7 +36,7 @@ from orl.device import pick_device
 from orl.networks import StackedMLP, mean_and_std
 from orl.noise import NoiseBlocks, NoiseSpec
 from orl.state import flatten_state, restore_state
-from orl.training import progress
+from orl.training import NO_PROGRESS, progress
 from orl.updates import Adam, gradients
 
 CHUNK = 4_096  # transitions predicted at a time
@@ -159,7 +159,7 @@ class RewardModel:
         specs = {"indices": NoiseSpec("uniform", (c.num_members * c.batch_size,))}
         noise = NoiseBlocks(self.seeds, specs, self.device)
         early_stopping = EarlyStopping(self.network, c.patience)
-        with progress("reward model", c.max_updates, visible=progress_bar) as advance:
+        with progress("reward model", c.max_updates) if progress_bar else NO_PROGRESS as advance:
             for update in range(1, c.max_updates + 1):
                 self.update(self.replay_buffer.sample(noise.next()["indices"]), optimizer)
                 advance(1)

@@ -46,7 +46,7 @@ def phase_updates(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
     batches = phase.batches(agent, sys.maxsize)
-    return lambda: agent.runner(agent.update_critic, *next(batches))
+    return lambda: agent.run(agent.update_critic, *next(batches))
 
 
 def updates(agent: Agent, count: int = 1) -> Work:

@@ -19,7 +19,7 @@ from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
 from orl.scripts.running.options import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
-from orl.training import progress
+from orl.training import NO_PROGRESS, progress
 
 SECONDS = ("seconds", "training_seconds")
 Run = Callable[[Sequence[Job]], list[Path]]
@@ -70,7 +70,7 @@ class Launching:
 
             def run(jobs: Sequence[Job]) -> list[Path]:
                 futures = [launcher.submit(job) for job in jobs]
-                with progress("jobs", len(jobs), visible=self.launcher != "serial" and len(jobs) > 0) as advance:
+                with progress("jobs", len(jobs)) if self.launcher != "serial" and jobs else NO_PROGRESS as advance:
                     for _ in as_completed(futures):
                         advance(1)
                 return launcher.map(jobs)

@@ -31,7 +31,6 @@ from orl.checkpoint import learner_names
 from orl.config import make_config
 from orl.dataset import Dataset
 from orl.device import Precision, pick_device, set_precision
-from orl.divergence import check_finite
 from orl.environment import Environment, Source, Spaces
 from orl.evaluation import Evaluation, evaluate
 from orl.launcher import Job
@@ -403,7 +402,7 @@ class _Run:
     def _log(self, agent: Agent, logger: MetricsLogger, piece: Piece) -> None:
         now, x = agent.progress_count, self._x(agent)
         logger.write(now, piece.metrics, x=x)
-        check_finite(agent)
+        agent.check_finite()
         if piece.part == "offline":
             return
         assert agent.collector is not None

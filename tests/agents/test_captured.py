@@ -222,7 +222,7 @@ def test_a_graph_serves_all_phases_and_holds_nothing_of_them(device: str, stroll
     policies, graphs = [], []
     for moment in training.online(agent, 35):
         if moment.in_phase:
-            graphs.append(agent.runner.captured[("update_critic",)])
+            graphs.append(agent.run.captured[("update_critic",)])
             if agent.phases.running is not None:
                 policies.append(weakref.ref(agent.phases.running.policies))
     assert agent.total_phase_updates == 24
@@ -282,7 +282,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_generator = seeding.torch_generator
     monkeypatch.setattr("orl.agent.pick_device", torch.device)
     monkeypatch.setattr("orl.buffer.refuse_memory", lambda *_: None)
-    monkeypatch.setattr("orl.agent.check_finite", lambda _: None)  # waits, once at the end of `fit`
+    monkeypatch.setattr(Agent, "check_finite", lambda _: None)  # waits, once at the end of `fit`
     monkeypatch.setattr(seeding, "torch_generator", lambda seed, stream, _="", key=(): cpu_generator(seed, stream))
     adam = importlib.import_module("torch.optim.adam")
     monkeypatch.setattr(adam, "_device_dtype_check_for_fused", lambda *_, **__: None)

@@ -27,7 +27,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
     )
     naive = twin(agent, data)
     critics = [naive.network(agent.critic.network, c) for c in range(2)]
-    value, actor = naive.network(agent.value.network), naive.network(agent.actor.network)
+    value, actor = naive.network(agent.value), naive.network(agent.actor.network)
     log_std = torch.zeros(2, requires_grad=True)
     targets = copy.deepcopy(critics)
     critic_optimizers = [torch.optim.Adam(critic.parameters(), lr=1e-2) for critic in critics]
@@ -67,8 +67,8 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
     assert min(weights_seen) < 2.0  # the clip is not all that is tested
     for c in range(2):
         naive.check(critics[c], agent.critic.network, c)
-        naive.check(targets[c], agent.critic_target.network.network, c)
-    naive.check(value, agent.value.network)
+        naive.check(targets[c], agent.critic_target.network, c)
+    naive.check(value, agent.value)
     naive.check(actor, agent.actor.network)
     torch.testing.assert_close(log_std.detach(), agent.actor.log_std.detach()[0, 0], rtol=0, atol=1e-10)
 

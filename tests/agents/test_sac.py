@@ -143,7 +143,7 @@ def test_updates_equal_a_naive_implementation(
     soft = agent
     for networks, stacked in (
         (naive.critics, soft.critic.network),
-        (naive.targets, soft.critic_target.network.network),
+        (naive.targets, soft.critic_target.network),
     ):
         for i, plain in enumerate(networks):
             twin.check(plain, stacked, i)
@@ -160,16 +160,18 @@ def test_a_critic_update_leaves_the_actor_alone_and_an_actor_update_the_critics(
     assert agent.replay_buffer is not None
     random = agent.noise.next()
     batch = agent.replay_buffer.sample(random["indices"])
-    for update, moves in (
-        (agent.update_critic, ("critic", "critic_target")),
-        (agent.update_actor, ("actor", "entropy_coefficient")),
+    before, critics_alone = agent.state()[0], agent.learner(0)
+    critics_alone.update_critic(batch, random)
+    after_critics = critics_alone.state()[0]
+    agent.update(batch, random, True)
+    for states, moves in (
+        ((before, after_critics), ("critic", "critic_target")),
+        ((after_critics, agent.state()[0]), ("actor", "entropy_coefficient")),
     ):
-        before = agent.state()[0]
-        update(batch, random)
-        for name, values in agent.state()[0].items():
+        for name, values in states[1].items():
             module = name.removeprefix("optimizer/").split("/")[0]
             if module in agent.networks and not name.endswith("bias"):
-                assert values.equal(before[name]) != (module in moves), name
+                assert values.equal(states[0][name]) != (module in moves), name
 
 
 def test_the_entropy_coefficient_moves_towards_the_target(make_data: MakeData) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orl import seeding, training
 from orl.agents import SPEQ, SPEQ_AUTO_PRESET, SPEQ_PRESET
-from orl.agents.phases import HeldOut, Phases
+from orl.agents.phases import HeldOut, Phases, phase_start
 from orl.dataset import Dataset
 from orl.noise import NoiseBlocks
 
@@ -68,6 +68,23 @@ def test_a_fixed_phase_is_the_online_critic_update_again_and_again(stroll: str, 
     for name in ("critic", "critic_target"):
         for mine, other in zip(agent.networks[name].parameters(), soft.networks[name].parameters(), strict=True):
             torch.testing.assert_close(mine, other, rtol=0, atol=1e-10)
+
+
+def test_starts_of_phases() -> None:
+    reached = {steps: phase_start(steps, 10, 25) for steps in (0, 9, 10, 20, 29, 30, 31, 39, 40)}
+    assert reached == {0: None, 9: None, 10: None, 20: None, 29: None, 30: 30, 31: 30, 39: 30, 40: 40}
+
+
+def test_no_phase_starts_at_the_end_of_the_warm_up() -> None:
+    """Nothing was learned before it."""
+    assert phase_start(29, 10, 20) is None
+    assert phase_start(30, 10, 20) == 30
+
+
+def test_without_phases_none_is_due(stroll: str) -> None:
+    agent = SPEQ(stroll, **{**SMALL, "phase_updates": 0}).learn(60)
+    assert list(agent.phase()) == []
+    assert "last_phase" not in agent.buffers
 
 
 def test_phases_come_in_pieces_and_are_counted(stroll: str) -> None:

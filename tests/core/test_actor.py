@@ -15,7 +15,6 @@ from orl.networks import (
     EntropyCoefficient,
     GaussianActor,
     SquashedGaussianActor,
-    normal_log_prob,
 )
 
 Generators = Callable[..., list[torch.Generator]]
@@ -25,8 +24,12 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-def test_normal_log_prob_by_hand() -> None:
-    log_prob = normal_log_prob(torch.tensor([[[0.0, 2.0]]]), torch.tensor([[[1.0, 0.5]]]))
+def test_a_log_density_by_hand(generators: Generators) -> None:
+    """Deviations of 0 and 2 standard deviations, which are 1 and 0.5."""
+    actor = GaussianActor(generators(0), 3, 2, (8,))
+    actor.log_std.data.copy_(torch.tensor([[[0.0, math.log(0.5)]]]))
+    observations = noise(1, 1, 3)
+    log_prob = actor.log_prob(observations, actor(observations)[0] + torch.tensor([0.0, 1.0]))
     assert log_prob.shape == (1, 1)
     expected = -0.5 * math.log(2 * math.pi) + (-2.0 - math.log(0.5) - 0.5 * math.log(2 * math.pi))
     assert log_prob.item() == pytest.approx(expected)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from orl import losses
-from orl.networks import CriticEnsemble, Target, ValueFunction, random_subset
-from orl.updates import Adam, gradients
+from orl.networks import CriticEnsemble, StackedMLP, frozen_copy, random_subset
+from orl.updates import Adam, PolyakAverage, gradients
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -32,31 +32,32 @@ def test_an_ensemble_equals_separate_networks(generators: Generators) -> None:
 
 
 def test_a_value_function_has_one_value_a_row(generators: Generators) -> None:
-    value = ValueFunction(generators(0, 1, 2), 3, (4,))
+    value = StackedMLP(generators(0, 1, 2), (3, 4, 1))
     observations = torch.randn(3, 6, 3, generator=torch.Generator().manual_seed(0))
     values = value(observations)
-    assert values.shape == (3, 6)
-    layer, last = value.network.layers
+    assert values.shape == (3, 6, 1)
+    layer, last = value.layers
     hidden = (observations[2] @ layer.weight[2] + layer.bias[2]).relu()
-    torch.testing.assert_close(values[2], (hidden @ last.weight[2] + last.bias[2])[:, 0])
+    torch.testing.assert_close(values[2], hidden @ last.weight[2] + last.bias[2])
 
 
 def test_polyak_update_by_hand() -> None:
     online = nn.Linear(1, 1)
-    frozen = Target(online)
+    frozen = frozen_copy(online)
+    average = PolyakAverage(online, frozen)
     for parameter, value in zip([*online.parameters(), *frozen.parameters()], [1.0, 2.0, 10.0, 20.0], strict=True):
         parameter.data.fill_(value)
-    frozen.polyak_update(tau=0.1)  # 0.9 * 10 + 0.1 * 1, 0.9 * 20 + 0.1 * 2
-    torch.testing.assert_close(frozen.network.weight.item(), 9.1)
-    torch.testing.assert_close(frozen.network.bias.item(), 18.2)
+    average.update(tau=0.1)  # 0.9 * 10 + 0.1 * 1, 0.9 * 20 + 0.1 * 2
+    torch.testing.assert_close(frozen.weight.item(), 9.1)
+    torch.testing.assert_close(frozen.bias.item(), 18.2)
     assert [parameter.item() for parameter in online.parameters()] == [1.0, 2.0]
-    frozen.polyak_update(tau=1.0)
-    assert frozen.network.weight.item() == 1.0
+    average.update(tau=1.0)
+    assert frozen.weight.item() == 1.0
 
 
 def test_a_target_is_a_copy_that_does_not_move_with_the_network(generators: Generators) -> None:
     critic = CriticEnsemble(generators(0), 2, 1, (4,), 2)
-    target = Target(critic)
+    target = frozen_copy(critic)
     inputs = torch.zeros(1, 3, 2), torch.zeros(1, 3, 1)
     before = target(*inputs)
     assert torch.equal(before, critic(*inputs))
@@ -68,7 +69,7 @@ def test_a_target_is_a_copy_that_does_not_move_with_the_network(generators: Gene
 
 def test_no_gradient_reaches_a_target(generators: Generators) -> None:
     critic = CriticEnsemble(generators(0), 2, 1, (4,), 2)
-    target = Target(critic)
+    target = frozen_copy(critic)
     actions = torch.zeros(1, 3, 1, requires_grad=True)
     (critic(torch.zeros(1, 3, 2), actions) - target(torch.zeros(1, 3, 2), actions)).square().sum().backward()
     assert not any(parameter.requires_grad for parameter in target.parameters())

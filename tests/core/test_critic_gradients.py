@@ -28,13 +28,13 @@ def test_they_are_autograd_s(
         for parameter in critic.parameters():  # scales and shifts begin as ones and zeros
             parameter.add_(torch.randn(parameter.shape, generator=random), alpha=0.3)
     blocks = NoiseBlocks([0, 1], critic.dropout_specs("dropped", 6), torch.device("cpu"))
-    dropped = list(blocks.next().values())
+    noise = blocks.next()
     observations, actions = torch.randn(2, 6, 3, generator=random), torch.randn(2, 6, 2, generator=random)
     targets = torch.randn(2, 6, generator=random)
     before = [each.clone() for each in (*critic.parameters(), observations, actions, targets)]
-    values = critic(observations, actions, dropped)
+    values = critic(observations, actions, noise)
     expected = gradients(losses.over_batch((values - targets.unsqueeze(1)).square()), critic)
-    found, metrics = critic_gradients(critic, observations, actions, targets, dropped)
+    found, metrics = critic_gradients(critic, observations, actions, targets, noise)
     for mine, other, parameter in zip(found, expected, critic.parameters(), strict=True):
         assert mine.shape == parameter.shape
         assert not mine.requires_grad

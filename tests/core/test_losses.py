@@ -26,13 +26,15 @@ def test_td_target_bootstraps_unless_terminated() -> None:
 @pytest.mark.parametrize(("expectile", "expected"), [(0.5, 0.5 * (4 + 9) / 2), (0.9, (0.9 * 4 + 0.1 * 9) / 2)])
 def test_expectile_loss_weighs_the_sides(expectile: float, expected: float) -> None:
     values, targets = torch.tensor([[0.0, 3.0]]), torch.tensor([[2.0, 0.0]])  # u = 2 and -3
-    assert losses.expectile_loss(values, targets, expectile).item() == pytest.approx(expected)
+    loss = losses.expectile_loss(values, targets, expectile)
+    assert loss.shape == (1, 2)
+    assert loss.mean().item() == pytest.approx(expected)
 
 
 def test_expectile_loss_is_least_at_the_expectile() -> None:
     """For targets 0 and 1 the tau-expectile is tau: tau (1 - v) = (1 - tau) v."""
     value = torch.tensor([[0.8, 0.8]], requires_grad=True)
-    losses.expectile_loss(value, torch.tensor([[0.0, 1.0]]), 0.8).backward()
+    losses.expectile_loss(value, torch.tensor([[0.0, 1.0]]), 0.8).mean().backward()
     assert value.grad is not None
     assert value.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
 
@@ -49,7 +51,9 @@ def test_advantage_weights_do_not_overflow() -> None:
 def test_behaviour_cloning_loss_averages_batch_and_action_dimensions() -> None:
     actions = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]])
     data_actions = torch.zeros(2, 2, 2)
-    assert losses.behaviour_cloning_loss(actions, data_actions).item() == 1 / 4 + 4 / 4
+    loss = losses.behaviour_cloning_loss(actions, data_actions)
+    assert loss.shape == (2, 2)
+    assert losses.over_batch(loss).item() == 1 / 4 + 4 / 4
 
 
 @pytest.mark.parametrize("loss", ["expectile_loss", "behaviour_cloning_loss"])
@@ -59,7 +63,8 @@ def test_a_learner_has_the_gradient_that_it_has_alone(loss: str) -> None:
     def gradient(values: Tensor, targets: Tensor) -> Tensor:
         values = values.clone().requires_grad_()
         call = getattr(losses, loss)
-        (call(values, targets, 0.7) if loss == "expectile_loss" else call(values, targets)).backward()
+        loss_of_rows = call(values, targets, 0.7) if loss == "expectile_loss" else call(values, targets)
+        losses.over_batch(loss_of_rows).backward()
         assert values.grad is not None
         return values.grad
 
@@ -99,5 +104,5 @@ def test_a_categorical_target_keeps_mass_on_bins_and_beyond_the_ends() -> None:
 
 def test_cross_entropy_sums_critics() -> None:
     logits = torch.tensor([[[[0.0, 0.0]], [[math.log(3.0), 0.0]]]])  # (1, 2, 1, 2): halves; three quarters and one
-    loss = losses.cross_entropy(logits, torch.tensor([[[1.0, 0.0]]]))
+    loss = losses.over_batch(losses.cross_entropy(logits, torch.tensor([[[1.0, 0.0]]])))
     assert loss.item() == pytest.approx(math.log(2.0) + math.log(4.0 / 3.0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orl.networks import StackedLayerNorm, StackedLinear, StackedMLP, dropout
+from orl.networks import StackedLayerNorm, StackedLinear, StackedMLP, dropout_scale
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -89,7 +89,7 @@ def test_dropout_by_hand() -> None:
     """Units are counted in each learner's own (critics, batch, features); their number stands for none."""
     inputs = torch.arange(1.0, 13.0).view(2, 1, 2, 3)
     dropped = torch.tensor([[0, 4, 4, 6], [6, 6, 6, 6]])
-    outputs = dropout(inputs, dropped, 0.25)
+    outputs = inputs * dropout_scale(inputs, dropped, 0.25)
     scaled = inputs / 0.75
     scaled[0, 0, 0, 0] = scaled[0, 0, 1, 1] = 0.0
     torch.testing.assert_close(outputs, scaled)
@@ -102,7 +102,7 @@ def test_hidden_layers_are_linear_dropout_normalisation_relu(generators: Generat
         parameter.data.normal_(generator=noise)
     inputs = torch.randn(2, 2, 9, 4, generator=noise)
     keeps = [(torch.rand(2, 2, 9, size, generator=noise) > 0.3) for size in (8, 6)]
-    outputs = stacked(inputs, [places_of(keep) for keep in keeps])
+    outputs = stacked(inputs, {f"dropped/{i}": places_of(keep) for i, keep in enumerate(keeps)})
     without = stacked(inputs)
     for p in range(2):
         for c in range(2):
@@ -127,7 +127,7 @@ def places_of(keep: Tensor) -> Tensor:
 
 def test_dropout_keeps_the_mean_and_passes_no_gradient_to_dropped_units() -> None:
     inputs = torch.ones(1, 4, 50, requires_grad=True)
-    outputs = dropout(inputs, torch.tensor([[3, 199, 200]]), 0.01)
+    outputs = inputs * dropout_scale(inputs, torch.tensor([[3, 199, 200]]), 0.01)
     outputs.sum().backward()
     assert inputs.grad is not None
     assert (inputs.grad.flatten()[[3, 199]] == 0).all()

@@ -33,20 +33,3 @@ def test_an_update_is_due_once_its_transitions_are_there() -> None:
 def test_a_resumed_run_counts_as_one_that_went_on() -> None:
     schedule = Schedule(8.1, learning_starts=10)
     assert schedule.updates(0, 57) + schedule.updates(57, 100) == schedule.updates(0, 100) == 729
-
-
-def test_starts_of_phases() -> None:
-    schedule = Schedule(1.0, learning_starts=25, period=10)
-    reached = {steps: schedule.phase_start(steps) for steps in (0, 9, 10, 20, 29, 30, 31, 39, 40)}
-    assert reached == {0: None, 9: None, 10: None, 20: None, 29: None, 30: 30, 31: 30, 39: 30, 40: 40}
-
-
-def test_no_phase_starts_at_the_end_of_the_warm_up() -> None:
-    """Nothing was learned before it."""
-    schedule = Schedule(1.0, learning_starts=20, period=10)
-    assert schedule.phase_start(29) is None
-    assert schedule.phase_start(30) == 30
-
-
-def test_without_a_period_no_phase_starts() -> None:
-    assert Schedule(1.0, 0).phase_start(1_000_000) is None

@@ -11,7 +11,7 @@ from torch import Tensor
 from orl import training
 from orl.buffer import Batch
 from orl.noise import Noise
-from orl.training import progress
+from orl.training import NO_PROGRESS
 
 
 class Counter:
@@ -71,7 +71,7 @@ def test_a_progress_bar_shows_what_was_done(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_an_invisible_progress_bar_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("work", 10, visible=False) as advance:
+    with NO_PROGRESS as advance:
         advance(3)
     assert capsys.readouterr().out == ""
 
