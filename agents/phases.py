@@ -149,7 +149,7 @@ class Phases:
             if not takes_part.any():
                 return
             agent.buffers["last_phase"][takes_part] = agent.steps
-            self.running = Phase.begin(agent, takes_part)
+            self.running = Phase(agent, agent.steps, takes_part)
         while self.running is not None:
             metrics = self.running.advance(agent)
             if self.running.is_over:
@@ -207,7 +207,6 @@ class Phase:
         policies: mean and standard deviation (P, size, 2A) at every next observation, since the actor stands still.
     """
 
-    final_critics: dict[str, Tensor]  # the critics to end with, where learners can part ways
     smoothed: Tensor  # (P,), moving average of the score
     best: Tensor  # (P,), the lowest of them
     waited: Tensor  # (P,), checks since then
@@ -226,18 +225,11 @@ class Phase:
         self.policies = torch.cat(
             [agent.next_policy(_normalised_batch(agent, rows).next_observations) for rows in chunks], dim=1
         )
+        self.final_critics = self._critics(agent) if self.is_automatic else {}  # to end with, where learners part ways
         self.held_out = HeldOut(agent, steps) if config.length != "fixed" else None
-
-    @classmethod
-    def begin(cls, agent: PhasedAgent, takes_part: Tensor) -> Phase:
-        """A new phase at the agent's present step, for the learners (P,) that take part."""
-        phase = cls(agent, agent.steps, takes_part)
-        if phase.is_automatic:
-            phase.final_critics = phase._critics(agent)
-        if phase.held_out is not None:
-            phase.smoothed = phase.best = phase.held_out.score(agent)
-            phase.waited = torch.zeros_like(phase.counts)
-        return phase
+        if self.held_out is not None:
+            self.smoothed = self.best = self.held_out.score(agent)
+            self.waited = torch.zeros_like(self.counts)
 
     def advance(self, agent: PhasedAgent) -> Metrics:
         """Do `check_every` critic updates of every learner, then check where a score decides."""

@@ -432,7 +432,7 @@ class Agent(ABC):
 
     def _empty_buffer(self, capacity: int) -> ReplayBuffer:
         sizes = self.spaces.observation_size, self.spaces.action_size
-        return ReplayBuffer(capacity, *sizes, population=self.population, device=self.device)
+        return ReplayBuffer(capacity, *sizes, population=len(self.seeds), device=self.device)
 
     # State.
 

@@ -4,6 +4,7 @@ import ctypes
 import platform
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+IS_GLIBC = platform.libc_ver()[0] == "glibc"
 
 
 def keep_memory() -> None:
@@ -12,7 +13,7 @@ def keep_memory() -> None:
     glibc gives blocks of more than 32 MB back, and faults the next one in page by page: half of the time of an update
     of 64 learners on a CPU (docs/performance.md). With another C library this does nothing.
     """
-    if _is_glibc():
+    if IS_GLIBC:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
@@ -20,9 +21,5 @@ def keep_memory() -> None:
 
 def give_back_memory() -> None:
     """Give back what was kept and is not in use, once."""
-    if _is_glibc():
+    if IS_GLIBC:
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
-
-
-def _is_glibc() -> bool:
-    return platform.libc_ver()[0] == "glibc"

@@ -44,7 +44,7 @@ def random_data() -> Dataset:
 
 def phase_updates(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
-    phase = Phase.begin(agent, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
+    phase = Phase(agent, agent.steps, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
     batches = phase.batches(agent, sys.maxsize)
     return lambda: agent.run(agent.update_critic, *next(batches))
 

@@ -307,6 +307,6 @@ def test_updates_of_a_phase_stay_on_the_device_and_never_wait_for_it(
     kind: Any, settings: dict[str, Any], make_data: MakeData
 ) -> None:
     agent = kind(make_data(), seed=SEEDS, device="meta", **{"phase_updates": 3, **settings})
-    phase = Phase.begin(agent, torch.ones(2, dtype=torch.bool, device="meta"))
+    phase = Phase(agent, agent.steps, torch.ones(2, dtype=torch.bool, device="meta"))
     for batch, noise in phase.batches(agent, 3):
         assert all(metric.is_meta for metric in agent.update_critic(batch, noise).values())
