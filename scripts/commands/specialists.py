@@ -27,12 +27,12 @@ from orl.scripts.contexts.specialist_data import specialist_episodes
 from orl.scripts.figures.contexts import context_figure
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_least
-from orl.scripts.running.registry import Preset, acting, load_agent
+from orl.scripts.running.registry import Preset, load_agent, online_presets
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
-from orl.scripts.running.training import Training
+from orl.scripts.running.training_run import Training
 
 C = TypeVar("C", bound=AgentConfig)
-agents = acting  # what `orl specialists` can name
+agents = online_presets  # what `orl specialists` can name
 
 
 @dataclass(frozen=True)

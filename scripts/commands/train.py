@@ -17,7 +17,7 @@ from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.reward_variants import Rewards, complete
 from orl.scripts.running.run_directory import JsonObject, load_or_make_json
-from orl.scripts.running.training import Training
+from orl.scripts.running.training_run import Training
 
 C = TypeVar("C", bound=AgentConfig)
 UPDATES, STEPS = 100_000, 300_000  # where neither is given
@@ -86,7 +86,7 @@ class Train(Training[C], Generic[C]):
 
     def _check_both(self) -> None:
         verb = f"orl train {self.agent}"
-        if not self.preset.can_act:
+        if not self.preset.can_train_online:
             right = "leave --steps out" if self.updates is not None else f"give --updates {self.steps}"
             raise ValueError(f"--steps {self.steps}: {verb} does no environment steps, it learns from data; {right}")
         if self.updates is None:

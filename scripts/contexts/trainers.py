@@ -27,8 +27,8 @@ from orl.config import make_config
 from orl.context import ContextSpace
 from orl.environment import Spaces, make, make_vector
 from orl.rollout import Policy
-from orl.scripts.running.registry import acting, presets
-from orl.scripts.running.training import restored, saved_to, train
+from orl.scripts.running.registry import online_presets, presets
+from orl.scripts.running.training_run import restored, saved_to, train
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -218,7 +218,7 @@ def make_trainer(name: str, settings: Sequence[str], env: str, space: ContextSpa
     Raises:
         ValueError: an unknown trainer, or a setting of another form.
     """
-    ours = [preset for preset, (agent, _) in acting().items() if issubclass(agent, SAC)]
+    ours = [preset for preset, (agent, _) in online_presets().items() if issubclass(agent, SAC)]
     if name not in ours and not name.startswith(SB3):
         raise ValueError(f"--trainer {name}: choose one of {', '.join(ours)}, or sb3:PPO for Stable-Baselines3's PPO")
     trainer = SB3Trainer if name.startswith(SB3) else PopulationTrainer

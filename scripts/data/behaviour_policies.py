@@ -24,9 +24,9 @@ from orl.arrays import Float32Array, Float64Array
 from orl.checkpoint import learner_names
 from orl.environment import Spaces
 from orl.rollout import ActionFunction
-from orl.scripts.running.policies import SavedPolicy
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.run_directory import JsonObject
+from orl.scripts.running.saved_policies import SavedPolicy
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import BasePolicy

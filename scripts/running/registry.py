@@ -36,14 +36,14 @@ class Preset(NamedTuple):
         return (inspect.getdoc(self.agent_class) or self.agent_class.__name__).splitlines()[0]
 
     @property
-    def can_act(self) -> bool:
+    def can_train_online(self) -> bool:
         """Whether it trains in an environment, be it after training on data."""
         return issubclass(self.agent_class.Config, OnlineConfig)
 
     @property
     def needs_data(self) -> bool:
         """Whether it learns from recorded data, be it before it acts; else it can begin in an environment."""
-        return not self.can_act or self.config.normalize_observations
+        return not self.can_train_online or self.config.normalize_observations
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def presets() -> dict[str, Preset]:
     return dict(sorted(named.items(), key=lambda item: (not item[1].needs_data, item[0])))
 
 
-def acting() -> dict[str, Preset]:
+def online_presets() -> dict[str, Preset]:
     """Those that can begin in an environment."""
     return {name: preset for name, preset in presets().items() if not preset.needs_data}
 

@@ -100,7 +100,7 @@ class RunDirectory:
         Console().print(f"{self.path} is finished; these are its results", soft_wrap=True)
         return results
 
-    def resume(self, work: int) -> None:
+    def truncate_history(self, work: int) -> None:
         """Take back the evaluations up to the checkpoint of this number; later ones will be made again."""
         file = self.path / "history.json"
         if file.exists():

@@ -19,7 +19,7 @@ from orl import datasets
 from orl.agents import SAC
 from orl.environment import Spaces
 from orl.scripts.data.behaviour_policies import load_policy
-from orl.scripts.running.policies import write_policy
+from orl.scripts.running.saved_policies import write_policy
 
 PENDULUM = Spaces.of("Pendulum-v1")  # actions in [-2, 2]
 OBSERVATIONS = np.random.default_rng(0).normal(size=(5, 3))

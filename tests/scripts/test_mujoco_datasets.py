@@ -17,7 +17,7 @@ from orl.scripts.data import ladder
 from orl.scripts.data import mujoco as mujoco_datasets
 from orl.scripts.data.mujoco import DATASETS, LEVELS, Ladder
 from orl.scripts.data.recording import load_policy, record
-from orl.scripts.running.policies import SavedPolicy, write_policy
+from orl.scripts.running.saved_policies import SavedPolicy, write_policy
 
 STEPS = [100, 200, 300, 400, 500]
 SHIPPED = [body for body in mujoco_datasets.ENVIRONMENTS if Ladder.of(body) is not None]

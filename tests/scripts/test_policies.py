@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from orl.agents import SAC, SPEQ
 from orl.evaluation import evaluate
-from orl.scripts.running.policies import SavedPolicy, write_policy
+from orl.scripts.running.saved_policies import SavedPolicy, write_policy
 
 SMALL: dict[str, Any] = {"hidden_sizes": (9, 7), "target_entropy": -1.0, "learning_starts": 5, "batch_size": 8}
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orl import agents
-from orl.scripts.running.registry import acting, presets
+from orl.scripts.running.registry import online_presets, presets
 
 PACKAGE = '''
 """Agents of another package."""
@@ -65,9 +65,9 @@ def test_the_agents_of_this_package() -> None:
     assert {"sac", "redq", "droq", "speq", "speq-auto", "sope", "flash-sac", "flash-speq"} <= set(names)
     assert presets()["droq"] == (agents.DroQ, agents.DROQ_PRESET)
     assert presets()["iql"] == (agents.IQL, agents.IQLConfig())
-    assert presets()["iql"].can_act
-    assert not presets()["bc"].can_act
-    assert set(acting()) == set(names) - set(from_data)
+    assert presets()["iql"].can_train_online
+    assert not presets()["bc"].can_train_online
+    assert set(online_presets()) == set(names) - set(from_data)
 
 
 def test_a_class_that_is_exported_is_an_agent_at_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,10 +41,10 @@ from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching, merge_runs
 from orl.scripts.running.options import check_least
-from orl.scripts.running.policies import write_policy
 from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.replay import replay_dataset
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row, write_evaluations
+from orl.scripts.running.saved_policies import write_policy
 
 C = TypeVar("C")
 Part = Literal["offline", "online"]
@@ -366,7 +366,7 @@ class _Run:
         options = self.options
         agent = restored(options.preset.agent_class, self.directory.path, options.seed_numbers, device=options.device)
         if agent is not None:
-            self.directory.resume(agent.progress_count)
+            self.directory.truncate_history(agent.progress_count)
             where = f"step {agent.steps:,}" if agent.steps or not options.num_updates else f"update {agent.updates:,}"
             Console().print(f"resuming {self.directory.path} at {where}", soft_wrap=True)
         variants = None
