@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from orl.agents.awac import AWAC, AWACConfig
 from orl.agents.bc import BC, BCConfig
 from orl.agents.flash_sac import FLASH_SAC_PRESET, FLASH_SPEQ_PRESET, FlashSAC, FlashSACConfig
 from orl.agents.hyperzero import (
@@ -33,6 +34,7 @@ from orl.agents.sac import (
 from orl.agents.td3bc import TD3BC, TD3BCConfig
 
 __all__ = [
+    "AWAC",
     "BC",
     "CONCATENATION_PRESET",
     "DROQ_PRESET",
@@ -51,6 +53,7 @@ __all__ = [
     "SPEQ_PRESET",
     "TD3BC",
     "UVFA_PRESET",
+    "AWACConfig",
     "BCConfig",
     "ContextualCloning",
     "ContextualCloningConfig",

@@ -426,5 +426,5 @@ def test_a_folder_whose_run_never_began_takes_another_configuration(train: Run, 
 
 def test_an_agent_that_there_is_not_is_refused_with_the_nearest(refused: Any, stroll: str) -> None:
     assert "orl train has no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
-    assert "orl train has no agent 'x'; choose one of bc, iql, td3bc" in refused("train", "x")
+    assert "orl train has no agent 'x'; choose one of " in refused("train", "x")
     assert "orl specialists has no agent 'iql'; choose one of droq, flash-sac" in refused("specialists", "iql")
