@@ -70,12 +70,15 @@ __all__ = [
     "TaskSelector",
 ]
 
-RENAMED = {"SPEQConfig": "SACConfig"}  # what earlier versions had
+GONE = {  # what earlier versions had: what to write now
+    "SPEQConfig": "give its fields to SPEQ as keywords, or take dataclasses.replace(SPEQ_PRESET, ...), a SACConfig; "
+    "SACConfig() has no phases",
+}
 
 
 if not TYPE_CHECKING:  # where every name is as good as there
 
     def __getattr__(name: str) -> object:
-        if name in RENAMED:
-            raise ImportError(f"orl.agents.{name} is now orl.agents.{RENAMED[name]}")
+        if name in GONE:
+            raise ImportError(f"orl.agents.{name} is gone: {GONE[name]}")
         raise AttributeError(f"module 'orl.agents' has no attribute {name!r}")

@@ -9,6 +9,7 @@ called by its own name, as `iql`, and has the defaults of its configuration. Ano
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import warnings
@@ -32,8 +33,12 @@ class Preset(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The first line of the class's docstring."""
-        return (inspect.getdoc(self.agent_class) or self.agent_class.__name__).splitlines()[0]
+        """The first line of the class's docstring, and the fields that differ from the class's own configuration."""
+        said = (inspect.getdoc(self.agent_class) or self.agent_class.__name__).splitlines()[0]
+        own = dataclasses.asdict(self.agent_class.preset or self.agent_class.Config())
+        fields = dataclasses.asdict(self.config)
+        given = [f"{name}={value}" for name, value in fields.items() if value != own[name]]
+        return f"{said} With {', '.join(given)}." if given else said
 
     @property
     def can_train_online(self) -> bool:

@@ -171,6 +171,7 @@ class Training(ABC, Generic[C]):
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
         tables.show(self.results()["rows"])
+        Console().print(f"figures and checkpoints: {self.folder}", soft_wrap=True)
 
     def results(self) -> JsonObject:
         """Check everything, then train and evaluate; what `results.json` holds."""

@@ -336,6 +336,15 @@ def test_phases_that_cannot_be_are_refused(stroll: str, settings: dict[str, Any]
         SPEQ(stroll, **{**SMALL, **settings})
 
 
+def test_the_advice_for_the_configuration_that_is_gone_keeps_the_phases(stroll: str) -> None:
+    """`SACConfig()` in its place would be plain SAC."""
+    with pytest.raises(ImportError, match=r"give its fields to SPEQ as keywords, or take dataclasses\.replace"):
+        exec("from orl.agents import SPEQConfig")
+    by_keyword = SPEQ(stroll, dropout_rate=0.2, target_entropy=-1.0).config
+    assert by_keyword == dataclasses.replace(SPEQ_PRESET, dropout_rate=0.2, target_entropy=-1.0)
+    assert by_keyword.phase_updates > 0
+
+
 def test_presets() -> None:
     """Section 4 of the paper: period 10,000, 75,000 updates, two critics, UTD 1, the mean of the critics."""
     preset = SPEQ_PRESET

@@ -162,11 +162,13 @@ def test_a_million_transitions_load_from_the_cache_in_two_seconds() -> None:
 def test_absent_malformed_and_damaged_sets(episodes: list[Episode], store: Path) -> None:
     with pytest.raises(ValueError, match="orl dataset make orl/racing/expert-v0"):
         load("orl/racing/expert-v0")
-    with pytest.raises(ValueError, match="download=True"):
+    with pytest.raises(ValueError, match=r"download=True\) fetches it, or: minari download mujoco/hopper/expert-v0"):
         load("mujoco/hopper/expert-v0")
     write(episodes, "orl/dice/random-v0", **ABOUT)
     with pytest.raises(ValueError, match="did you mean orl/dice/random-v0"):
         load("orl/dice/randm-v0")
+    with pytest.raises(ValueError, match="did you mean orl/dice/random-v0"):
+        load("random-v0")
     for identifier in ("orl/hopper", "orl//x-v0", "random v0", "../x-v0", ""):
         with pytest.raises(ValueError, match="is no data set id"):
             load(identifier)

@@ -68,6 +68,9 @@ def test_the_agents_of_this_package() -> None:
     assert presets()["iql"].can_train_online
     assert not presets()["bc"].can_train_online
     assert set(online_presets()) == set(names) - set(from_data)
+    assert presets()["flash-speq"].summary.endswith("(FlashSAC 2026). With phase_updates=20000.")
+    assert "length=policy_value" in presets()["sope"].summary
+    assert "With" not in presets()["speq"].summary  # the class's own configuration
 
 
 def test_a_class_that_is_exported_is_an_agent_at_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

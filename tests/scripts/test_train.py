@@ -179,7 +179,7 @@ def test_unknown_verbs_and_help(orl: Any, refused: Any, misread: Any) -> None:
     agents = orl("train", "--help").stdout
     assert "Implicit Q-learning" in agents
     assert "flash-speq" in agents
-    assert "no agent is named; choose one of bc, iql" in refused("train")
+    assert "no agent is named; choose one of awac, bc, iql" in refused("train")
 
 
 def test_a_killed_run_ends_with_the_same_numbers(orl: Any, hopper_file: Path, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def test_a_run_of_speq(train: Run, stroll: str, tmp_path: Path, capsys: pytest.C
     out = tmp_path / "run"
     words = ("speq", "--env", stroll, "--steps", STEPS, "--seeds", 2, *SMALL, *PHASES, "--save-replay", "--out", out)
     train(*words)
-    assert "speq" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "speq" in said
+    assert f"figures and checkpoints: {out}" in said
     written = results(out)
     assert set(written) >= {"command", "config", "versions", "seconds", "rows"}
     (row,) = written["rows"]
