@@ -177,7 +177,7 @@ class Phases:
         if self.running is None:
             return {}, {"checked_at": self.checked_at}
         tensors, manifest = self.running.state()
-        return {f"phase/{name}": each for name, each in tensors.items()}, {
+        return {f"phase/{name}": tensor for name, tensor in tensors.items()}, {
             "checked_at": self.checked_at,
             "phase": manifest,
         }
@@ -363,7 +363,7 @@ class HeldOut:
             return agent.policy_loss(self.batch.observations, self.noise).mean(1)
         targets = agent.targets(self.batch, {"next_noise": self.noise}).unsqueeze(1)
         values = agent.critic_values(self.batch.observations, self.batch.actions)
-        before, now = ((each - targets).square().mean((1, 2)) for each in (self.values, values))
+        before, now = ((predicted - targets).square().mean((1, 2)) for predicted in (self.values, values))
         self.ratio, self.values = self.ratio * now / before.clamp(min=1e-30), values
         return self.ratio
 

@@ -36,8 +36,7 @@ from gymnasium.spaces import Box
 
 from orl.arrays import Array, BoolArray
 from orl.dataset import Dataset, check_lengths, to_flags
-from orl.datasets.episodes import environment_actions, find_gaps
-from orl.datasets.recording import require_boxes
+from orl.datasets.episodes import environment_actions, find_gaps, require_boxes
 from orl.environment import SingleEnvironment
 
 Arrays = dict[str, Array]

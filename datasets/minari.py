@@ -36,8 +36,7 @@ from safetensors.numpy import save_file
 from orl.arrays import Array
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import ROWS, Dataset
-from orl.datasets.episodes import Episode, environment_actions, of_every_episode, to_dataset
-from orl.datasets.recording import require_boxes
+from orl.datasets.episodes import Episode, environment_actions, of_every_episode, require_boxes, to_dataset
 from orl.environment import make, recorded_id
 from orl.spelling import did_you_mean
 

@@ -6,14 +6,13 @@ Shape key: T decisions of an episode, O observation, A action, n copies of a vec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from orl.arrays import Array
-from orl.datasets.episodes import Episode
+from orl.datasets.episodes import Episode, require_boxes
 from orl.environment import SingleEnvironment, VectorEnvironment
 from orl.rollout import ActionFunction, Step, play
 
@@ -136,15 +135,6 @@ class RandomPolicy:
 
     def __call__(self, observations: Array) -> Array:
         return self.generator.uniform(self.low, self.high)
-
-
-def require_boxes(observation_space: Space[Any], action_space: Space[Any], name: str) -> Box:
-    """The action space, if both spaces are of the kind that this package learns from; else a ValueError."""
-    if not (isinstance(observation_space, Box) and len(observation_space.shape) == 1):
-        raise ValueError(f"{name}: observations are {observation_space}; only a flat Box (features,) can be read")
-    if not (isinstance(action_space, Box) and len(action_space.shape) == 1):
-        raise ValueError(f"{name}: actions are {action_space}; only continuous actions in a flat Box can be read")
-    return action_space
 
 
 class EpisodeBuilder:

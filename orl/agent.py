@@ -414,7 +414,7 @@ class Agent(ABC):
         if self.collector is None or env not in (None, self.environment):
             env = env if env is not None else self.environment
             if env is None:
-                raise ValueError("no environment is known to learn in; give one to learn() or load()")
+                raise ValueError("there is no environment to learn in; give one to learn() or load()")
             streams = [seeding.sequence(seed, "environment") for seed in self.seeds]
             collector = Collector(env, streams, self.spaces)
             episodes = {name: tensor.cpu().numpy() for name, tensor in self._running_episodes.items()}
@@ -439,7 +439,7 @@ class Agent(ABC):
     @classmethod
     def algorithm(cls) -> str:
         """What a checkpoint names: the class with the configuration, also of a preset such as `DroQ`."""
-        return next(each.__name__ for each in cls.__mro__ if "Config" in vars(each))
+        return next(kind.__name__ for kind in cls.__mro__ if "Config" in vars(kind))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name and a JSON-able manifest: the learners, without data and environments."""

@@ -118,8 +118,8 @@ class ReplayBuffer:
 
     def _write(self, rows: slice, data: Dataset) -> None:
         columns = (data.observations, data.actions, data.next_observations, data.terminated[:, None])
-        for place, values in zip(torch.split(self.table[rows], self.widths, dim=1), columns, strict=True):
-            place.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+        for column, values in zip(torch.split(self.table[rows], self.widths, dim=1), columns, strict=True):
+            column.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
     def grown(self, capacity: int) -> ReplayBuffer:
         """A buffer with room of its own for each learner that begins with these transitions, at most the last ones."""

@@ -62,13 +62,13 @@ class Model:
 
 
 def run_with_callbacks(
-    agent: Agent, moments: Iterator[TrainingStep], callback: Any, steps: int
+    agent: Agent, training_steps: Iterator[TrainingStep], callback: Any, steps: int
 ) -> Iterator[TrainingStep]:
     """Online training with Stable-Baselines3 callbacks: `on_step` after every step in all copies.
 
     Args:
         agent: one learner.
-        moments: of its training; ends early where a callback says so.
+        training_steps: of its training; ends early where a callback says so.
         callback: one, or a list of them.
         steps: environment steps asked for.
 
@@ -82,20 +82,22 @@ def run_with_callbacks(
     called = CallbackList(callback) if isinstance(callback, list) else callback
     if not isinstance(called, BaseCallback):
         raise ValueError(f"callback={callback!r}: give a callback of Stable-Baselines3, or a list of them")
-    return _call(agent, moments, called, steps)
+    return _call(agent, training_steps, called, steps)
 
 
-def _call(agent: Agent, moments: Iterator[TrainingStep], called: BaseCallback, steps: int) -> Iterator[TrainingStep]:
+def _call(
+    agent: Agent, training_steps: Iterator[TrainingStep], called: BaseCallback, steps: int
+) -> Iterator[TrainingStep]:
     with warnings.catch_warnings():  # the training environment is one of Gymnasium, which is no fault
         warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
         called.init_callback(Model(agent, Logger(folder=None, output_formats=[])))  # type: ignore[arg-type]
     called.on_training_start({"total_timesteps": agent.steps + steps, "self": called.model}, {})
     called.on_rollout_start()
-    for moment in moments:
-        yield moment
-        if moment.in_phase:
+    for training_step in training_steps:
+        yield training_step
+        if training_step.in_phase:
             continue
-        called.update_locals({**_of_the_step(agent), "metrics": moment.metrics})
+        called.update_locals({**_of_the_step(agent), "metrics": training_step.metrics})
         if not called.on_step():
             break
     called.on_rollout_end()

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 import orl
 
 FORMAT = 4
-KEPT = 2  # checkpoints kept in a folder
+NUM_CHECKPOINTS = 2  # of one training in a folder
 FILES = ("manifest.json", "state.safetensors")  # of a checkpoint
 PER_LEARNER = ("seeds", "identities")  # lists in the manifest
 
@@ -125,7 +125,7 @@ def _write(folder: Path, number: int, tensors: Mapping[str, Tensor], manifest: M
         target.rename(_aside(target))
     temporary.rename(target)
     before = sorted((path for path in earlier if _number(path) < number), key=_number)
-    for path in {*earlier, _aside(target)} - {target, *before[1 - KEPT :]}:
+    for path in {*earlier, _aside(target)} - {target, *before[1 - NUM_CHECKPOINTS :]}:
         if path.exists():
             _remove(path)
     for path in folder.glob(".checkpoint-*.*"):
@@ -180,7 +180,7 @@ def _whole_name(aside: Path) -> Path:
     return aside.with_name(aside.name[1:].removesuffix(".replaced"))
 
 
-def _place(folder: Path, number: int) -> Path:
+def _folder_of(folder: Path, number: int) -> Path:
     """The folder of checkpoint `number`, also if its replacement was interrupted."""
     path = folder / f"checkpoint-{number}"
     return path if path.exists() or not _aside(path).exists() else _aside(path)
@@ -209,7 +209,7 @@ def numbers(folder: Path) -> list[int]:
         CheckpointError: one cannot be opened, so that nobody knows whether it can be read.
     """
     present = sorted({_number(path) for path in _written(folder)}, reverse=True)
-    return [number for number in present if _readable(_place(folder, number))]
+    return [number for number in present if _readable(_folder_of(folder, number))]
 
 
 def _readable(path: Path) -> bool:
@@ -264,10 +264,12 @@ def load(folder: Path, number: int | None = None) -> tuple[dict[str, Tensor], di
             such = f", such as {below[0]}" if below else ""
             raise CheckpointError(f"{folder}: {state}; give a folder that an agent was saved to{such}")
         number = readable[0]
-    path = _place(folder, number)
+    path = _folder_of(folder, number)
     manifest = _manifest(path)
-    if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {manifest.get('format')}, this version of orl reads format {FORMAT}")
+    if (written := manifest.get("format")) != FORMAT:
+        is_newer = isinstance(written, int) and written > FORMAT
+        remedy = "install a newer orl" if is_newer else "train again, or load it with the version that wrote it"
+        raise CheckpointError(f"{path}: format {written}, this version of orl reads format {FORMAT}; {remedy}")
     return load_file(path / "state.safetensors"), manifest
 
 
@@ -397,13 +399,13 @@ def load_population(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         whole = manifest.get("population", 1)
         raise CheckpointError(f"{folder}: holds {len(loaded)} of {whole} learners; load one, seed-K, alone")
     tensors = {name: _side_by_side([state[0][name] for state in loaded]) for name in loaded[0][0]}
-    lists = {key: [each for state in loaded for each in state[1].get(key, [])] for key in PER_LEARNER}
+    lists = {key: [entry for state in loaded for entry in state[1].get(key, [])] for key in PER_LEARNER}
     return tensors, {**manifest, **lists}
 
 
 def _side_by_side(learners: list[Tensor]) -> Tensor:
-    """Along the first axis; texts, kept as bytes, are as long as their learner needed and get spaces at their ends."""
+    """Along the first axis; texts, stored as bytes, are as long as their learner needed, and get spaces at the end."""
     if learners[0].dtype == torch.uint8:
-        longest = max(each.shape[-1] for each in learners)
-        learners = [F.pad(each, (0, longest - each.shape[-1]), value=ord(" ")) for each in learners]
+        longest = max(text.shape[-1] for text in learners)
+        learners = [F.pad(text, (0, longest - text.shape[-1]), value=ord(" ")) for text in learners]
     return torch.cat(learners)

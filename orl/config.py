@@ -26,7 +26,7 @@ class AgentConfig:
 
 @dataclass(frozen=True)
 class OnlineConfig(AgentConfig):
-    """What it reads of an agent that also learns in environments."""
+    """What the base class reads of the configuration of an agent that also learns in environments."""
 
     utd_ratio: float = 1.0  # updates per transition, however many environments give them
     learning_starts: int = 5_000  # environment steps with uniformly random actions and no update
@@ -74,7 +74,7 @@ def _suits(value: Any, hint: Any) -> bool:
     if get_origin(hint) is UnionType:
         return any(_suits(value, choice) for choice in choices)
     if get_origin(hint) is tuple and choices[0] in (int, float):
-        return isinstance(value, tuple) and all(_suits(each, choices[0]) for each in value)
+        return isinstance(value, tuple) and all(_suits(item, choices[0]) for item in value)
     if hint is bool:
         return isinstance(value, bool)
     if hint in (int, float):

@@ -97,7 +97,7 @@ def evaluate(
                 values.append(np.where(running, step.infos[key], np.nan))
             ended = running & (step.terminated | step.truncated)
             if ended.any():
-                _keep(infos, step.infos, ended)
+                _store_final(infos, step.infos, ended)
     return Evaluation(
         returns.reshape(shape),
         lengths.reshape(shape),
@@ -106,10 +106,10 @@ def evaluate(
     )
 
 
-def _keep(infos: dict[str, Array], step_infos: dict[str, Any], ended: BoolArray) -> None:
+def _store_final(infos: dict[str, Array], step_infos: dict[str, Any], ended: BoolArray) -> None:
     """Copy the numeric entries of the copies that ended; Gymnasium's `_key` says which copies have a key."""
     for key, values in step_infos.items():
         numeric = isinstance(values, np.ndarray) and values.shape == ended.shape and values.dtype.kind in "fiub"
         if numeric and not key.startswith("_"):
-            kept = infos.setdefault(key, np.zeros_like(values))
-            kept[ended] = values[ended]
+            final = infos.setdefault(key, np.zeros_like(values))
+            final[ended] = values[ended]

@@ -131,7 +131,7 @@ class CapturedUpdate:
 
     def __init__(self, batch: Batch, noise: Noise, device: torch.device) -> None:
         self.graph, self.calls = CudaGraph(device), 0
-        self.batch = Batch(*(None if each is None else torch.empty_like(each) for each in batch))  # type: ignore[arg-type]
+        self.batch = Batch(*(None if values is None else torch.empty_like(values) for values in batch))  # type: ignore[arg-type]
         self.noise = {name: torch.empty_like(values) for name, values in noise.items()}  # where the graph reads
         self.names: list[str] = []  # of the metrics
         self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
@@ -162,7 +162,7 @@ class CapturedUpdate:
 
 
 def _tensors(batch: Batch, noise: Noise) -> list[Tensor]:
-    return [each for each in (*batch, *noise.values()) if each is not None]
+    return [values for values in (*batch, *noise.values()) if values is not None]
 
 
 class CudaGraph:

@@ -34,9 +34,9 @@ def categorical_target(probabilities: Tensor, values: Tensor, support: Tensor) -
     """
     bins = support.shape[-1]
     low, high = support[:, :1, None], support[:, -1:, None]
-    places = (values.clamp(low, high) - low) * ((bins - 1) / (high - low))
-    lower = places.floor().clamp(max=bins - 2)
-    share = places - lower
+    positions = (values.clamp(low, high) - low) * ((bins - 1) / (high - low))
+    lower = positions.floor().clamp(max=bins - 2)
+    share = positions - lower
     index = lower.long().clamp(min=0)  # where values are NaN: a learner that diverged stops no other
     target = torch.zeros_like(probabilities).scatter_add_(-1, index, probabilities * (1.0 - share))
     return target.scatter_add_(-1, index + 1, probabilities * share)

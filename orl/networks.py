@@ -1,4 +1,5 @@
-"""Networks whose parameters carry leading axes of independent members: layers, actors, critics, targets.
+"""Networks whose parameters carry leading axes of independent members: layers, actors, critics and their
+targets; and the normaliser of observations.
 
 Shape key: L leading axes, such as (population,) or (population, critics); P population, C critics, B batch,
 O observation, A action.
@@ -332,7 +333,7 @@ class Normalizer:
     def batch(self, batch: Batch) -> Batch:
         """With the observations that networks take."""
         observations, next_observations = (
-            (each - self.mean) / self.std for each in (batch.observations, batch.next_observations)
+            (values - self.mean) / self.std for values in (batch.observations, batch.next_observations)
         )
         return batch._replace(observations=observations, next_observations=next_observations)
 

@@ -26,10 +26,10 @@ class NoiseSpec:
     rate: float = 0.0  # of dropout: probability of each of the units in `shape`
 
     def sample(self, count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """`count` of them: (count, *shape); of dropout, places of dropped units (count, K), int64.
+        """`count` of them: (count, *shape); of dropout, positions of dropped units (count, K), int64.
 
         N ~ Poisson(-n log(1 - rate)) throws at n units with replacement hit each one independently with probability
-        `rate`, which is far cheaper than n Bernoulli numbers. Throws beyond N go to place n, which is no unit. K is
+        `rate`, which is far cheaper than n Bernoulli numbers. Throws beyond N go to position n, which is no unit. K is
         ten standard deviations above the mean.
         """
         if self.kind == "uniform":
@@ -40,8 +40,8 @@ class NoiseSpec:
         mean = -units * math.log1p(-self.rate)
         most = math.ceil(mean + 10.0 * math.sqrt(mean) + 10.0)
         throws = torch.poisson(torch.full((count, 1), mean, dtype=torch.float64, device=device), generator)
-        places = torch.randint(units, (count, most), generator=generator, device=device)
-        return torch.where(torch.arange(most, device=device) < throws, places, units)
+        positions = torch.randint(units, (count, most), generator=generator, device=device)
+        return torch.where(torch.arange(most, device=device) < throws, positions, units)
 
 
 class NoiseBlocks:
@@ -100,7 +100,7 @@ class NoiseBlocks:
             noise = {name: values[coming] for name, values in self.block.items()}
             batches = sample(noise)
             count = len(batches.rewards)
-            columns = [[None] * count if each is None else each.contiguous().unbind() for each in batches]
+            columns = [[None] * count if column is None else column.contiguous().unbind() for column in batches]
             for i, batch in enumerate(map(Batch._make, zip(*columns, strict=True))):
                 self.position += 1
                 updates -= 1

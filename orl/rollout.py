@@ -71,8 +71,8 @@ def take_step(environment: VectorEnvironment, observations: Array, actions: Arra
     if ended.any() and environment.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP:
         successors = following.copy()
         successors[ended] = np.stack(infos["final_obs"][ended])
-        final = {key: each for key, each in infos.get("final_info", {}).items() if np.shape(each) == ended.shape}
-        infos = infos | {key: np.where(ended, each, infos.get(key, each)) for key, each in final.items()}
+        final = {key: values for key, values in infos.get("final_info", {}).items() if np.shape(values) == ended.shape}
+        infos = infos | {key: np.where(ended, values, infos.get(key, values)) for key, values in final.items()}
     if not (np.isfinite(rewards).all() and np.isfinite(successors).all()):
         raise ValueError(f"{_name(environment)}: gave a reward or an observation that is not finite")
     return Step(observations, actions, rewards, successors, terminated, truncated, infos), following
@@ -159,10 +159,10 @@ class Collector:
         inner = self.vector.unwrapped
         if isinstance(inner, SyncVectorEnv):  # it reads an episode's last observation after the reset
             inner.envs = [
-                each
-                if isinstance(each, TransformObservation) and each.func is np.array
-                else TransformObservation(each, np.array, each.observation_space)
-                for each in inner.envs
+                copy
+                if isinstance(copy, TransformObservation) and copy.func is np.array
+                else TransformObservation(copy, np.array, copy.observation_space)
+                for copy in inner.envs
             ]
         theirs = Spaces.of(self.vector)
         spaces.check(theirs, str(theirs.environment_id))
@@ -226,7 +226,7 @@ class Collector:
         """Arrays by name; the environments' own states are JSON in bytes, one text per learner."""
         texts = [""] * self.shape[0]
         if isinstance(self.vector, SyncVectorEnv):
-            states = [environment_state(each) for each in self._copies()]
+            states = [environment_state(copy) for copy in self._copies()]
             if all(states):
                 texts = ["\n".join(states[k * self.num_envs : (k + 1) * self.num_envs]) for k in range(self.shape[0])]
         elif hasattr(self.vector.unwrapped, "get_state"):
@@ -245,8 +245,8 @@ class Collector:
         fits = arrays["returns"].shape == self.shape and all(texts)
         if fits and isinstance(self.vector, SyncVectorEnv):
             states = [state for text in texts for state in text.split("\n")]
-            for each, state in zip(self._copies(), states, strict=True):
-                restore_environment(each, state)
+            for copy, state in zip(self._copies(), states, strict=True):
+                restore_environment(copy, state)
         elif fits:
             restore_environment(self.vector, texts[0])
         for name in (*(self._EPISODES if fits else ()), *self._RECENT):
@@ -255,4 +255,4 @@ class Collector:
 
     def _copies(self) -> list[Any]:
         """The environments in a vector of them, as they were given."""
-        return [cast(TransformObservation, each).env for each in cast(SyncVectorEnv, self.vector).envs]
+        return [cast(TransformObservation, copy).env for copy in cast(SyncVectorEnv, self.vector).envs]

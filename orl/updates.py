@@ -26,7 +26,7 @@ class Adam:
     """Kingma and Ba 2015 (arXiv 1412.6980), Algorithm 1, with its decays and epsilon.
 
     Elementwise, so that stacked learners stay apart: torch's fused kernel, without the bookkeeping that torch.optim has
-    around it (decision 0014). Nothing changes its place in memory, where a captured update looks for it.
+    around it (decision 0014). Nothing changes its address in memory, where a captured update looks for it.
 
     Args:
         parameters: what to move.

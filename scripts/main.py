@@ -40,7 +40,7 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
     ),
     "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
-    "speed": ("speed:Speed", "Time updates, environments and predictions against peers on this machine."),
+    "speed": ("speed:Speed", "Time updates, environments and predictions against baselines on this machine."),
 }
 OF_AN_AGENT = ("train", "specialists")  # verbs whose first word is an agent's name
 HELP = ("-h", "--help")

@@ -49,8 +49,8 @@ class RewardScale:
         """Take the statistics from recorded episodes, one dataset per learner."""
         for learner, data in enumerate(datasets):
             returns = returns_so_far(data, self.discount)
-            found = len(returns), returns.mean(), returns.var() * len(returns), np.abs(returns).max()
-            for statistic, value in zip(self.statistics.values(), found, strict=True):
+            described = len(returns), returns.mean(), returns.var() * len(returns), np.abs(returns).max()
+            for statistic, value in zip(self.statistics.values(), described, strict=True):
                 statistic[learner] = float(value)
 
     def observe(self, rewards: NDArray[np.float64], ended: NDArray[np.bool_]) -> None:
@@ -68,8 +68,8 @@ class RewardScale:
 
     def go_on(self, lengths: NDArray[np.int64]) -> None:
         """Keep the returns of episodes that go on, in environments (P, n) where each has lasted so many steps."""
-        kept = self.returns if self.returns is not None and self.returns.shape == lengths.shape else 0.0
-        self.returns = np.where(lengths > 0, kept, 0.0)
+        before = self.returns if self.returns is not None and self.returns.shape == lengths.shape else 0.0
+        self.returns = np.where(lengths > 0, before, 0.0)
 
     def running_state(self) -> dict[str, Tensor]:
         """The discounted returns of the running episodes."""

@@ -27,11 +27,10 @@ from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.figures.racing import racing_lines
 from orl.scripts.figures.scores import imputed_against_true, score_bars
-from orl.scripts.running import reward_variants as reward_kinds
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
 from orl.scripts.running.options import check_labels, check_least
-from orl.scripts.running.reward_variants import KINDS, Rewards
+from orl.scripts.running.reward_variants import KINDS, Rewards, complete
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
@@ -183,7 +182,7 @@ class Comparison:
         """One dataset per seed with this kind of rewards."""
         if kind == "none":
             return [self.truth] * len(self.seeds)
-        return reward_kinds.complete(cast(Rewards, kind), self.truth, self.sparse, self.model)
+        return complete(cast(Rewards, kind), self.truth, self.sparse, self.model)
 
     def rows(self, name: str, kinds: Sequence[str], job: Path) -> list[JsonObject]:
         """Results of an agent that a job has trained, one row per kind of rewards."""

@@ -70,11 +70,6 @@ def online_presets() -> dict[str, Preset]:
     return {name: preset for name, preset in presets().items() if not preset.needs_data}
 
 
-def preset(name: str) -> Preset:
-    """The preset of a name that `presets` has."""
-    return presets()[name]
-
-
 def _ours() -> dict[str, Preset]:
     """The classes and presets that `orl.agents` exports, but for those that need contexts."""
     public = {name: getattr(agents, name) for name in dir(agents)}

@@ -215,11 +215,11 @@ def command_line(folder: Path) -> str:
     return " ".join(["orl", *words])
 
 
-def write_evaluations(folder: RunDirectory, seeds: Sequence[int], history: Sequence[JsonObject], clock: str) -> None:
+def write_evaluations(directory: RunDirectory, seeds: Sequence[int], history: Sequence[JsonObject], clock: str) -> None:
     """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
     for k, name in enumerate(checkpoint.learner_names(seeds)):
         np.savez(
-            folder.path / name / "evaluations.npz",
+            directory.path / name / "evaluations.npz",
             timesteps=[row[clock] for row in history],
             results=[row["returns"][k] for row in history],
             ep_lengths=[row["lengths"][k] for row in history],

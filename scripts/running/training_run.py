@@ -25,7 +25,6 @@ from rich.console import Console
 from orl import checkpoint, datasets, training
 from orl.agent import Agent
 from orl.agents import SAC, FlashSAC
-from orl.agents.critic_bias import critic_bias
 from orl.buffer import Metrics, ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.config import make_config
@@ -36,7 +35,6 @@ from orl.evaluation import Evaluation, evaluate
 from orl.launcher import Job
 from orl.metrics import MetricsLogger
 from orl.networks import SquashedGaussianActor
-from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching, merge_runs
@@ -44,7 +42,6 @@ from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.replay import replay_dataset
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row, write_evaluations
-from orl.scripts.running.saved_policies import write_policy
 
 C = TypeVar("C")
 Part = Literal["offline", "online"]
@@ -177,8 +174,9 @@ class Training(ABC, Generic[C]):
 
     def results(self) -> JsonObject:
         """Check everything, then train and evaluate; what `results.json` holds."""
+        import orl.envs  # noqa: F401  registers the environments of ours; here, so that `orl --help` stays quick
+
         self.check()
-        register_environments()
         data = self.data()
         env = self.environment_id(data)
         self._refuse_memory(env)
@@ -418,6 +416,8 @@ class _Run:
         played = evaluate(agent, self.env, episodes=options.eval_episodes, **options.keywords(options.eval_episodes))
         metrics = evaluation_metrics(played, self.env)
         if options.bias_episodes and piece.part == "online" and isinstance(agent, SAC | FlashSAC):
+            from orl.agents.critic_bias import critic_bias
+
             keywords = options.keywords(options.bias_episodes)
             bias = critic_bias(agent, self.env, episodes=options.bias_episodes, **keywords)
             metrics |= {"critic_bias": bias.mean, "critic_bias_std": bias.std}
@@ -443,6 +443,8 @@ class _Run:
     def _write_policies(self, agent: Agent, played: Evaluation) -> None:
         if not (isinstance(agent, SAC | FlashSAC) and isinstance(agent.actor, SquashedGaussianActor)):
             return
+        from orl.scripts.running.saved_policies import write_policy
+
         for k, name in enumerate(self.names):
             facts = {"steps": agent.steps, "return": float(played.returns[k].mean()), "preset": self.options.agent}
             file = self.directory.path / name / "policies" / f"step-{agent.steps}.safetensors"

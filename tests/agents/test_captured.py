@@ -224,7 +224,7 @@ def test_a_graph_serves_all_phases_and_holds_nothing_of_them(device: str, stroll
         if moment.in_phase:
             graphs.append(agent.run.captured[("update_critic",)])
             if agent.phases.running is not None:
-                policies.append(weakref.ref(agent.phases.running.saved_policies))
+                policies.append(weakref.ref(agent.phases.running.policies))
     assert agent.total_phase_updates == 24
     assert len(set(graphs)) == 1
     assert policies

@@ -225,7 +225,7 @@ def test_an_environment_of_ones_own_is_not_replaced_by_one_of_its_id(stroll: str
     agent = SAC(own, **SMALL).learn(26)
     agent.save(tmp_path)
     for other in (SAC.load(tmp_path), agent.learner(0)):
-        with pytest.raises(ValueError, match=r"no environment is known to learn in; give one to learn\(\) or load\(\)"):
+        with pytest.raises(ValueError, match=r"there is no environment to learn in; give one to learn\(\) or load\(\)"):
             other.learn(4)
     loaded = SAC.load(tmp_path)
     wrapped = gymnasium.wrappers.TransformReward(gymnasium.make(stroll, length=4), float)
@@ -262,7 +262,7 @@ def test_environments_in_processes_of_their_own_give_the_same_numbers() -> None:
 
 def test_a_checkpoint_without_an_environment_asks_for_one(make_data: MakeData, tmp_path: Path) -> None:
     SAC(make_data(), **SMALL).fit(2).save(tmp_path)
-    with pytest.raises(ValueError, match=r"no environment is known to learn in; give one to learn\(\)"):
+    with pytest.raises(ValueError, match=r"there is no environment to learn in; give one to learn\(\)"):
         SAC.load(tmp_path).learn(5)
 
 

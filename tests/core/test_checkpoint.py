@@ -46,7 +46,7 @@ def test_the_newest_are_kept_by_number_and_nothing_else_is_left(tmp_path: Path) 
         save(tmp_path, number)
     assert checkpoint.numbers(tmp_path) == [100, 10]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-100"]
-    assert len(checkpoint.numbers(tmp_path)) == checkpoint.KEPT
+    assert len(checkpoint.numbers(tmp_path)) == checkpoint.NUM_CHECKPOINTS
     assert checkpoint.load(tmp_path)[0]["x"][0, 0] == 100
     assert checkpoint.load(tmp_path, 10)[0]["x"][0, 0] == 10
 
@@ -104,7 +104,10 @@ def test_nothing_readable_names_the_folder_and_what_is_there(tmp_path: Path) -> 
 def test_another_format_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path, 1) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 4"):
+    with pytest.raises(CheckpointError, match="format 99, this version of orl reads format 4; install a newer orl"):
+        checkpoint.load(tmp_path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 3}))
+    with pytest.raises(CheckpointError, match="reads format 4; train again, or load it with the version that wrote it"):
         checkpoint.load(tmp_path)
 
 

@@ -14,7 +14,7 @@ import pytest
 from orl.agents import HyperZero, RewardModel
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.transfer_matrix import transfer_returns
-from orl.scripts.running import reward_variants as reward_kinds
+from orl.scripts.running import reward_variants
 
 ENV, GRID = "orl/ContextCartPole-v0", "mass=0.25:4:5"
 SMALL = (
@@ -26,7 +26,7 @@ Run = Callable[..., None]
 
 def test_it_learns_from_the_chosen_sources_and_is_compared(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     small = functools.partial(RewardModel, hidden_sizes=(8,), num_members=2, max_updates=50)
-    monkeypatch.setattr(reward_kinds, "RewardModel", small)
+    monkeypatch.setattr(reward_variants, "RewardModel", small)
     here("generalist", *SMALL, "--labels", 0.5)
     rows: list[dict[str, Any]] = json.loads(Path("run/results.json").read_text())["rows"]
     names = ("auto", "equidistant", "random")

@@ -17,7 +17,7 @@ from orl.scripts.contexts import zero_shot
 from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.zero_shot import Scale, Task, Trial, choose_checkpoints, nearest_specialists
-from orl.scripts.running import reward_variants as reward_kinds
+from orl.scripts.running import reward_variants
 
 ENV = "orl/ContextPendulum-v0"
 SMALL = (
@@ -92,7 +92,7 @@ def test_from_nothing_to_results_and_on_after_an_interruption(
     """A training of specialists this short leaves some without a score; the scale is made so that all have one."""
     monkeypatch.setattr(zero_shot, "Scale", lambda random, specialist: Scale(random - 1e4, specialist))
     small = functools.partial(RewardModel, hidden_sizes=(8,), num_members=2, max_updates=50)
-    monkeypatch.setattr(reward_kinds, "RewardModel", small)
+    monkeypatch.setattr(reward_variants, "RewardModel", small)
     original = zero_shot.Trial._few_shots
     monkeypatch.setattr(zero_shot.Trial, "_few_shots", _interrupt)
     with pytest.raises(SystemExit):
