@@ -125,7 +125,7 @@ class AWAC(Agent):
             if c.normalize_weights:  # exp(A / lambda) / mean exp(A / lambda), per learner
                 weights = (advantages / c.temperature).softmax(-1) * advantages.shape[-1]
             else:
-                weights = losses.advantage_weights(advantages, 1.0 / c.temperature, c.maximum_weight)
+                weights = (advantages / c.temperature).exp().clamp(max=c.maximum_weight)
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
         actor_step = gradients(-weights * log_probs, self.actor)
         with torch.no_grad():

@@ -57,14 +57,6 @@ def expectile_loss(values: Tensor, targets: Tensor, expectile: float) -> Tensor:
     return weight * difference.square()
 
 
-def advantage_weights(advantages: Tensor, inverse_temperature: float, maximum: float) -> Tensor:
-    """min(exp(inverse_temperature * A), maximum), (P, B).
-
-    Source: Kostrikov et al. 2021 (IQL), Eq. 7, with the clip of its released code.
-    """
-    return (inverse_temperature * advantages).exp().clamp(max=maximum)
-
-
 def behaviour_cloning_loss(actions: Tensor, data_actions: Tensor) -> Tensor:
     """(pi(s) - a)^2, (P, B), the mean over action dimensions; both (P, B, A)."""
     return (actions - data_actions).square().mean(-1)

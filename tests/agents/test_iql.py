@@ -73,6 +73,16 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
     torch.testing.assert_close(log_std.detach(), agent.actor.log_std.detach()[0, 0], rtol=0, atol=1e-10)
 
 
+def test_weights_of_actions_are_clipped_from_above_and_do_not_overflow(make_data: MakeData, float64: None) -> None:
+    """exp(2 A), at most 100, with advantages of 0, log 2, 10, -100 and 1e6."""
+    agent = IQL(make_data(), advantage_temperature=2.0, **SMALL)
+    batch, _ = next(agent.batches(1))
+    values = agent.value(batch.observations).squeeze(-1).detach()
+    for advantage, weight in ((0.0, 1.0), (math.log(2), 4.0), (10.0, 100.0), (-100.0, 0.0), (1e6, 100.0)):
+        _, metrics = agent.actor_gradients(batch, values + advantage)
+        torch.testing.assert_close(metrics["advantage_weight"], torch.tensor([weight]))
+
+
 def test_only_the_values_of_untruncated_ends_are_cut() -> None:
     """One state that leads to itself and pays 1 (see TD3+BC): 1 where it terminates, 1 / (1 - 0.8) where truncated."""
     two = np.ones((2, 1))

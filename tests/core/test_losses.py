@@ -39,15 +39,6 @@ def test_expectile_loss_is_least_at_the_expectile() -> None:
     assert value.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_advantage_weights_are_clipped_from_above() -> None:
-    weights = losses.advantage_weights(torch.tensor([[0.0, math.log(2), 10.0, -100.0]]), 2.0, maximum=100.0)
-    torch.testing.assert_close(weights, torch.tensor([[1.0, 4.0, 100.0, 0.0]]))
-
-
-def test_advantage_weights_do_not_overflow() -> None:
-    assert losses.advantage_weights(torch.tensor([[1e6]]), 3.0, 100.0).item() == 100.0
-
-
 def test_behaviour_cloning_loss_averages_batch_and_action_dimensions() -> None:
     actions = torch.tensor([[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 2.0]]])
     data_actions = torch.zeros(2, 2, 2)
