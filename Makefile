@@ -13,9 +13,9 @@ export PYTHONSAFEPATH := 1
 # A script in the parent folder of a clone named `orl` would import the clone itself, as a namespace package. A regular
 # package that is found by its path goes before: a folder on the path that holds a link to `orl/` and nothing else.
 define LINK
-mkdir -p $(VENV)/link && ln -sfn "$(CURDIR)/orl" $(VENV)/link/orl && \
+mkdir -p .link && ln -sfn ../orl .link/orl && \
 $(BIN)/python -c 'import pathlib, sys, sysconfig; \
-pathlib.Path(sysconfig.get_path("purelib"), "orl-link.pth").write_text(sys.argv[1] + "\n")' "$(abspath $(VENV))/link"
+pathlib.Path(sysconfig.get_path("purelib"), "orl-link.pth").write_text(sys.argv[1] + "\n")' "$(CURDIR)/.link"
 endef
 
 .PHONY: help install lint test slow demo docs clean

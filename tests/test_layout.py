@@ -101,7 +101,7 @@ def test_versions_agree() -> None:
 
 def test_a_script_in_the_folder_of_a_clone_gets_the_package(tmp_path: Path) -> None:
     """A clone named `orl` beside it would be a package too, of Python's kind without `__init__.py`."""
-    if not Path(sys.prefix, "link", "orl").exists():
+    if not (ROOT / ".link" / "orl").exists():
         pytest.skip("an environment that `make install` has not made")
     (tmp_path / "orl").symlink_to(ROOT)
     (tmp_path / "script.py").write_text(
