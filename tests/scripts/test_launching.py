@@ -17,7 +17,7 @@ import pytest
 
 from orl.agent import Agent
 from orl.agents import SPEQ
-from orl.scripts.running import training
+from orl.scripts.running import training_run
 
 SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2, "--device", "cpu")
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
@@ -190,7 +190,7 @@ def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
         *SMALL,
     )
     words += ("--launcher", "serial", "--retries", 2, "--out", "run")
-    evaluate, tried = training.evaluate, 0
+    evaluate, tried = training_run.evaluate, 0
 
     def failing(agent: Agent, *arguments: Any, **options: Any) -> Any:
         nonlocal tried
@@ -200,7 +200,7 @@ def test_a_failing_job_is_named_and_the_next_start_runs_it_alone(
         return evaluate(agent, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "evaluate", failing)
+        patch.setattr(training_run, "evaluate", failing)
         said = refused(*words)
     assert "1 of 3 jobs failed" in said
     assert "OSError: no space left" in said
