@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from orl.arrays import Array, Float64Array, IntArray
+from orl.arrays import Array, Float64Array
 from orl.dataset import Dataset
 from orl.datasets.checking import Report, check
 from orl.datasets.references import REFERENCES, normalized_score
@@ -63,7 +63,7 @@ def card(
 
 def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     returns = finished_returns(data)
-    is_scored = data.environment_id in REFERENCES and not _is_in_pieces(data)
+    references = REFERENCES.get(data.environment_id or "")
     rows = [
         ("transitions", f"{report.transitions:,}"),
         ("episodes", "undefined, rows are scattered" if report.episodes is None else f"{report.episodes:,}"),
@@ -81,13 +81,11 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     if len(returns):
         spread = f"{returns.mean():.1f} ± {returns.std():.1f} ({returns.min():.1f} to {returns.max():.1f})"
         rows.append(("return, mean ± standard deviation (range)", spread))
-        if is_scored:
-            assert data.environment_id is not None
-            scores = normalized_score(data.environment_id, returns)
+        if references is not None and not _is_in_pieces(data):
+            scores = normalized_score(str(data.environment_id), returns)
             rows.append(("normalized score, mean ± standard deviation", f"{scores.mean():.1f} ± {scores.std():.1f}"))
-    if data.environment_id is not None and data.environment_id in REFERENCES:
-        low, high = REFERENCES[data.environment_id]
-        rows.append(("reference returns (score 0, score 100)", f"{low:.1f}, {high:.1f}"))
+    if references is not None:
+        rows.append(("reference returns (score 0, score 100)", f"{references.random:.1f}, {references.expert:.1f}"))
     rows += [
         ("episodes terminated, truncated", f"{report.terminated:.1%}, {report.truncated:.1%}"),
         ("rewards labelled", f"{report.labelled:.1%}"),
@@ -101,13 +99,16 @@ def _rows(data: Dataset, report: Report, facts: Facts) -> list[tuple[str, str]]:
     return rows
 
 
+def _finished(data: Dataset) -> list[slice]:
+    """Rows of the ended episodes; none where rows are scattered."""
+    ends = data.terminated | data.truncated
+    return [rows for rows in data.episode_slices if ends[rows.stop - 1]] if data.whole_episodes else []
+
+
 def finished_returns(data: Dataset) -> Float64Array:
     """Undiscounted returns of the ended episodes whose rewards are all labelled; none where rows are scattered."""
-    if not data.whole_episodes:
-        return np.zeros(0)
-    ended = np.array([data.terminated[rows.stop - 1] or data.truncated[rows.stop - 1] for rows in data.episode_slices])
-    returns = data.episode_returns()
-    return returns[ended & np.isfinite(returns)]
+    returns: Float64Array = np.array([data.rewards[rows].sum(dtype=np.float64) for rows in _finished(data)])
+    return returns[np.isfinite(returns)]
 
 
 def _is_in_pieces(data: Dataset) -> bool:
@@ -131,17 +132,11 @@ def _bounds(data: Dataset) -> str:
 
 def _draw_returns(data: Dataset, path: Path) -> Path | None:
     """Histograms of the returns and of the lengths of the finished episodes."""
-    if not data.whole_episodes:
-        return None
-    slices = [rows for rows in data.episode_slices if data.terminated[rows.stop - 1] or data.truncated[rows.stop - 1]]
-    if not slices:
-        return None
-    returns = np.array([data.rewards[rows].sum(dtype=np.float64) for rows in slices])
-    panels = [
-        ("return", returns[np.isfinite(returns)]),
-        ("length (decisions)", np.array([r.stop - r.start for r in slices])),
-    ]
+    lengths = np.array([rows.stop - rows.start for rows in _finished(data)])
+    panels = [("return", finished_returns(data)), ("length (decisions)", lengths)]
     panels = [(label, values) for label, values in panels if len(values)]
+    if not panels:
+        return None
     figure, axes = _panels(len(panels), 2)
     for axis, (label, values) in zip(axes, panels, strict=True):
         _histogram(axis, values)
@@ -165,7 +160,8 @@ def _draw_actions(data: Dataset, path: Path) -> Path:
 
 def _draw_coverage(data: Dataset, path: Path) -> Path | None:
     """How often each region of the two principal axes of the standardized observations was visited."""
-    observations = data.observations[_sample(len(data))].astype(np.float64)
+    evenly_spaced = np.unique(np.linspace(0, len(data) - 1, min(len(data), _POINTS)).astype(np.int64))
+    observations = data.observations[evenly_spaced].astype(np.float64)
     spread = observations.std(axis=0)
     varying = spread > 1e-6
     if varying.sum() < 2:
@@ -186,11 +182,6 @@ def _draw_coverage(data: Dataset, path: Path) -> Path | None:
     return _save(figure, path)
 
 
-def _sample(rows: int) -> IntArray:
-    """Evenly spaced rows, at most _POINTS."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, _POINTS)).astype(np.int64))
-
-
 def _histogram(axis: Any, values: Array) -> None:
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-6 * max(1.0, abs(low)):  # one value: a single bar rather than bins of nothing
@@ -203,13 +194,11 @@ def _histogram(axis: Any, values: Array) -> None:
 
 def _panels(count: int, columns: int, size: tuple[float, float] = (3.4, 2.8)) -> tuple[Any, list[Any]]:
     """A figure without a window, and `count` axes in rows of at most `columns`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and needed for cards alone
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # slow to import, and needed for cards alone
 
     columns = min(columns, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

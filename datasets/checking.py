@@ -30,21 +30,16 @@ class Report:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know before training; none where nothing is odd."""
-        remarks = []
-        if self.gaps:
-            remarks.append(f"{self.gaps} rows inside episodes do not lead to the next row")
-        if self.episodes is None:
-            remarks.append("rows are scattered: returns, best episodes and sequence methods are undefined")
-        if self.labelled < 1.0:
-            remarks.append(f"{1.0 - self.labelled:.1%} of the rewards are hidden (NaN)")
-        if self.constant_features:
-            listed = ", ".join(map(str, self.constant_features))
-            remarks.append(f"observation features that never change, by number from 0: {listed}")
-        if self.duplicates > 0.01:
-            remarks.append(f"{self.duplicates:.1%} of the rows repeat an earlier row")
-        if self.saturated > 0.5:
-            remarks.append(f"{self.saturated:.1%} of the action components lie at a bound")
-        return tuple(remarks)
+        constant = ", ".join(map(str, self.constant_features))
+        remarks = (
+            (self.gaps > 0, f"{self.gaps} rows inside episodes do not lead to the next row"),
+            (self.episodes is None, "rows are scattered: returns, best episodes and sequence methods are undefined"),
+            (self.labelled < 1.0, f"{1.0 - self.labelled:.1%} of the rewards are hidden (NaN)"),
+            (constant != "", f"observation features that never change, by number from 0: {constant}"),
+            (self.duplicates > 0.01, f"{self.duplicates:.1%} of the rows repeat an earlier row"),
+            (self.saturated > 0.5, f"{self.saturated:.1%} of the action components lie at a bound"),
+        )
+        return tuple(remark for holds, remark in remarks if holds)
 
 
 def check(data: Dataset) -> Report:

@@ -149,13 +149,13 @@ def environment_actions(data: Dataset) -> Array:
     return np.clip(low + (data.actions + 1.0) * ((high - low) / 2), low, high)
 
 
-def require_boxes(observation_space: Space[Any], action_space: Space[Any], name: str) -> Box:
-    """The action space, if both spaces are of the kind that this package learns from; else a ValueError."""
+def require_boxes(observation_space: Space[Any], action_space: Space[Any], name: str) -> tuple[Box, Box]:
+    """Both spaces, if they are of the kind that this package learns from; else a ValueError."""
     if not (isinstance(observation_space, Box) and len(observation_space.shape) == 1):
         raise ValueError(f"{name}: observations are {observation_space}; only a flat Box (features,) can be read")
     if not (isinstance(action_space, Box) and len(action_space.shape) == 1):
         raise ValueError(f"{name}: actions are {action_space}; only continuous actions in a flat Box can be read")
-    return action_space
+    return observation_space, action_space
 
 
 def find_gaps(observations: Array, next_observations: Array, ends: Array) -> BoolArray:

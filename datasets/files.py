@@ -29,15 +29,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import h5py
 import numpy as np
-from gymnasium.spaces import Box
 
 from orl.arrays import Array, BoolArray
 from orl.dataset import Dataset, check_lengths, to_flags
 from orl.datasets.episodes import environment_actions, find_gaps, require_boxes
-from orl.environment import SingleEnvironment
+from orl.environment import SingleEnvironment, make
 
 Arrays = dict[str, Array]
 Environment = SingleEnvironment | str | None
@@ -81,14 +79,14 @@ def read_npz(path: str | Path, environment: Environment = None, *, clip_actions:
 
 def write_hdf5(data: Dataset, path: str | Path) -> None:
     """Write a D4RL-format `.hdf5` file, replacing what is there only once the new file is whole."""
-    with _replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for key, array in _to_arrays(data).items():
             file.create_dataset(key, data=array, compression="gzip" if array.ndim == 2 else None)
 
 
 def write_npz(data: Dataset, path: str | Path) -> None:
     """Write a flat `.npz` file, replacing what is there only once the new file is whole."""
-    with _replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **_to_arrays(data))  # type: ignore[arg-type]
 
 
@@ -102,27 +100,19 @@ def action_bounds(
     """
     if environment is None:
         return None
-    if isinstance(environment, str):
-        try:
-            made = gymnasium.make(environment)
-        except gymnasium.error.Error as error:
-            hint = "; import orl.envs registers ours" if environment.startswith("orl/") else ""
-            raise ValueError(f"environment {environment!r} cannot be made: {error}{hint}") from error
-    else:
-        made = environment
+    made = make(environment) if isinstance(environment, str) else environment
     identifier = made.spec.id if made.spec is not None else type(made.unwrapped).__name__
-    box = require_boxes(made.observation_space, made.action_space, identifier)
-    assert isinstance(made.observation_space, Box)
-    (expected,) = made.observation_space.shape
+    observations, actions = require_boxes(made.observation_space, made.action_space, identifier)
     if made is not environment:
         made.close()
-    for key, size, wanted in (("observation", observation_size, expected), ("action", action_size, box.shape[0])):
+    expected = observations.shape[0], actions.shape[0]
+    for key, size, wanted in zip(("observation", "action"), (observation_size, action_size), expected, strict=True):
         if size != wanted:
             raise ValueError(
                 f"{name}: {key}s have size {size}, those of {identifier} have {wanted}; "
                 "give the environment that the data came from"
             )
-    return box.low, box.high, identifier
+    return actions.low, actions.high, identifier
 
 
 def _to_dataset(
@@ -145,9 +135,6 @@ def _to_dataset(
     bounds = action_bounds(environment, *sizes, name)
     unit = np.ones(sizes[1], np.float32)
     low, high, identifier = bounds or (arrays.get("action_low", -unit), arrays.get("action_high", unit), None)
-    for key, bound in (("action_low", low), ("action_high", high)):
-        if np.shape(bound) not in ((), (1,), (sizes[1],)):
-            raise ValueError(f"{name}: {key} has shape {np.shape(bound)}; give one bound per action, ({sizes[1]},)")
     return Dataset.from_arrays(
         **flat,
         action_low=low,
@@ -251,7 +238,7 @@ def _readable(path: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, which is renamed to it if the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from orl.arrays import Array
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import ROWS, Dataset
 from orl.datasets.episodes import Episode, environment_actions, of_every_episode, require_boxes, to_dataset
+from orl.datasets.files import replacing
 from orl.environment import make, recorded_id
 from orl.spelling import did_you_mean
 
@@ -62,7 +63,7 @@ def read(dataset_id: str, *, download: bool = False, clip_actions: bool = False)
         ValueError: a malformed id, a set that is not there or is damaged, spaces that are not flat Boxes.
     """
     data = open_dataset(dataset_id, download=download)
-    box = require_boxes(data.observation_space, data.action_space, dataset_id)
+    _, box = require_boxes(data.observation_space, data.action_space, dataset_id)
     try:
         episodes = _read_episodes(data)
     except (OSError, KeyError, AssertionError) as error:
@@ -286,9 +287,8 @@ def _written_aside(dataset_id: str) -> Iterator[None]:
         try:
             yield
         finally:
-            if previous is None:
-                del os.environ["MINARI_DATASETS_PATH"]
-            else:
+            del os.environ["MINARI_DATASETS_PATH"]
+            if previous is not None:
                 os.environ["MINARI_DATASETS_PATH"] = previous
         namespace = parse_dataset_id(dataset_id)[0]
         if namespace is not None and namespace not in list_local_namespaces():
@@ -341,15 +341,9 @@ def _write_cache(data: Dataset, dataset_id: str) -> None:
     header = {"key": _cache_key(dataset_id)}
     if data.environment_id is not None:
         header["environment_id"] = data.environment_id
-    path = cache_path(dataset_id)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    # A store that cannot be written to is read without a cache.
+    with suppress(OSError, SafetensorError), replacing(cache_path(dataset_id)) as temporary:
         save_file(arrays, temporary, metadata=header)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError):
-        return  # a store that cannot be written to is read without a cache
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_episodes(data: minari.MinariDataset) -> list[Episode]:
@@ -400,10 +394,9 @@ def _spaces(
 ) -> tuple[Box, Box, EnvSpec | None]:
     if environment_id is not None:
         environment = make(environment_id) if contexts is None else make(environment_id, contexts=contexts.ranges)
-        box = require_boxes(environment.observation_space, environment.action_space, environment_id)
         environment.close()
-        assert isinstance(environment.observation_space, Box)
-        return environment.observation_space, box, environment.spec
+        boxes = require_boxes(environment.observation_space, environment.action_space, environment_id)
+        return *boxes, environment.spec
     if action_space is None:
         raise ValueError("give environment_id, or action_space where there is no environment")
     return Box(-np.inf, np.inf, (episode.observations.shape[1],), np.float32), action_space, None

@@ -6,6 +6,7 @@ Shape key: T decisions of an episode, O observation, A action, n copies of a vec
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -14,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from orl.arrays import Array
 from orl.datasets.episodes import Episode, require_boxes
 from orl.environment import SingleEnvironment, VectorEnvironment
-from orl.rollout import ActionFunction, Step, play
+from orl.rollout import ActionFunction, play
 
 Progress = Callable[[int, int], None]  # finished episodes, transitions so far
 
@@ -51,16 +52,16 @@ def record(
         ValueError: spaces of another kind, not one of episodes and steps, one below 1, too few seeds, actions that are
             not finite or have another shape, or an episode that does not end.
     """
-    goal = Goal(episodes, steps)
+    most = _goal(episodes, steps)  # episodes that can be returned, at most
     vector: VectorEnvironment
     if is_vector := isinstance(environment, VectorEnv):
         vector = environment
     else:
         vector = SyncVectorEnv([lambda: environment], autoreset_mode=AutoresetMode.DISABLED)
-    box = require_boxes(vector.single_observation_space, vector.single_action_space, "the environment")
-    seeds = seed if isinstance(seed, Sequence) else np.random.SeedSequence(seed).generate_state(goal.most).tolist()
-    if len(seeds) < goal.most:
-        raise ValueError(f"{len(seeds)} seeds for {goal.most} episodes; give each its own")
+    _, box = require_boxes(vector.single_observation_space, vector.single_action_space, "the environment")
+    seeds = seed if isinstance(seed, Sequence) else np.random.SeedSequence(seed).generate_state(most).tolist()
+    if len(seeds) < most:
+        raise ValueError(f"{len(seeds)} seeds for {most} episodes; give each its own")
 
     def act(observations: Array) -> Array:
         """Actions (n, A) as the environment executes them: inside the bounds, of its type."""
@@ -72,55 +73,42 @@ def record(
             raise ValueError("the policy gave actions that are not finite")
         return np.asarray(np.clip(actions, box.low, box.high), box.dtype).reshape(len(observations), -1)
 
-    played, builders = 0, dict[int, EpisodeBuilder]()
-    for numbers, step in play(vector, act, seeds[: goal.most]):
+    running: dict[int, list[tuple[Any, ...]]] = {}  # rows of the episodes that are being played
+    finished: dict[int, Episode] = {}
+    recorded: list[Episode] = []  # episodes 0, 1, 2, ... up to the first that is still played
+    played, kept, is_enough = 0, 0, False  # transitions of all episodes, and of those recorded
+    for numbers, step in play(vector, act, seeds[:most]):
         for i in np.flatnonzero(numbers >= 0).tolist():
-            number = int(numbers[i])
-            builder = builders.setdefault(number, EpisodeBuilder(seeds[number]))
-            builder.add(step, i)
-            played += 1
-            if builder.ended:
-                goal.add(number, builders.pop(number).close())
+            number, played = int(numbers[i]), played + 1
+            running.setdefault(number, []).append(tuple(array[i] for array in step[:6]))
+            if step.terminated[i] or step.truncated[i]:
+                finished[number] = _episode(running.pop(number), int(seeds[number]))
+            while len(recorded) in finished and not is_enough:
+                recorded.append(finished[len(recorded)])
+                kept += len(recorded[-1])
+                is_enough = len(recorded) == episodes or (steps is not None and kept >= steps)
         if progress is not None:
-            progress(len(goal.finished), played)
-        if goal.reached:
+            progress(len(finished), played)
+        if is_enough:
             break
-    return goal.recorded()
+    return recorded
 
 
-class Goal:
-    """When enough is recorded: a number of episodes, or of transitions in the first episodes without a hole.
+def _goal(episodes: int | None, steps: int | None) -> int:
+    """The number of episodes, or of steps, whichever is given."""
+    if (episodes is None) == (steps is None):
+        raise ValueError(f"episodes={episodes}, steps={steps}: give one of the two")
+    goal = episodes if episodes is not None else steps or 0
+    if goal < 1:
+        raise ValueError(f"{'episodes' if steps is None else 'steps'}={goal}: record at least 1")
+    return goal
 
-    Raises:
-        ValueError: not one of the two, or one below 1.
-    """
 
-    def __init__(self, episodes: int | None, steps: int | None) -> None:
-        if (episodes is None) == (steps is None):
-            raise ValueError(f"episodes={episodes}, steps={steps}: give one of the two")
-        for name, number in (("episodes", episodes), ("steps", steps)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name}={number}: record at least 1")
-        self.episodes, self.steps = episodes, steps
-        self.most = episodes or steps or 0  # episodes that can be kept, at most
-        self.finished: dict[int, Episode] = {}
-        self.count = self.transitions = 0  # of episodes 0, 1, 2, ... up to the first that is still played
-
-    def add(self, number: int, episode: Episode) -> None:
-        """An episode has ended."""
-        self.finished[number] = episode
-        while self.count in self.finished and not self.reached:
-            self.transitions += len(self.finished[self.count])
-            self.count += 1
-
-    @property
-    def reached(self) -> bool:
-        """Whether the episodes to keep are complete."""
-        return self.count == self.episodes or (self.steps is not None and self.transitions >= self.steps)
-
-    def recorded(self) -> list[Episode]:
-        """Them, in the order of their numbers."""
-        return [self.finished[number] for number in range(self.count)]
+def _episode(rows: list[tuple[Any, ...]], seed: int) -> Episode:
+    """A whole episode of the rows of one copy; where it terminates, it is not truncated."""
+    observations, actions, rewards, following, terminations, truncations = map(np.array, zip(*rows, strict=True))
+    observations = np.concatenate([observations, following[-1:]])
+    return Episode(observations, actions, rewards, terminations, truncations & ~terminations, seed)
 
 
 class RandomPolicy:
@@ -135,33 +123,3 @@ class RandomPolicy:
 
     def __call__(self, observations: Array) -> Array:
         return self.generator.uniform(self.low, self.high)
-
-
-class EpisodeBuilder:
-    """The growing record of one episode."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.ended = int(seed), False
-        self.observations: list[Array] = []
-        self.steps: list[tuple[Array, float, bool, bool]] = []
-
-    def add(self, step: Step, i: int) -> None:
-        """What happened in copy i; where an episode terminates, it is not truncated."""
-        terminated, truncated = bool(step.terminated[i]), bool(step.truncated[i])
-        if not self.observations:
-            self.observations.append(step.observations[i])
-        self.observations.append(step.next_observations[i])
-        self.steps.append((step.actions[i], float(step.rewards[i]), terminated, truncated and not terminated))
-        self.ended = terminated or truncated
-
-    def close(self) -> Episode:
-        """The whole episode."""
-        actions, rewards, terminations, truncations = zip(*self.steps, strict=True)
-        return Episode(
-            np.stack(self.observations),
-            np.stack(actions),
-            np.array(rewards, np.float64),
-            np.array(terminations, np.bool_),
-            np.array(truncations, np.bool_),
-            self.seed,
-        )

@@ -303,7 +303,9 @@ def _bound(side: str, values: ArrayLike, size: int, name: str) -> Float32Array:
     """One finite action bound per dimension, (A,)."""
     array = np.asarray(values, np.float32)
     if array.shape not in ((), (size,)):
-        raise ValueError(f"{name}: actions have {size} dimensions, the bound action_{side} has shape {array.shape}")
+        raise ValueError(
+            f"{name}: the bound action_{side} has shape {array.shape}; give one number, or one per action, ({size},)"
+        )
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: action_{side} is {array.tolist()}; actions need finite bounds")
     return np.broadcast_to(array, (size,)).copy()

@@ -203,7 +203,7 @@ def test_missing_files_and_unknown_environments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"files end in \.hdf5"):
         load(tmp_path / "none.csv")
     path = write_flat(tmp_path / "data.npz")
-    with pytest.raises(ValueError, match="'Hoper-v5' cannot be made"):
+    with pytest.raises(ValueError, match="Hoper-v5: no such environment; did you mean Hopper-v5"):
         load(path, "Hoper-v5")
     with pytest.raises(ValueError, match="continuous"):
         load(path, gymnasium.make("CartPole-v1"))
