@@ -299,15 +299,15 @@ DROPOUT = {"Hopper": 1e-4, "HalfCheetah": 5e-3, "Walker2d": 5e-3, "Ant": 1e-2, "
 OTHER_DROPOUT = 0.01  # DroQ's second code has this rate for all environments
 
 
-def family(spaces: Spaces) -> str:
+def family(environment_id: str | None) -> str:
     """The environment's name without its version, v2 to v5: `Hopper` of `Hopper-v5`, and of `orl/ContextHopper-v0`."""
-    return re.sub(r"^orl/Context(\w+)-v0$|-v[2-5]$", r"\1", spaces.environment_id or "")
+    return re.sub(r"^orl/Context(\w+)-v0$|-v[2-5]$", r"\1", environment_id or "")
 
 
 def published_target_entropy(spaces: Spaces) -> float:
     """The published target entropy of an environment's family; of an unknown one, -A, with a warning."""
-    if family(spaces) in TARGET_ENTROPY:
-        return TARGET_ENTROPY[family(spaces)]
+    if family(spaces.environment_id) in TARGET_ENTROPY:
+        return TARGET_ENTROPY[family(spaces.environment_id)]
     warnings.warn(
         f"no published target entropy for {spaces.environment_id}: using -{spaces.action_size}, minus the number of "
         "action dimensions; target_entropy sets another",
@@ -318,4 +318,4 @@ def published_target_entropy(spaces: Spaces) -> float:
 
 def published_dropout_rate(spaces: Spaces) -> float:
     """The rate of an environment's family."""
-    return DROPOUT.get(family(spaces), OTHER_DROPOUT)
+    return DROPOUT.get(family(spaces.environment_id), OTHER_DROPOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import inspect
@@ -11,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import tyro
 from rich.console import Console
@@ -21,6 +22,9 @@ import orl
 from orl.allocator import keep_memory
 from orl.launcher import JobError
 from orl.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from orl.scripts.running.registry import Preset
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch; docs/performance.md has what more of them cost and bring
 
@@ -111,7 +115,7 @@ def _parse_agent(verb: str, words: Sequence[str], module: ModuleType) -> Verb:
     if not words or words[0] not in agents:
         which = f"has no agent {words[0]!r}" if words and not words[0].startswith("-") else "AGENT: no agent is named"
         fail(f"{verb} {which}; {did_you_mean(words[0] if words else '', agents)}")
-    name, preset = words[0], agents[words[0]]
+    name, preset = words[0], _asked_for(agents[words[0]], words[1:])
     default = module.options(name, preset)
     return _parse(
         type(default)[type(preset.config)],
@@ -121,6 +125,19 @@ def _parse_agent(verb: str, words: Sequence[str], module: ModuleType) -> Verb:
         description=f"{preset.summary}\n\n{inspect.getdoc(type(default))}",
         compact_help=True,
     )
+
+
+def _asked_for(preset: Preset, words: Sequence[str]) -> Preset:
+    """An agent's preset, small where `--preset small` is among the words: defaults come before tyro reads them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--preset", "--env"):
+        parser.add_argument(option, nargs="?")
+    asked = parser.parse_known_args(words)[0]
+    if asked.preset != "small":
+        return preset
+    from orl.agents import small_preset
+
+    return preset._replace(config=small_preset(preset.config, asked.env))
 
 
 def _parse(options: Any, words: Sequence[str], **how: Any) -> Verb:

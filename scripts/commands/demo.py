@@ -17,7 +17,20 @@ from rich.console import Console
 
 from orl import checkpoint, datasets
 from orl.agent import Agent
-from orl.agents import BC, IQL, TD3BC, BCConfig, IQLConfig, RewardModel, RewardModelConfig, TD3BCConfig
+from orl.agents import (
+    BC,
+    BC_SMALL_PRESET,
+    IQL,
+    IQL_SMALL_PRESET,
+    REWARD_MODEL_SMALL_PRESET,
+    TD3BC,
+    TD3BC_SMALL_PRESET,
+    BCConfig,
+    IQLConfig,
+    RewardModel,
+    RewardModelConfig,
+    TD3BCConfig,
+)
 from orl.agents.reward_model import RewardModelReport
 from orl.dataset import Dataset
 from orl.datasets import minari
@@ -34,8 +47,6 @@ from orl.scripts.running.reward_variants import KINDS, Rewards, complete
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row
 
 ENVIRONMENT = racing_datasets.ENVIRONMENT
-SMALL: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 64}  # for two cores
-FAST: dict[str, Any] = {"critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}  # small networks, few updates
 TRACED = ("x", "y", "speed")
 PLAYED = "played.npz"  # of a job: the evaluation of all its learners
 AGENTS: dict[str, type[Agent]] = {"bc": BC, "iql": IQL, "td3bc": TD3BC}
@@ -72,17 +83,17 @@ class Demo:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     iql: IQLConfig = field(
-        default_factory=lambda: IQLConfig(
-            **SMALL, **FAST, advantage_temperature=10.0, scale_rewards=False, cosine_horizon=20_000
+        default_factory=lambda: dataclasses.replace(
+            IQL_SMALL_PRESET, advantage_temperature=10.0, scale_rewards=False, cosine_horizon=20_000
         )
     )
     """Hyperparameters, the same for all kinds of rewards; the temperature is the paper's for AntMaze. Rewards stay in
     metres: that is better on the true ones than scaling by returns."""
-    td3bc: TD3BCConfig = field(default_factory=lambda: TD3BCConfig(**SMALL, **FAST))
+    td3bc: TD3BCConfig = TD3BC_SMALL_PRESET
     """Hyperparameters."""
-    bc: BCConfig = field(default_factory=lambda: BCConfig(**SMALL, learning_rate=1e-3))
+    bc: BCConfig = BC_SMALL_PRESET
     """Hyperparameters."""
-    reward_model: RewardModelConfig = field(default_factory=lambda: RewardModelConfig(**SMALL))
+    reward_model: RewardModelConfig = REWARD_MODEL_SMALL_PRESET
     """Hyperparameters."""
 
     def run(self) -> None:

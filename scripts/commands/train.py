@@ -69,7 +69,7 @@ class Train(Training[C], Generic[C]):
 
     def _check_acting(self) -> None:
         verb = f"orl train {self.agent}"
-        if self.preset.needs_data:
+        if self.agent_preset.needs_data:
             what = f"{verb} learns from recorded data: give --dataset and --updates"
             ignored = "" if self.steps is None else f"; --steps {self.steps} would be environment steps"
             raise ValueError(what + ignored)
@@ -86,7 +86,7 @@ class Train(Training[C], Generic[C]):
 
     def _check_both(self) -> None:
         verb = f"orl train {self.agent}"
-        if not self.preset.can_train_online:
+        if not self.agent_preset.can_train_online:
             right = "leave --steps out" if self.updates is not None else f"give --updates {self.steps}"
             raise ValueError(f"--steps {self.steps}: {verb} does no environment steps, it learns from data; {right}")
         if self.updates is None:
@@ -108,7 +108,7 @@ class Train(Training[C], Generic[C]):
     @property
     def is_cloning(self) -> bool:
         """Whether the agent never reads a reward."""
-        return issubclass(self.preset.agent_class, BC)
+        return issubclass(self.agent_preset.agent_class, BC)
 
     def data(self) -> Dataset | None:
         """Recorded data as they were loaded."""

@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium import Env
 
 from orl.agent import Agent
-from orl.agents import SAC
+from orl.agents import SAC, small_preset
 from orl.agents.sac import TARGET_ENTROPY, family
 from orl.arrays import Float32Array, Float64Array
 from orl.config import make_config
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
 SB3 = "sb3:"  # what names of Stable-Baselines3's algorithms begin with at the command line
-# Of our agents, unless settings say otherwise: small networks that learn small tasks in a few thousand steps.
-SMALL = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 500}
-BODY = {"hidden_sizes": (128, 128), "batch_size": 128, "learning_starts": 1_000}
-SUITED: dict[str, dict[str, Any]] = {  # by environment, on top of that
-    # A reward of 1 per step: values climb to 1 / (1 - discount) as fast as the targets follow.
-    "orl/ContextCartPole-v0": {"batch_size": 128, "tau": 0.05},
-    **{f"orl/Context{body}-v0": BODY for body in ("Hopper", "HalfCheetah", "Walker2d", "Ant")},
-}
 
 
 @dataclass(frozen=True)
@@ -119,14 +111,14 @@ class PopulationTrainer(Trainer):
             ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
         """
         agent, preset = presets()[self.name]
-        config: Any = make_config(agent.Config, preset, SMALL | SUITED.get(self.env, {}) | dict(self.settings))
+        config: Any = make_config(agent.Config, small_preset(preset, self.env), self.settings)
         starts, period = config.learning_starts, config.period if config.phase_updates else 0
         if steps <= starts:
             raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")
         if steps < period:
             raise ValueError(f"--steps {steps}: the first phase comes after {period} (--settings period); give more")
         spaces, entropy = Spaces.of(self.env), config.target_entropy
-        if entropy is None and family(spaces) not in TARGET_ENTROPY:
+        if entropy is None and family(self.env) not in TARGET_ENTROPY:
             entropy = -float(spaces.action_size)
         return dataclasses.replace(config, buffer_size=min(config.buffer_size, steps), target_entropy=entropy)
 

@@ -16,16 +16,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from orl.agents import BC, SAC, ContextualCloning, HyperZero
-from orl.agents.hyperzero import (
-    CONCATENATION_PRESET,
+from orl.agents import (
+    BC,
+    CONCATENATION_SMALL_PRESET,
     HYPERZERO_PAPER_PRESET,
-    HYPERZERO_PRESET,
-    UVFA_PRESET,
-    ContextualAgent,
-    ContextualConfig,
-    few_shot,
+    HYPERZERO_SMALL_PRESET,
+    SAC,
+    UVFA_SMALL_PRESET,
+    ContextualCloning,
+    HyperZero,
 )
+from orl.agents.hyperzero import ContextualAgent, ContextualConfig, few_shot
 from orl.arrays import Float32Array, Float64Array
 from orl.context import ContextSpace
 from orl.dataset import Dataset
@@ -43,12 +44,11 @@ from orl.scripts.running.reward_variants import imputed
 from orl.scripts.running.run_directory import load_or_make
 from orl.training import progress
 
-SMALL: dict[str, Any] = {"embedding_sizes": (64, 64), "embedding_blocks": 1, "rows_per_context": 16}
-METHODS: dict[str, ContextualConfig] = {  # with about as many parameters each; the paper's has its own sizes
-    "hyperzero": replace(HYPERZERO_PRESET, hidden_sizes=(128,), **SMALL),
-    "hyperzero-paper": HYPERZERO_PAPER_PRESET,
-    "concatenation": replace(CONCATENATION_PRESET, hidden_sizes=(128, 128), **SMALL),
-    "uvfa": replace(UVFA_PRESET, hidden_sizes=(128, 128), **SMALL),
+METHODS: dict[str, ContextualConfig] = {
+    "hyperzero": HYPERZERO_SMALL_PRESET,
+    "hyperzero-paper": HYPERZERO_PAPER_PRESET,  # with its own sizes
+    "concatenation": CONCATENATION_SMALL_PRESET,
+    "uvfa": UVFA_SMALL_PRESET,
 }
 EVALUATIONS = 5  # of a method, in all contexts, evenly over training; those in validation contexts choose a checkpoint
 

@@ -87,7 +87,7 @@ def _ours() -> dict[str, Preset]:
             with_preset.get(id(value), by_config[type(value)]), value
         )
         for name, value in public.items()
-        if name.endswith("_PRESET") and type(value) in by_config
+        if name.endswith("_PRESET") and not name.endswith("_SMALL_PRESET") and type(value) in by_config
     }
     configs = {type(preset.config) for preset in named.values()}
     others = [kind for config, kind in by_config.items() if config not in configs]

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from orl import checkpoint, datasets, training
 from orl.agent import Agent
-from orl.agents import SAC, FlashSAC
+from orl.agents import SAC, FlashSAC, small_preset
+from orl.agents.small import has_small_preset, is_small_task
 from orl.buffer import Metrics, ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.config import make_config
@@ -135,6 +136,8 @@ class Training(ABC, Generic[C]):
     """Hyperparameters."""
     agent: tyro.conf.Suppress[str] = ""
     """Its name."""
+    preset: Literal["paper", "small"] = "paper"
+    """Defaults of the hyperparameters: the paper's, or small networks, which learn small tasks on a CPU in minutes."""
     env: str | None = None
     """Gymnasium id, to act and to evaluate in; by default the one that the data name."""
     steps: int | None = None
@@ -166,7 +169,7 @@ class Training(ABC, Generic[C]):
     launching: tyro.conf.OmitArgPrefixes[Launching] = field(default_factory=Launching)
     """Where the seeds train."""
 
-    not_described: ClassVar[tuple[str, ...]] = ("out", "launching")  # options that do not decide the numbers
+    not_described: ClassVar[tuple[str, ...]] = ("out", "launching", "preset")  # options that do not decide the numbers
 
     def run(self) -> None:
         """Check everything, then train, evaluate and report."""
@@ -181,6 +184,7 @@ class Training(ABC, Generic[C]):
         data = self.data()
         env = self.environment_id(data)
         self._refuse_memory(env)
+        self._offer_small_preset(env)
         described = {**self.described(data, env), **self.set_arithmetic(self.folder)}
         run = _Run(self, RunDirectory.open(self.folder, described), data, env)
         return run.directory.results(run.obtain)
@@ -241,7 +245,7 @@ class Training(ABC, Generic[C]):
         self.launching.check()
 
     @property
-    def preset(self) -> Preset:
+    def agent_preset(self) -> Preset:
         """The agent's class, with the hyperparameters that its name stands for."""
         return presets()[self.agent]
 
@@ -279,6 +283,17 @@ class Training(ABC, Generic[C]):
             spaces, learners = Spaces.of(env), self.launching.side_by_side(self.seeds)
             size: int = self.config.buffer_size  # type: ignore[attr-defined]
             ReplayBuffer(size, spaces.observation_size, spaces.action_size, population=learners, device=device)
+
+    def _offer_small_preset(self, env: str) -> None:
+        """One line, where a small task is about to be trained on a CPU with the paper's networks."""
+        config: Any = self.config
+        paper: Any = self.agent_preset.config
+        if not has_small_preset(paper) or config.hidden_sizes != paper.hidden_sizes:
+            return
+        if is_small_task(Spaces.of(env)) and pick_device(self.device).type == "cpu":
+            units = " and ".join(map(str, small_preset(paper, env).hidden_sizes))
+            about = f"--preset small has networks of {units} units, which learn small tasks like {env} in less time"
+            Console().print(about, soft_wrap=True, highlight=False)
 
     def set_arithmetic(self, out: Path) -> JsonObject:
         """Set what decides the last bits of every number, precision and threads, and return both.
@@ -362,8 +377,8 @@ class _Run:
 
     def _agent(self) -> Agent:
         """At the last checkpoint that all seeds have, or a new one; with its data while it learns from them."""
-        options = self.options
-        agent = restored(options.preset.agent_class, self.directory.path, options.seed_numbers, device=options.device)
+        options, seeds = self.options, self.options.seed_numbers
+        agent = restored(options.agent_preset.agent_class, self.directory.path, seeds, device=options.device)
         if agent is not None:
             self.directory.truncate_history(agent.progress_count)
             where = f"step {agent.steps:,}" if agent.steps or not options.num_updates else f"update {agent.updates:,}"
@@ -374,7 +389,7 @@ class _Run:
             _check_equal_lengths(variants, options.num_steps)
         if agent is None:
             source: Source = self.env if variants is None else variants
-            return options.preset.agent_class(source, options.config, seed=options.seed_numbers, device=options.device)
+            return options.agent_preset.agent_class(source, options.config, seed=seeds, device=options.device)
         if variants is not None:
             agent.attach(variants)
         return agent
@@ -486,7 +501,7 @@ class _Run:
         last, config = history[-1], self.options.config
         in_phases, updates = np.array(last["stabilization_updates"]), last["updates"]
         counted: JsonObject = {"steps": last["steps"], "critic_updates": float((updates + in_phases).mean())}
-        if issubclass(self.options.preset.agent_class, SAC | FlashSAC):
+        if issubclass(self.options.agent_preset.agent_class, SAC | FlashSAC):
             per_network = config.num_critics * (updates + in_phases) + updates // config.policy_delay
             counted["network_updates"] = float(per_network.mean())
         return {**counted, "training_seconds": last["training_seconds"]}

@@ -430,3 +430,27 @@ def test_an_agent_that_there_is_not_is_refused_with_the_nearest(refused: Any, st
     assert "orl train has no agent 'iqll'; did you mean iql?" in refused("train", "iqll", "--env", stroll)
     assert "orl train has no agent 'x'; choose one of " in refused("train", "x")
     assert "orl specialists has no agent 'iql'; choose one of droq, flash-sac" in refused("specialists", "iql")
+
+
+@pytest.mark.filterwarnings("ignore:no published target entropy")
+def test_the_small_preset_is_taken_where_it_is_asked_for_and_named_where_it_is_not(
+    train: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("--env", "Pendulum-v1", "--steps", 12, "--learning-starts", 10, "--eval-episodes", 1, "--device", "cpu")
+    train("sac", "--preset", "small", "--batch-size", 8, *short, "--buffer-size", 100, "--out", "small")
+    assert "--preset small" not in capsys.readouterr().out
+    config = json.loads((tmp_path / "small" / "config.json").read_text())["config"]
+    given = {"hidden_sizes": [64, 64], "batch_size": 8, "learning_rate": 1e-3, "learning_starts": 10}
+    assert {name: config[name] for name in given} == given
+
+    train("sac", *short, "--buffer-size", 100, "--out", "paper")
+    said = [line for line in capsys.readouterr().out.splitlines() if "--preset small" in line]
+    networks = "networks of 64 and 64 units, which learn small tasks like Pendulum-v1 in less time"
+    assert said == [f"--preset small has {networks}"]
+    config = json.loads((tmp_path / "paper" / "config.json").read_text())["config"]
+    assert (config["hidden_sizes"], config["learning_rate"]) == ([256, 256], 3e-4)
+
+
+def test_an_agent_without_small_settings_says_so(refused: Any, stroll: str) -> None:
+    said = refused("train", "flash-sac", "--env", stroll, "--preset", "small", "--steps", 10)
+    assert "no small settings for FlashSACConfig" in said
