@@ -29,11 +29,11 @@ from torch import Tensor, nn
 
 from orl import seeding
 from orl.buffer import Batch, Metrics, ReplayBuffer, gather_per_learner
+from orl.checkpoint import flatten_state, restore_state, strip_prefix
 from orl.config import check_fraction, check_positive
 from orl.environment import Spaces
 from orl.networks import Normalizer
 from orl.noise import Noise, NoiseBlocks, NoiseSpec
-from orl.state import flatten_state, restore_state, strip_prefix
 from orl.updates import Adam
 
 CHUNK = 10_000  # transitions whose next actions are computed at once
@@ -59,11 +59,6 @@ class PhasesConfig:
     smoothing: int = 3  # checks that the score's moving average is taken over
     held_out: float = 0.1  # share of the buffer that a phase does not train on, at most 10,000 transitions
     restore_best: bool = True  # end with the critics of the best check
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether learners of a population can part ways in a phase."""
-        return self.timing != "fixed" or self.length != "fixed"
 
     def check_phases(self) -> None:
         """Refuse values that no phase can have."""
@@ -218,14 +213,14 @@ class Phase:
         self.is_running, self.counts = takes_part, torch.zeros_like(agent.buffers["last_phase"])
         self.noise = NoiseBlocks(agent.seeds, agent.critic_noise_specs(), agent.device, "phase", (steps,))
         self.is_over = False
-        self.is_automatic = config.is_automatic
+        self.can_part_ways = config.timing != "fixed" or config.length != "fixed"  # learners of a population
         self.basis = agent.replay_buffer, agent.updates  # what stands still in a phase: transitions and actor
         self.size = agent.replay_buffer.size
         chunks = torch.split(torch.arange(self.size, device=agent.device).expand(len(agent.seeds), -1), CHUNK, dim=1)
         self.policies = torch.cat(
             [agent.next_policy(_normalised_batch(agent, rows).next_observations) for rows in chunks], dim=1
         )
-        self.final_critics = self._critics(agent) if self.is_automatic else {}  # to end with, where learners part ways
+        self.final_critics = self._critics(agent) if self.can_part_ways else {}  # to end with
         self.held_out = HeldOut(agent, steps) if config.length != "fixed" else None
         if self.held_out is not None:
             self.smoothed = self.best = self.held_out.score(agent)
@@ -282,7 +277,7 @@ class Phase:
     def finish(self, agent: PhasedAgent) -> None:
         """Count its updates; put learners that parted ways to the critics they end with."""
         agent.buffers["stabilization_updates"] += self.counts
-        if not self.is_automatic:
+        if not self.can_part_ways:
             return
         if self.held_out is None:
             self._remember(agent, self.is_running)
@@ -298,7 +293,7 @@ class Phase:
         if self.held_out is not None:
             tensors |= {"values": self.held_out.values, "ratio": self.held_out.ratio}
             tensors |= {"smoothed": self.smoothed, "best": self.best, "waited": self.waited}
-        if self.is_automatic:
+        if self.can_part_ways:
             tensors |= {f"critics/{name}": tensor for name, tensor in self.final_critics.items()}
         return tensors, {"steps": self.steps, "updates": self.updates, "position": position}
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from orl import checkpoint, seeding, training
 from orl.arrays import Array, BoolArray, Float32Array
 from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
+from orl.checkpoint import flatten_state, restore_state, strip_prefix
 from orl.config import AgentConfig, OnlineConfig, make_config
 from orl.dataset import Dataset, content_hashes
 from orl.device import pick_device, refuse_memory
@@ -37,8 +38,6 @@ from orl.execution import resolve_execution, run_updates
 from orl.networks import Normalizer, StackedMLP
 from orl.noise import Noise, NoiseBlocks, NoiseSpec
 from orl.rollout import Collector
-from orl.state import flatten_state, restore_state, strip_prefix
-from orl.training import Schedule
 from orl.updates import Adam
 
 COUNTS = ("updates", "steps", "total_phase_updates", "fitted", "first_update")  # what a learner has been through
@@ -353,34 +352,27 @@ class Agent(ABC):
         return metrics
 
     def collect(self) -> int:
-        """Act once in every copy of the environment, store what came of it; returns how many updates are due."""
+        """Act once in every copy of the environment, store what came of it; returns how many updates are due.
+
+        Actions are uniformly random before anything was learned, then the policy's samples.
+        """
         assert self.collector is not None
         assert self.replay_buffer is not None
-        step = self.collector.step(self._explore(self.collector.observations))
+        observations = self.collector.observations
+        if self.steps < self.first_update and not self.updates:  # before anything was learned
+            shape = (observations.shape[1], self.spaces.action_size)
+            uniform = [torch.rand(shape, generator=g, device=self.device) for g in self.exploration_generators]
+            actions = (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
+        else:
+            actions = self._actions(observations, self.exploration_generators)
+        step = self.collector.step(actions)
         stored = step.observations, step.actions, step.rewards, step.next_observations, step.terminated
         self.replay_buffer.add(
             *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in stored)
         )
-        self.steps += self.collector.num_envs
-        return self.schedule().updates(self.steps - self.collector.num_envs, self.steps)
-
-    def _explore(self, observations: Float32Array) -> Float32Array:
-        """Actions (P, n, A) in [-1, 1]: uniform before anything was learned, then the policy's samples."""
-        shape = (observations.shape[1], self.spaces.action_size)
-        if self.steps < self.first_update and not self.updates:
-            uniform = [torch.rand(shape, generator=g, device=self.device) for g in self.exploration_generators]
-            return (2.0 * torch.stack(uniform) - 1.0).cpu().numpy()
-        return self._actions(observations, self.exploration_generators)
-
-    def schedule(self) -> Schedule:
-        """When to update while acting; updates begin when an empty buffer has been filled for `learning_starts` steps.
-
-        Raises:
-            ValueError: the algorithm has no configuration for acting.
-        """
-        if not isinstance(self.config, OnlineConfig):
-            raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
-        return Schedule(self.config.utd_ratio, self.first_update)
+        before, self.steps = self.steps, self.steps + self.collector.num_envs
+        assert isinstance(self.config, OnlineConfig)
+        return training.updates_due(self.config.utd_ratio, self.first_update, before, self.steps)
 
     def attach(self, data: Dataset | Sequence[Dataset]) -> None:
         """Give recorded data: one dataset for all learners, or one each.
@@ -406,11 +398,12 @@ class Agent(ABC):
         Recorded data stay in the buffer, which gets room for more.
 
         Raises:
-            ValueError: there is no environment, or one that does not fit; nothing has changed then.
+            ValueError: the algorithm has no configuration for acting, there is no environment, or one that does not
+                fit; nothing has changed then.
         """
-        self.schedule()  # refuses before anything is made
+        if not isinstance(self.config, OnlineConfig):
+            raise ValueError(f"{type(self).__name__} learns from recorded data; use fit()")
         before = self.replay_buffer
-        assert isinstance(self.config, OnlineConfig)
         if self.collector is None or env not in (None, self.environment):
             env = env if env is not None else self.environment
             if env is None:
@@ -424,15 +417,12 @@ class Agent(ABC):
                 self.collector.close()
             self.collector, self.environment, self._running_episodes = collector, env, {}
         if before is None:
-            self.replay_buffer = self._empty_buffer(self.config.buffer_size)
+            sizes = self.config.buffer_size, self.spaces.observation_size, self.spaces.action_size
+            self.replay_buffer = ReplayBuffer(*sizes, population=len(self.seeds), device=self.device)
             self.first_update = self.steps + self.config.learning_starts
         elif not before.capacity:
             self.replay_buffer = before.grown(self.config.buffer_size)
             self.first_update = self.steps
-
-    def _empty_buffer(self, capacity: int) -> ReplayBuffer:
-        sizes = self.spaces.observation_size, self.spaces.action_size
-        return ReplayBuffer(capacity, *sizes, population=len(self.seeds), device=self.device)
 
     # State.
 
@@ -476,7 +466,8 @@ class Agent(ABC):
         """The inverse of `online_state`; running episodes wait until the environments are made."""
         transitions = strip_prefix(tensors, "buffer/")
         if transitions and isinstance(self.config, OnlineConfig):
-            self.replay_buffer = self._empty_buffer(self.config.buffer_size)
+            sizes = self.config.buffer_size, self.spaces.observation_size, self.spaces.action_size
+            self.replay_buffer = ReplayBuffer(*sizes, population=len(self.seeds), device=self.device)
             self.replay_buffer.load(transitions)
         self._running_episodes = strip_prefix(tensors, "collector/")
 

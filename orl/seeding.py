@@ -30,7 +30,8 @@ def torch_generator(
     seed: int, stream: Stream, device: torch.device | str = "cpu", key: tuple[int, ...] = ()
 ) -> torch.Generator:
     """A torch generator for one stream of one seed."""
-    return torch.Generator(device).manual_seed(_seed(sequence(seed, stream, *key)))
+    words = sequence(seed, stream, *key).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
 
 
 def set_states(generators: Sequence[torch.Generator], states: Tensor) -> None:
@@ -46,13 +47,9 @@ def set_states(generators: Sequence[torch.Generator], states: Tensor) -> None:
         )
     for generator, state in zip(generators, states.cpu(), strict=True):
         if is_foreign:
-            generator.manual_seed(_seed(np.random.SeedSequence(state.tolist())))
+            generator.manual_seed(int(np.random.SeedSequence(state.tolist()).generate_state(1)[0]))
         else:
             generator.set_state(state.clone(memory_format=torch.contiguous_format))  # other strides crash torch
-
-
-def _seed(entropy: np.random.SeedSequence) -> int:
-    return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def check_seeds(seed: int | Sequence[int]) -> list[int]:

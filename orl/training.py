@@ -1,4 +1,4 @@
-"""Training loops, the schedule of updates, and the progress bar.
+"""Training loops, when updates are due, and the progress bar.
 
 Loops are generators: whoever consumes one evaluates, logs and saves between updates.
 """
@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -48,19 +47,19 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
 NO_PROGRESS = nullcontext(lambda steps: None)  # in place of a bar that is not shown
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Updates between environment steps."""
+def updates_due(utd_ratio: float, learning_starts: int, before: int, after: int) -> int:
+    """Updates due when the environment steps go from `before` to `after`; over a run they add up to the ratio exactly.
 
-    utd_ratio: float  # updates per transition
-    learning_starts: int  # steps without updates
-
-    def updates(self, before: int, after: int) -> int:
-        """Updates due when the steps go from `before` to `after`; over a run they add up to the ratio exactly."""
-        total_before, total_after = (
-            math.floor(self.utd_ratio * max(steps - self.learning_starts, 0) + 1e-9) for steps in (before, after)
-        )
-        return total_after - total_before
+    Args:
+        utd_ratio: updates per transition.
+        learning_starts: steps without updates.
+        before: steps.
+        after: steps.
+    """
+    total_before, total_after = (
+        math.floor(utd_ratio * max(steps - learning_starts, 0) + 1e-9) for steps in (before, after)
+    )
+    return total_after - total_before
 
 
 class Trainable(Protocol):

@@ -24,7 +24,7 @@ from orl.scripts.data import racing as racing_datasets
 from orl.scripts.data import recording
 from orl.scripts.data.mujoco import MujocoDataset
 from orl.scripts.data.racing import RacingDataset
-from orl.scripts.running.options import check_least
+from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject
 from orl.spelling import did_you_mean
 

@@ -40,9 +40,9 @@ from orl.scripts.commands.dataset import Make
 from orl.scripts.data import racing as racing_datasets
 from orl.scripts.figures.racing import racing_lines
 from orl.scripts.figures.scores import imputed_against_true, score_bars
+from orl.scripts.main import check_labels, check_least
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
-from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.reward_variants import KINDS, Rewards, complete
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row
 

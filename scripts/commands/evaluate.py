@@ -21,8 +21,8 @@ from orl.evaluation import Evaluation, evaluate
 from orl.rollout import play
 from orl.scripts.contexts.context_assignment import ContextAssignment, assign_contexts
 from orl.scripts.data.racing import register_environments
+from orl.scripts.main import check_least
 from orl.scripts.running import tables
-from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.run_directory import RunDirectory, config_of, score_row
 

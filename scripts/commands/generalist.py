@@ -29,7 +29,7 @@ from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.transfer_matrix import transfer_returns
 from orl.scripts.contexts.zero_shot import METHODS
 from orl.scripts.figures.contexts import generalist_figure
-from orl.scripts.running.options import check_labels, check_least
+from orl.scripts.main import check_labels, check_least
 from orl.scripts.running.registry import load_agent
 from orl.scripts.running.reward_variants import imputed
 from orl.scripts.running.run_directory import JsonObject, RunDirectory

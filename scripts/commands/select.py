@@ -18,9 +18,9 @@ from orl.scripts.contexts.sources import JOBS, SourceConfig, Sources
 from orl.scripts.contexts.trainers import make_trainer
 from orl.scripts.contexts.transfer_matrix import write_matrix
 from orl.scripts.figures.selection import coverage_figure, gap_figure, matrix_figure, model_figure
+from orl.scripts.main import check_least
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching
-from orl.scripts.running.options import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 SelectStrategy = Literal["auto", "gp", "gp-original", "mountain", "greedy", "equidistant", "random"]

@@ -25,8 +25,8 @@ from orl.envs.contextual import offered_contexts
 from orl.scripts.commands.dataset import summary
 from orl.scripts.contexts.specialist_data import specialist_episodes
 from orl.scripts.figures.contexts import context_figure
+from orl.scripts.main import check_least
 from orl.scripts.running.launching import Launching
-from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import Preset, load_agent, online_presets
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 from orl.scripts.running.training_run import Training

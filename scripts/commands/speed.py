@@ -27,7 +27,7 @@ from orl.scripts.benchmarks.plain_agents import PlainDroQ, PlainIQL, PlainOfflin
 from orl.scripts.benchmarks.timing import BenchmarkCase, Work, machine, not_timed, time_interleaved
 from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.speed import speed_figure
-from orl.scripts.running.options import check_least
+from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256

@@ -13,7 +13,7 @@ from orl import datasets
 from orl.agents import BC, RewardModel, RewardModelConfig
 from orl.config import AgentConfig
 from orl.dataset import Dataset
-from orl.scripts.running.options import check_labels, check_least
+from orl.scripts.main import check_labels, check_least
 from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.reward_variants import Rewards, complete
 from orl.scripts.running.run_directory import JsonObject, load_or_make_json

@@ -20,8 +20,8 @@ from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer, read_settings
 from orl.scripts.contexts.zero_shot import EVALUATIONS, METHODS, Task, Trial
 from orl.scripts.figures.zero_shot import return_figure, score_figure, weight_figure
+from orl.scripts.main import check_labels, check_least
 from orl.scripts.running import tables
-from orl.scripts.running.options import check_labels, check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 GRIDS = {  # by environment, where --contexts is not given

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from orl import checkpoint
 from orl.launcher import MARKER, Job, Launcher
 from orl.metrics import write_records
-from orl.scripts.running.options import check_least
+from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 from orl.training import NO_PROGRESS, progress
 

@@ -29,7 +29,12 @@ class Preset(NamedTuple):
     """An agent's class and its hyperparameters."""
 
     agent_class: type[Agent]
-    config: AgentConfig  # of `agent_class.Config`
+    given: AgentConfig | None = None  # of `agent_class.Config`; None: its defaults
+
+    @property
+    def config(self) -> AgentConfig:
+        """Its hyperparameters."""
+        return self.given or self.agent_class.Config()
 
     @property
     def summary(self) -> str:
@@ -48,7 +53,7 @@ class Preset(NamedTuple):
     @property
     def needs_data(self) -> bool:
         """Whether it learns from recorded data, be it before it acts; else it can begin in an environment."""
-        return not self.can_train_online or self.config.normalize_observations
+        return not self.can_train_online or (self.given or self.agent_class.Config).normalize_observations
 
 
 @functools.cache
@@ -91,7 +96,7 @@ def _ours() -> dict[str, Preset]:
     }
     configs = {type(preset.config) for preset in named.values()}
     others = [kind for config, kind in by_config.items() if config not in configs]
-    return named | {kind.__name__.lower(): Preset(kind, kind.Config()) for kind in others}
+    return named | {kind.__name__.lower(): Preset(kind) for kind in others}
 
 
 def _of_entry_point(entry: EntryPoint) -> Preset:

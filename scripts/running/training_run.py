@@ -28,7 +28,7 @@ from orl.agents import SAC, FlashSAC, small_preset
 from orl.agents.small import has_small_preset, is_small_task
 from orl.buffer import Metrics, ReplayBuffer
 from orl.checkpoint import learner_names
-from orl.config import make_config
+from orl.config import OnlineConfig, make_config
 from orl.dataset import Dataset
 from orl.device import Precision, pick_device, set_precision
 from orl.environment import Environment, Source, Spaces
@@ -37,9 +37,9 @@ from orl.launcher import Job
 from orl.metrics import MetricsLogger
 from orl.networks import SquashedGaussianActor
 from orl.scripts.figures.training import learning_curves, training_figure
+from orl.scripts.main import check_least
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching, merge_runs
-from orl.scripts.running.options import check_least
 from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.replay import replay_dataset
 from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row, write_evaluations
@@ -108,7 +108,8 @@ def _work_between(agent: Agent, piece: Piece, checkpoint_every: int) -> int:
     """Between checkpoints, in units of `progress_count`: a step outside of phases is one step and its updates."""
     if piece.part == "offline" or piece.in_phase:
         return checkpoint_every
-    return round(checkpoint_every * (1.0 + agent.schedule().utd_ratio))
+    assert isinstance(agent.config, OnlineConfig)
+    return round(checkpoint_every * (1.0 + agent.config.utd_ratio))
 
 
 def saved_to(folder: Path, seeds: Sequence[int]) -> Path:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from orl.agents import BC, RewardModel
-from orl.agents.reward_model.model import LabelSplit
+from orl.agents.reward_model import LabelSplit
 from orl.checkpoint import CheckpointError
 from orl.dataset import Dataset
 
@@ -188,7 +188,7 @@ def test_the_prediction_is_the_mean_of_members_and_their_calibrated_spread(spars
 def test_predictions_do_not_depend_on_the_chunk(sparse: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = RewardModel(sparse, **SMALL).fit()
     expected = model.member_predictions(0, sparse)
-    monkeypatch.setattr("orl.agents.reward_model.model.CHUNK", 77)
+    monkeypatch.setattr("orl.agents.reward_model.CHUNK", 77)
     np.testing.assert_allclose(model.member_predictions(0, sparse), expected, atol=1e-5)
 
 

@@ -350,8 +350,7 @@ def test_presets() -> None:
     preset = SPEQ_PRESET
     assert (preset.period, preset.phase_updates, preset.utd_ratio, preset.num_critics) == (10_000, 75_000, 1.0, 2)
     assert (preset.layer_norm, preset.actor_q, preset.length, preset.timing) == (True, "mean", "fixed", "fixed")
-    assert not preset.is_automatic
-    assert SPEQ_AUTO_PRESET.is_automatic
+    assert (SPEQ_AUTO_PRESET.length, SPEQ_AUTO_PRESET.timing) == ("td_error", "fixed")
 
 
 def test_offline_to_online_begins_with_the_data(stroll: str, make_data: MakeData) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+from orl.checkpoint import flatten_state, restore_state
 from orl.networks import StackedMLP
-from orl.state import flatten_state, restore_state
 from orl.updates import Adam, gradients
 
 Generators = Callable[..., list[torch.Generator]]
