@@ -110,8 +110,8 @@ class PopulationTrainer(Trainer):
         Raises:
             ValueError: an unknown setting, a value that is refused, or steps before anything is learned.
         """
-        agent, preset = presets()[self.name]
-        config: Any = make_config(agent.Config, small_preset(preset, self.env), self.settings)
+        preset = presets()[self.name]
+        config: Any = make_config(preset.agent_class.Config, small_preset(preset.config, self.env), self.settings)
         starts, period = config.learning_starts, config.period if config.phase_updates else 0
         if steps <= starts:
             raise ValueError(f"--steps {steps}: the first {starts} are random (--settings learning_starts); give more")

@@ -63,8 +63,9 @@ def test_the_agents_of_this_package() -> None:
     assert {"bc", "iql", "td3bc"} <= set(from_data)
     assert names == sorted(from_data) + sorted(set(names) - set(from_data))
     assert {"sac", "redq", "droq", "speq", "speq-auto", "sope", "flash-sac", "flash-speq"} <= set(names)
-    assert presets()["droq"] == (agents.DroQ, agents.DROQ_PRESET)
-    assert presets()["iql"] == (agents.IQL, agents.IQLConfig())
+    droq, iql = presets()["droq"], presets()["iql"]
+    assert (droq.agent_class, droq.config) == (agents.DroQ, agents.DROQ_PRESET)
+    assert (iql.agent_class, iql.config) == (agents.IQL, agents.IQLConfig())
     assert presets()["iql"].can_train_online
     assert not presets()["bc"].can_train_online
     assert set(online_presets()) == set(names) - set(from_data)
@@ -87,7 +88,7 @@ def test_a_class_that_is_exported_is_an_agent_at_the_command_line(monkeypatch: p
     monkeypatch.setattr(agents, "New", New, raising=False)
     presets.cache_clear()
     try:
-        assert presets()["new"] == (New, NewConfig())
+        assert (presets()["new"].agent_class, presets()["new"].config) == (New, NewConfig())
         assert presets()["bc"].agent_class is agents.BC
     finally:
         presets.cache_clear()
