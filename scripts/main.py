@@ -137,7 +137,7 @@ def _asked_for(preset: Preset, words: Sequence[str]) -> Preset:
         return preset
     from orl.agents import small_preset
 
-    return preset._replace(config=small_preset(preset.config, asked.env))
+    return preset._replace(given=small_preset(preset.config, asked.env))
 
 
 def _parse(options: Any, words: Sequence[str], **how: Any) -> Verb:
