@@ -52,15 +52,9 @@ def register_environments() -> None:
         _register(environment_id, class_name, f"{class_name}VectorEnv", max_episode_steps)
 
 
-def _register(environment_id: str, single: str, vector: str, max_episode_steps: int, **keywords: str) -> None:
+def _register(environment_id: str, single: str, vector: str, max_episode_steps: int, **kwargs: str) -> None:
     if environment_id not in registry:
-        register(
-            environment_id,
-            entry_point=single,
-            vector_entry_point=vector,
-            max_episode_steps=max_episode_steps,
-            kwargs=keywords,
-        )
+        register(environment_id, single, vector_entry_point=vector, max_episode_steps=max_episode_steps, kwargs=kwargs)
 
 
 register_environments()

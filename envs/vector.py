@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
+from orl.envs.checks import check_choice, check_render_mode, check_started, require
 
 Info = dict[str, Any]  # Gymnasium's infos and options of resets, and our states
 Seeds = int | Sequence[int | None] | None
@@ -48,12 +49,11 @@ class ArrayVectorEnv(VectorEnv[Any, Array, Array], ABC):
         autoreset_mode: str | AutoresetMode,
         render_mode: str | None,
     ) -> None:
-        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs must be a whole number >= 1, got {num_envs!r}")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be >= 1, or None for no limit, got {max_episode_steps!r}")
-        if autoreset_mode not in (*AutoresetMode, *(modes := [mode.value for mode in AutoresetMode])):
-            raise ValueError(f"unknown autoreset_mode {autoreset_mode!r}: choose one of {', '.join(modes)}")
+        require(isinstance(num_envs, int | np.integer) and num_envs >= 1, "num_envs", "a whole number >= 1", num_envs)
+        is_limit = max_episode_steps is None or max_episode_steps >= 1
+        require(is_limit, "max_episode_steps", ">= 1, or None for no limit", max_episode_steps)
+        if not isinstance(autoreset_mode, AutoresetMode):
+            check_choice("autoreset_mode", autoreset_mode, [mode.value for mode in AutoresetMode])
         check_render_mode(render_mode, self.metadata.get("render_modes", ()))
         self.num_envs, self.max_episode_steps, self.render_mode = int(num_envs), max_episode_steps, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -169,19 +169,6 @@ class ArrayVectorEnv(VectorEnv[Any, Array, Array], ABC):
             final[i] = {key: values[i] for key, values in observations.items()} if is_dict else observations[i]
         infos = {"final_obs": final, "final_info": self._infos(self._ended)}
         return infos | {"_final_obs": self._ended.copy(), "_final_info": self._ended.copy()}
-
-
-def check_started(is_started: bool, method: str) -> None:
-    """Raise a ValueError unless there was a reset."""
-    if not is_started:
-        raise ValueError(f"{method}() was called before reset(): call reset() first")
-
-
-def check_render_mode(render_mode: str | None, modes: Sequence[str]) -> None:
-    """Raise a ValueError unless the mode is None or one of these."""
-    if render_mode is not None and render_mode not in modes:
-        choices = " or ".join(map(repr, (None, *modes)))
-        raise ValueError(f"unknown render_mode {render_mode!r}: choose {choices}")
 
 
 def check_reset_mask(mask: object, num_envs: int) -> BoolArray:

@@ -123,7 +123,7 @@ def _unknown_environment(environment_id: str) -> ValueError:
             f"registers {environment_id}, or give --env {read} on the command line"
         )
     otherwise = "see gymnasium.pprint_registry()"
-    if environment_id.startswith("orl/"):
+    if environment_id.startswith("orl/") and "orl/Racing-v0" not in gymnasium.registry:
         otherwise = "`import orl.envs` registers the environments of orl"
     hint = did_you_mean(environment_id, gymnasium.registry, otherwise, alike=0.8)
     return ValueError(f"{environment_id}: no such environment; {hint}")

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from orl.arrays import Array, Float64Array
 from orl.context import ContextSpace
+from orl.envs.checks import check_choice
 from orl.envs.vector import Info
 
 Contexts = Sequence[str] | Mapping[str, tuple[float, float]] | None
@@ -48,8 +49,7 @@ class Exposure:
         Raises:
             ValueError: an unknown name or mode, or a range that is refused.
         """
-        if mode not in get_args(Mode):
-            raise ValueError(f"unknown context_mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
+        check_choice("context_mode", mode, get_args(Mode))
         chosen = offered.names if contexts is None else contexts
         return cls(offered, offered.select(chosen, allow_extrapolation=allow_extrapolation), mode, allow_extrapolation)
 
@@ -131,6 +131,9 @@ class Contextual(gymnasium.Env[Any, Any], ABC):
         allow_extrapolation: Let contexts lie outside their ranges.
         keywords: for the environment itself.
 
+    Attributes:
+        context_space: The variables exposed.
+
     Raises:
         ValueError: an unknown or missing name, a value that is not finite or out of range, an unknown mode.
     """
@@ -151,16 +154,12 @@ class Contextual(gymnasium.Env[Any, Any], ABC):
             raise ValueError(f"{name}={keywords[name]!r}: this is a context; give context={{{name!r}: ...}}")
         chosen = self.exposed if contexts is None else contexts
         self.exposure = Exposure.of(self.offered, chosen, context_mode, allow_extrapolation)
+        self.context_space = self.exposure.space
         super().__init__(**keywords)
         self.observation_space = self.exposure.observation_space(self.observation_space)  # type: ignore[arg-type]
         self._is_fixed = context is not None and not isinstance(context, str)
         self.set_context(context)
         self._context = self._next_context.copy()
-
-    @property
-    def context_space(self) -> ContextSpace:
-        """The variables exposed."""
-        return self.exposure.space
 
     @abstractmethod
     def apply(self, context: dict[str, float]) -> None:

@@ -15,6 +15,7 @@ from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from gymnasium.utils import EzPickle
 
+from orl.arrays import Float64Array
 from orl.context import ContextSpace, ContextVariable
 from orl.envs.contextual.environment import Contextual
 
@@ -25,6 +26,18 @@ def _variables(fastest: float, default: float) -> ContextSpace:
     """The factors, and a target speed up to `fastest` m/s."""
     factors = (ContextVariable(name, "x", 0.25, 4.0, 1.0, "log") for name in FACTORS)
     return ContextSpace((*factors, ContextVariable("target_speed", "m/s", 0.5, fastest, default)))
+
+
+def _scaled(model: mujoco.MjModel) -> list[tuple[str, Float64Array]]:
+    """The numbers of a model that are multiplied, as views of it, and the factor of each."""
+    return [
+        ("gravity", model.opt.gravity),
+        ("mass", model.body_mass),
+        ("mass", model.body_inertia),
+        ("friction", model.geom_friction[:, 0]),
+        ("strength", model.actuator_gear[:, 0]),
+        ("damping", model.dof_damping),
+    ]
 
 
 class ContextualMujoco(Contextual):
@@ -46,15 +59,7 @@ class ContextualMujoco(Contextual):
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**keywords)
         EzPickle.__init__(self, **keywords)  # type: ignore[arg-type]
-        model = self.model
-        self._defaults = {
-            "gravity": model.opt.gravity.copy(),
-            "mass": model.body_mass.copy(),
-            "inertia": model.body_inertia.copy(),
-            "friction": model.geom_friction[:, 0].copy(),
-            "strength": model.actuator_gear[:, 0].copy(),
-            "damping": model.dof_damping.copy(),
-        }
+        self._ordinary = [numbers.copy() for _, numbers in _scaled(self.model)]
 
     def apply(self, context: dict[str, float]) -> None:
         """Write the model's numbers.
@@ -62,14 +67,9 @@ class ContextualMujoco(Contextual):
         Source: "mjModel changes" in MuJoCo's documentation of simulation: masses need `mj_setConst`, which computes on
         data of its own here, so that the episode's stay as they are.
         """
-        model, defaults = self.model, self._defaults
-        model.opt.gravity[:] = defaults["gravity"] * context["gravity"]
-        model.geom_friction[:, 0] = defaults["friction"] * context["friction"]
-        model.actuator_gear[:, 0] = defaults["strength"] * context["strength"]
-        model.dof_damping[:] = defaults["damping"] * context["damping"]
-        model.body_mass[:] = defaults["mass"] * context["mass"]
-        model.body_inertia[:] = defaults["inertia"] * context["mass"]
-        mujoco.mj_setConst(model, mujoco.MjData(model))
+        for (factor, numbers), ordinary in zip(_scaled(self.model), self._ordinary, strict=True):
+            numbers[:] = ordinary * context[factor]
+        mujoco.mj_setConst(self.model, mujoco.MjData(self.model))
         self.target_speed = context["target_speed"]
 
     def _get_rew(self, x_velocity: float, action: Any) -> tuple[float, dict[str, float]]:

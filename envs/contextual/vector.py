@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from orl.arrays import Array, BoolArray, Float32Array, Float64Array, IntArray
 from orl.context import ContextSpace, are_mappings
-from orl.environment import SingleEnvironment
+from orl.environment import SingleEnvironment, make
+from orl.envs.checks import require
 from orl.envs.contextual.environment import Context, Contexts, Contextual, Exposure, Mode
 from orl.envs.vector import ArrayVectorEnv, Info, Seeds, check_reset_mask
 
@@ -32,6 +34,9 @@ class ContextualVectorEnv(ArrayVectorEnv):
         num_envs, max_episode_steps, autoreset_mode, render_mode: As of `ArrayVectorEnv`; none of these draws.
         context: As of `Contextual`; also (E, d) or E mappings, one for each copy.
         contexts, context_mode, allow_extrapolation: As of `Contextual`.
+
+    Attributes:
+        context_space: The variables exposed.
 
     Raises:
         ValueError: what the two refuse.
@@ -55,6 +60,7 @@ class ContextualVectorEnv(ArrayVectorEnv):
         allow_extrapolation: bool = False,
     ) -> None:
         self.exposure = Exposure.of(self.offered, contexts, context_mode, allow_extrapolation)
+        self.context_space = self.exposure.space
         super().__init__(
             num_envs,
             self.exposure.observation_space(self.ordinary_observation_space),
@@ -84,11 +90,6 @@ class ContextualVectorEnv(ArrayVectorEnv):
     @abstractmethod
     def observe(self) -> Float32Array:
         """Ordinary observations of `state`, (E, O), new ones at every call."""
-
-    @property
-    def context_space(self) -> ContextSpace:
-        """The variables exposed."""
-        return self.exposure.space
 
     def reset(self, *, seed: Seeds = None, options: Info | None = None) -> tuple[Any, Info]:
         """Begin an episode of every copy, or of those in `options["reset_mask"]` (E,) bool.
@@ -164,6 +165,9 @@ class ContextSyncVectorEnv(SyncVectorEnv):
         env_fns: Make environments with contexts, wrapped or not; they expose the same variables.
         autoreset_mode: As of `gymnasium.vector.SyncVectorEnv`.
 
+    Attributes:
+        context_space: The variables exposed.
+
     Raises:
         ValueError: an environment without contexts, or one that exposes others than the first.
     """
@@ -174,17 +178,14 @@ class ContextSyncVectorEnv(SyncVectorEnv):
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     ) -> None:
         super().__init__(env_fns, autoreset_mode=autoreset_mode)
+        spaces: list[ContextSpace] = []
         for environment in self.envs:
             if not isinstance(environment.unwrapped, Contextual):
                 raise ValueError(f"{environment}: has no contexts")
-            if environment.unwrapped.context_space != self.context_space:
-                raise ValueError(f"copies expose {self.context_space} and {environment.unwrapped.context_space}")
-
-    @property
-    def context_space(self) -> ContextSpace:
-        """The variables exposed."""
-        space: ContextSpace = self.envs[0].get_wrapper_attr("context_space")
-        return space
+            spaces.append(environment.unwrapped.context_space)
+            if spaces[-1] != spaces[0]:
+                raise ValueError(f"copies expose {spaces[0]} and {spaces[-1]}")
+        self.context_space = spaces[0]
 
     def reset(self, *, seed: Seeds = None, options: Info | None = None) -> tuple[Any, Info]:
         """Begin an episode of every copy; `options` as of `ContextualVectorEnv.reset`.
@@ -220,13 +221,12 @@ def make_copies(
     Raises:
         ValueError: no copies, or contexts that are refused.
     """
-    if num_envs < 1:
-        raise ValueError(f"num_envs must be >= 1, got {num_envs!r}")
+    require(num_envs >= 1, "num_envs", ">= 1", num_envs)
     contexts: Any = context if _is_per_copy(context) else [context] * num_envs
     if len(contexts) != num_envs:
         raise ValueError(f"contexts have {len(contexts)} rows for {num_envs} copies; give one row for each")
-    make = partial(gymnasium.make, environment_id, **keywords)
-    return ContextSyncVectorEnv([partial(make, context=one) for one in contexts], autoreset_mode)
+    make_one = partial(gymnasium.make, environment_id, **keywords)
+    return ContextSyncVectorEnv([partial(make_one, context=one) for one in contexts], autoreset_mode)
 
 
 ContextHopperVectorEnv = partial(make_copies, "orl/ContextHopper-v0")
@@ -242,16 +242,10 @@ def offered_contexts(environment_id: str) -> ContextSpace:
     Raises:
         ValueError: an environment without contexts, or no environment of this id.
     """
-    try:
-        environment = gymnasium.make(environment_id)
-    except gymnasium.error.Error as error:
-        raise ValueError(f"{environment_id}: {error}") from error
-    try:
+    with closing(make(environment_id)) as environment:
         if not isinstance(environment.unwrapped, Contextual):
             raise ValueError(f"{environment_id}: has no contexts; those of orl are called orl/Context...")
         return environment.unwrapped.offered
-    finally:
-        environment.close()
 
 
 def _is_per_copy(context: Context) -> bool:

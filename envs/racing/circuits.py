@@ -19,6 +19,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from orl.arrays import Float64Array
+from orl.envs.checks import check_choice, is_whole, require
 from orl.envs.racing.track import NUM_POINTS, Arc, Straight, Track, track_from_pieces, track_from_points
 
 TRACKS = ("mania", "oval", "hairpins", "chicane", "speedway", "procedural")
@@ -32,19 +33,10 @@ _MAX_ATTEMPTS = 500
 _BUMP = ((9, 45), (9, -90), (9, 45))
 _DIP = ((9, -45), (9, 90), (9, -45))
 _LAYOUTS: dict[str, tuple[float, tuple[float | tuple[float, float], ...]]] = {
-    "mania": (
-        _HALF_WIDTH,
-        ((5, -90), 20, (5, -90), 25, (5, 90), 23, (5, -90), 42, (5, -90), 33, (25, -90), 57),
-    ),
+    "mania": (_HALF_WIDTH, ((5, -90), 20, (5, -90), 25, (5, 90), 23, (5, -90), 42, (5, -90), 33, (25, -90), 57)),
     "oval": (_HALF_WIDTH, ((15, -180), 50, (15, -180), 50)),
-    "hairpins": (
-        _HALF_WIDTH,
-        ((5.5, -180), 23, (5.5, 180), 23, (5.5, -180), 34.5, (5.5, -90), 22, (5.5, -90), 34.5),
-    ),
-    "chicane": (
-        _HALF_WIDTH,
-        (*_BUMP, 8, *_DIP, 4, (14, -180), 12, *_BUMP, 8, *_DIP, 12, (14, -180), 20),
-    ),
+    "hairpins": (_HALF_WIDTH, ((5.5, -180), 23, (5.5, 180), 23, (5.5, -180), 34.5, (5.5, -90), 22, (5.5, -90), 34.5)),
+    "chicane": (_HALF_WIDTH, (*_BUMP, 8, *_DIP, 4, (14, -180), 12, *_BUMP, 8, *_DIP, 12, (14, -180), 20)),
     "speedway": (5.5, ((12, -90), 32, (16, -90), 84, (20, -90), 16, (24, -90), 84)),
 }
 # fmt: on
@@ -65,14 +57,12 @@ def make_track(
     Raises:
         ValueError: an unknown name, a negative seed, a difficulty outside [0, 1].
     """
-    if name not in TRACKS:
-        raise ValueError(f"unknown track {name!r}: choose one of {', '.join(TRACKS)}")
+    check_choice("track", name, TRACKS)
     if name != "procedural":
         return _drawn(name, bool(mirror), bool(reverse))
-    if isinstance(track_seed, bool) or not isinstance(track_seed, int | np.integer) or track_seed < 0:
+    if not is_whole(track_seed) or track_seed < 0:
         raise ValueError(f"track_seed must be an integer >= 0, got {track_seed!r}: training seeds are 0 to 99")
-    if not 0.0 <= difficulty <= 1.0:
-        raise ValueError(f"difficulty must be in [0, 1], got {difficulty!r}")
+    require(0.0 <= difficulty <= 1.0, "difficulty", "in [0, 1]", difficulty)
     return _procedural(int(track_seed), float(difficulty), bool(mirror), bool(reverse))
 
 
@@ -128,11 +118,10 @@ def _closed_curve(control: Float64Array) -> Float64Array:
         -3.0 * share**3 + 3.0 * share**2 + 3.0 * share + 1.0,
         share**3,
     )
-    pieces = []
-    for i in range(len(control)):
-        four = [control[(i + k) % len(control)] for k in range(4)]
-        pieces.append(np.sum([weight * point for weight, point in zip(weights, four, strict=True)], axis=0) / 6.0)
-    return np.concatenate(pieces)
+    # (control point, share, coordinate): every piece is drawn by the four control points from its own on
+    terms = [weight * np.roll(control, -k, axis=0)[:, None] for k, weight in enumerate(weights)]
+    curve: Float64Array = np.sum(terms, axis=0).reshape(-1, 2) / 6.0
+    return curve
 
 
 def _begin_on_straight(points: Float64Array) -> Float64Array:

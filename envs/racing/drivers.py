@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from orl.arrays import Array, Float32Array, Float64Array, IntArray
+from orl.arrays import Array, BoolArray, Float32Array, Float64Array, IntArray
 from orl.environment import SingleEnvironment, VectorEnvironment
+from orl.envs.checks import check_choice
 from orl.envs.racing.environment import RacingEnv, RacingVectorEnv
 from orl.envs.racing.physics import COSINE, DRAG, SINE, VELOCITY_X, VELOCITY_Y, X, Y
 from orl.envs.racing.simulation import RacingSimulation
@@ -87,13 +89,11 @@ class PurePursuit:
     def __init__(
         self, environment: SingleEnvironment | VectorEnvironment, skill: str = "expert", seed: int = 0
     ) -> None:
-        if skill not in SKILLS:
-            raise ValueError(f"unknown skill {skill!r}: choose one of {', '.join(SKILLS)}")
+        check_choice("skill", skill, SKILLS)
         base = environment.unwrapped
         if not isinstance(base, RacingEnv | RacingVectorEnv):
-            raise ValueError(
-                f"{environment!r} is not a racing environment: make one of ours, for instance orl/Racing-v0"
-            )
+            remedy = "make one of ours, for instance orl/Racing-v0"
+            raise ValueError(f"{environment!r} is not a racing environment: {remedy}")
         self.skill = skill
         self._base = base
         num_cars = base.simulation.num_cars
@@ -121,8 +121,12 @@ class PurePursuit:
         self._noise = 0.8 * self._noise + 0.6 * self.traits["noise"][:, None] * wander
         steering, throttle, speed = self._pursue(simulation)
         self._begin_mistakes(draws, speed)
-        steering, throttle = self._make_mistakes(steering, throttle, speed)
-        steering, throttle = self._recover(simulation, steering, throttle, speed)
+        steering = np.where(self._mistake == _SWERVE, steering + self._swerve, steering)
+        throttle = np.where(self._mistake == _LATE, np.maximum(throttle, 0.45), throttle)
+        throttle = np.where(self._mistake == _PAUSE, np.clip(-0.2 * speed, -0.5, 0.5), throttle)
+        backs = self._backs_off(simulation, throttle, speed)
+        steering = np.where(backs, -np.sign(steering) * 0.8, steering)
+        throttle = np.where(backs, -0.3, throttle)
         tremble = self.traits["tremble"][:, None] * fresh
         wanted = np.stack([steering, throttle], axis=1) + self._noise + tremble
         actions: Float32Array = np.clip(wanted, -1.0, 1.0).astype(np.float32)
@@ -170,24 +174,14 @@ class PurePursuit:
         self._left[pauses] = (10.0 * self.traits["pause_length"] * (0.5 + draws[:, 1]))[pauses]
         self._left = np.ceil(self._left)
 
-    def _make_mistakes(
-        self, steering: Float64Array, throttle: Float64Array, speed: Float64Array
-    ) -> tuple[Float64Array, Float64Array]:
-        steering = np.where(self._mistake == _SWERVE, steering + self._swerve, steering)
-        throttle = np.where(self._mistake == _LATE, np.maximum(throttle, 0.45), throttle)
-        return steering, np.where(self._mistake == _PAUSE, np.clip(-0.2 * speed, -0.5, 0.5), throttle)
-
-    def _recover(
-        self, simulation: RacingSimulation, steering: Float64Array, throttle: Float64Array, speed: Float64Array
-    ) -> tuple[Float64Array, Float64Array]:
-        """Notice being stuck, wait, and back off with the wheels turned the other way."""
+    def _backs_off(self, simulation: RacingSimulation, throttle: Float64Array, speed: Float64Array) -> BoolArray:
+        """Notice being stuck, wait, and back off, (E,), with the wheels turned the other way."""
         held = (np.abs(speed) < _STUCK_SPEED) | simulation.state["touching"]
         tries = held & (np.abs(throttle) > 0.1) & (simulation.state["steps"] > 10)
         self._stuck = np.where(tries & (self._reverse == 0.0), self._stuck + 1.0, 0.0)
         begins = self._stuck > 10.0 * self.traits["patience"]
         self._reverse = np.where(begins, 14.0, np.maximum(self._reverse - 1.0, 0.0))
-        backs = self._reverse > 0.0
-        return np.where(backs, -np.sign(steering) * 0.8, steering), np.where(backs, -0.3, throttle)
+        return self._reverse > 0.0
 
 
 def _interpolate(values: Float64Array, track: IntArray, at: Float64Array) -> Float64Array:
@@ -199,8 +193,7 @@ def _interpolate(values: Float64Array, track: IntArray, at: Float64Array) -> Flo
     return interpolated
 
 
-@dataclass(frozen=True, eq=False)
-class RacingLine:
+class RacingLine(NamedTuple):
     """Where to drive and how fast, at the N points of the centre line.
 
     Attributes:

@@ -16,12 +16,13 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from orl.arrays import Array, BoolArray, Float32Array, Float64Array, IntArray
+from orl.envs.checks import check_render_mode, check_started
 from orl.envs.racing.observations import observation_space, observe
 from orl.envs.racing.render import render_car
 from orl.envs.racing.settings import make_settings
 from orl.envs.racing.simulation import RacingSimulation
 from orl.envs.racing.track import Track
-from orl.envs.vector import ArrayVectorEnv, Info, Seeds, check_render_mode, check_reset_mask, check_started
+from orl.envs.vector import ArrayVectorEnv, Info, Seeds, check_reset_mask
 
 MAX_EPISODE_STEPS = 2_000
 _TOLERANCE = 1e-3  # how far an action may lie beyond its bounds

@@ -15,6 +15,8 @@ import numpy as np
 
 from orl.arrays import BoolArray, Float64Array
 
+Wheel = tuple[Float64Array, Float64Array]  # cosine and sine (E,) of the angle of the front wheels
+
 SUBSTEPS = 5
 SUBSTEP = 0.02  # s
 DECISION = SUBSTEPS * SUBSTEP  # s between two actions
@@ -61,7 +63,7 @@ def drive_acceleration(throttle: Float64Array, grip: Float64Array, mass: Float64
     return np.where(throttle < 0.0, -force, force) * grip
 
 
-def steering_vector(steering: Float64Array) -> tuple[Float64Array, Float64Array]:
+def steering_vector(steering: Float64Array) -> Wheel:
     """Cosine and sine (E,) of the wheel angle: 30 degrees times steering (E,) in [-1, 1], positive to the right."""
     angle = steering * -_STEERING_LIMIT
     square = angle * angle
@@ -76,20 +78,14 @@ def lateral_capacity(drive: Float64Array, grip: Float64Array) -> Float64Array:
     return _LATERAL_GRIP * grip * np.sqrt(np.maximum(1.0 - used * used, 0.0))
 
 
-def controls(
-    actions: Float64Array, grip: Float64Array, mass: Float64Array
-) -> tuple[Float64Array, tuple[Float64Array, Float64Array], Float64Array]:
+def controls(actions: Float64Array, grip: Float64Array, mass: Float64Array) -> tuple[Float64Array, Wheel, Float64Array]:
     """What `advance` takes, of steering and throttle (E, 2): drive acceleration, wheel, lateral capacity."""
     drive = drive_acceleration(actions[:, 1], grip, mass)
     return drive, steering_vector(actions[:, 0]), lateral_capacity(drive, grip)
 
 
 def advance(
-    body: Float64Array,
-    drive: Float64Array,
-    wheel: tuple[Float64Array, Float64Array],
-    capacity: Float64Array,
-    leaning: BoolArray,
+    body: Float64Array, drive: Float64Array, wheel: Wheel, capacity: Float64Array, leaning: BoolArray
 ) -> Float64Array:
     """Move the cars by one sub-step of 0.02 s (semi-implicit Euler), walls aside.
 
@@ -141,11 +137,7 @@ def advance(
 
 
 def _axle_forces(
-    forward: Float64Array,
-    sideways: Float64Array,
-    yaw_rate: Float64Array,
-    wheel: tuple[Float64Array, Float64Array],
-    capacity: Float64Array,
+    forward: Float64Array, sideways: Float64Array, yaw_rate: Float64Array, wheel: Wheel, capacity: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
     """Lateral force over mass (m/s2) at the front wheels (in their frame) and at the rear ones."""
     wheel_cosine, wheel_sine = wheel

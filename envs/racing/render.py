@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +15,8 @@ from orl.envs.racing.simulation import RacingSimulation
 from orl.envs.racing.track import NUM_POINTS, RAY_RANGE, Track, normal_of
 
 WIDTH, HEIGHT = 640, 480  # pixels
+Colour = tuple[int, int, int]
+
 _SAMPLES = 3  # drawn this much larger, then averaged, for smooth edges
 _MARGIN = 22  # pixels
 _TEXT_SPACE = 26  # pixels
@@ -29,68 +30,54 @@ _KERB_WIDTH = 0.7  # m
 _CAR_SCALE = 1.5  # drawn larger than it is, to be seen on a whole track
 
 
-@dataclass(frozen=True)
-class View:
-    """A map from metres to pixels that fits a track into a picture, y upwards."""
+class Canvas:
+    """A picture that a track fits into, drawn on in metres, y upwards; a strip at the foot is left for a line of text.
 
-    scale: float
-    left: float
-    bottom: float
-    height: float
+    Args:
+        picture: To draw on, `_SAMPLES` times as large as a frame.
+        track: To be centred in it.
+    """
 
-    @staticmethod
-    def of(track: Track, width: float = WIDTH, height: float = HEIGHT, margin: float = _MARGIN) -> View:
-        """Centre a track in a picture of width x height pixels, leaving a strip for a line of text at the foot."""
+    def __init__(self, picture: Image.Image, track: Track) -> None:
+        (width, height), margin, strip = picture.size, _MARGIN * _SAMPLES, _TEXT_SPACE * _SAMPLES
         x_low, y_low, x_high, y_high = track.bounds
-        strip = _TEXT_SPACE * height / HEIGHT
-        scale = min((width - 2 * margin) / (x_high - x_low), (height - 2 * margin - strip) / (y_high - y_low))
-        left = 0.5 * (width - scale * (x_low + x_high))
-        bottom = 0.5 * (height + strip - scale * (y_low + y_high))
-        return View(scale, left, bottom, height)
+        self.scale = min((width - 2 * margin) / (x_high - x_low), (height - 2 * margin - strip) / (y_high - y_low))
+        self._left = 0.5 * (width - self.scale * (x_low + x_high))
+        self._foot = height - 0.5 * (height + strip - self.scale * (y_low + y_high))
+        self.draw = ImageDraw.Draw(picture)
 
     def pixels(self, points: Float64Array) -> list[tuple[float, float]]:
         """Pixel coordinates of points (n, 2) in m."""
-        return [(self.left + self.scale * x, self.height - self.bottom - self.scale * y) for x, y in points.tolist()]
+        return [(self._left + self.scale * x, self._foot - self.scale * y) for x, y in points.tolist()]
+
+    def cell(self, first: Float64Array, second: Float64Array, i: int, colour: Colour) -> None:
+        """Fill the road between two lines (N, 2) in m, from their point i to the next."""
+        after = (i + 1) % NUM_POINTS
+        self.draw.polygon(self.pixels(np.stack([first[i], first[after], second[after], second[i]])), fill=colour)
 
 
 @lru_cache(maxsize=32)
 def track_picture(track: Track) -> Image.Image:
     """Draw a track, without cars, `_SAMPLES` times as large as a frame; do not change the result, copy it."""
-    size = (WIDTH * _SAMPLES, HEIGHT * _SAMPLES)
-    picture = Image.new("RGB", size, _GRASS)
-    draw_track(ImageDraw.Draw(picture), track, View.of(track, *size, _MARGIN * _SAMPLES))
-    return picture
-
-
-def draw_track(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
-    """Draw run-off, walls, asphalt, kerbs, centre line and start gate of a track."""
-    normal = normal_of(track.tangent)
-    _ring(draw, view, track.left + 1.6 * normal, track.right - 1.6 * normal, _RUN_OFF)
-    _ring(draw, view, track.left + 0.45 * normal, track.right - 0.45 * normal, _WALL)
-    _ring(draw, view, track.left, track.right, _ASPHALT)
-    curvature = track.curvature
+    picture = Image.new("RGB", (WIDTH * _SAMPLES, HEIGHT * _SAMPLES), _GRASS)
+    canvas, normal, curvature = Canvas(picture, track), normal_of(track.tangent), track.curvature
+    for colour, width in ((_RUN_OFF, 1.6), (_WALL, 0.45), (_ASPHALT, 0.0)):  # m beyond the walls
+        for i in range(NUM_POINTS):
+            canvas.cell(track.left + width * normal, track.right - width * normal, i, colour)
     for i in range(NUM_POINTS):
         after = (i + 1) % NUM_POINTS
         if abs(curvature[i]) > _KERB_CURVATURE or abs(curvature[after]) > _KERB_CURVATURE:
             side = 1.0 if curvature[i] + curvature[after] > 0.0 else -1.0
             wall = track.left if side > 0.0 else track.right
-            inner = wall - side * _KERB_WIDTH * normal
-            corners = np.stack([wall[i], wall[after], inner[after], inner[i]])
-            draw.polygon(view.pixels(corners), fill=_RED if i % 2 else _WHITE)
+            canvas.cell(wall, wall - side * _KERB_WIDTH * normal, i, _RED if i % 2 else _WHITE)
         if i % 4 < 2:
-            draw.line(view.pixels(track.centre[[i, after]]), fill=_CENTRE_LINE, width=max(int(0.16 * view.scale), 1))
-    _draw_gate(draw, track, view)
+            ends, width = canvas.pixels(track.centre[[i, after]]), max(int(0.16 * canvas.scale), 1)
+            canvas.draw.line(ends, fill=_CENTRE_LINE, width=width)
+    _draw_gate(canvas, track)
+    return picture
 
 
-def _ring(
-    draw: ImageDraw.ImageDraw, view: View, left: Float64Array, right: Float64Array, colour: tuple[int, int, int]
-) -> None:
-    for i in range(NUM_POINTS):
-        after = (i + 1) % NUM_POINTS
-        draw.polygon(view.pixels(np.stack([left[i], left[after], right[after], right[i]])), fill=colour)
-
-
-def _draw_gate(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
+def _draw_gate(canvas: Canvas, track: Track) -> None:
     """A chequered line across the road."""
     along, across = track.tangent[0], normal_of(track.tangent)[0]
     count = 10
@@ -99,7 +86,7 @@ def _draw_gate(draw: ImageDraw.ImageDraw, track: Track, view: View) -> None:
         for column in range(count):
             corner = track.right[0] + column * size * across + row * size * along
             square = np.stack([corner, corner + size * across, corner + size * (across + along), corner + size * along])
-            draw.polygon(view.pixels(square), fill=_WHITE if (row + column) % 2 else (24, 24, 26))
+            canvas.draw.polygon(canvas.pixels(square), fill=_WHITE if (row + column) % 2 else (24, 24, 26))
 
 
 def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
@@ -107,14 +94,11 @@ def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     state, track = simulation.state, simulation.track_of(car)
     body = state["body"][:, car]
     picture = track_picture(track).copy()
-    draw = ImageDraw.Draw(picture)
-    view = View.of(track, *picture.size, _MARGIN * _SAMPLES)
-    position, heading = body[[X, Y]], body[[COSINE, SINE]]
+    canvas, position, heading = Canvas(picture, track), body[[X, Y]], body[[COSINE, SINE]]
     one = np.array([car])
     distance = simulation.rays.cast(state["body"][:, one], state["track"][one], state["cell"][one])[0]
-    _draw_rays(draw, view, position, heading, distance)
-    is_touching = bool(state["touching"][car])
-    _draw_car(draw, view, position, heading, _TOUCHING if is_touching else _CAR)
+    _draw_rays(canvas, position, heading, distance)
+    _draw_car(canvas, position, heading, _TOUCHING if state["touching"][car] else _CAR)
     frame = picture.reduce(_SAMPLES)
     speed = float(np.sqrt(body[VELOCITY_X] ** 2 + body[VELOCITY_Y] ** 2))
     laps = max(int(state["next_gate"][car]) - 1, 0)
@@ -127,31 +111,24 @@ def render_car(simulation: RacingSimulation, car: int) -> NDArray[np.uint8]:
     return np.array(frame, dtype=np.uint8)
 
 
-def _draw_rays(
-    draw: ImageDraw.ImageDraw, view: View, position: Float64Array, heading: Float64Array, distance: Float64Array
-) -> None:
+def _draw_rays(canvas: Canvas, position: Float64Array, heading: Float64Array, distance: Float64Array) -> None:
     for k in range(NUM_RAYS):
         cosine, sine = np.cos(np.radians(RAY_ANGLES[k])), np.sin(np.radians(RAY_ANGLES[k]))
         way = np.array([heading[0] * cosine - heading[1] * sine, heading[0] * sine + heading[1] * cosine])
         is_hit = distance[k] < RAY_RANGE
-        ends = view.pixels(np.stack([position, position + distance[k] * way]))
-        draw.line(ends, fill=_HIT if is_hit else _MISS, width=_SAMPLES - 1)
+        ends = canvas.pixels(np.stack([position, position + distance[k] * way]))
+        canvas.draw.line(ends, fill=_HIT if is_hit else _MISS, width=_SAMPLES - 1)
         if is_hit:
-            x, y = ends[1]
-            size = 1.6 * _SAMPLES
-            draw.ellipse((x - size, y - size, x + size, y + size), fill=_HIT)
+            canvas.draw.circle(ends[1], 1.6 * _SAMPLES, fill=_HIT)
 
 
-def _draw_car(
-    draw: ImageDraw.ImageDraw, view: View, position: Float64Array, heading: Float64Array, colour: tuple[int, int, int]
-) -> None:
-    left = np.array([-heading[1], heading[0]])
-
-    def box(back: float, front: float, half_width: float) -> list[tuple[float, float]]:
+def _draw_car(canvas: Canvas, position: Float64Array, heading: Float64Array, colour: Colour) -> None:
+    left = normal_of(heading)
+    for back, front, half_width, fill in (
+        (-CAR_LENGTH / 2 - 0.1, CAR_LENGTH / 2 + 0.1, CAR_WIDTH / 2 + 0.1, _CABIN),
+        (-CAR_LENGTH / 2, CAR_LENGTH / 2, CAR_WIDTH / 2, colour),
+        (-0.25, 0.2, CAR_WIDTH / 2 - 0.1, _CABIN),
+    ):
         ends = ((front, half_width), (front, -half_width), (back, -half_width), (back, half_width))
         corners = [position + _CAR_SCALE * (along * heading + aside * left) for along, aside in ends]
-        return view.pixels(np.stack(corners))
-
-    draw.polygon(box(-CAR_LENGTH / 2 - 0.1, CAR_LENGTH / 2 + 0.1, CAR_WIDTH / 2 + 0.1), fill=_CABIN)
-    draw.polygon(box(-CAR_LENGTH / 2, CAR_LENGTH / 2, CAR_WIDTH / 2), fill=colour)
-    draw.polygon(box(-0.25, 0.2, CAR_WIDTH / 2 - 0.1), fill=_CABIN)
+        canvas.draw.polygon(canvas.pixels(np.stack(corners)), fill=fill)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from orl.arrays import Float64Array, IntArray
+from orl.envs.checks import check_choice, is_number, is_whole, require
 from orl.envs.racing.circuits import PROCEDURAL_SPLIT, TRACKS, make_track
 from orl.envs.vector import Info
 
@@ -51,19 +51,37 @@ class RacingSettings:
     laps: int | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.difficulty) or not 0.0 <= self.difficulty <= 1.0:
-            raise ValueError(f"difficulty must be a number in [0, 1], got {self.difficulty!r}")
-        for name, seed in zip(self.track, self.track_seed, strict=True):
-            check_track_choice(name, seed, self.difficulty)
-        for key, choices in (("observation", OBSERVATIONS), ("reward", REWARDS), ("start", STARTS)):
-            _check_choice(key, getattr(self, key), choices)
-        for key in ("mirror", "reverse"):
-            if not isinstance(getattr(self, key), bool | np.bool_):
-                raise ValueError(f"{key} must be True or False, got {getattr(self, key)!r}")
-        if not _is_number(self.contact_weight) or self.contact_weight < 0.0:
-            raise ValueError(f"contact_weight must be a number >= 0, got {self.contact_weight!r}")
-        if self.laps is not None and (not _is_whole(self.laps) or self.laps < 1):
-            raise ValueError(f"laps must be a whole number >= 1, or None for no end, got {self.laps!r}")
+        for name in ("difficulty", "mirror", "reverse", "contact_weight", "laps"):
+            _check(name, getattr(self, name))
+        for track, seed in zip(self.track, self.track_seed, strict=True):
+            check_track_choice(track, seed, self.difficulty)
+        for name, choices in (("observation", OBSERVATIONS), ("reward", REWARDS), ("start", STARTS)):
+            check_choice(name, getattr(self, name), choices)
+
+
+def _is_factor(value: Any) -> bool:
+    return is_number(value) and value > 0.0
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {  # what a keyword must be, as a test and in words
+    "grip": (_is_factor, "a finite number > 0 (1.0 is the standard car)"),
+    "mass": (_is_factor, "a finite number > 0 (1.0 is the standard car)"),
+    "delay": (lambda n: is_whole(n) and 0 <= n <= MAX_DELAY, f"a whole number of decisions from 0 to {MAX_DELAY}"),
+    "difficulty": (lambda share: is_number(share) and 0.0 <= share <= 1.0, "a number in [0, 1]"),
+    "mirror": (_is_flag, "True or False"),
+    "reverse": (_is_flag, "True or False"),
+    "contact_weight": (lambda weight: is_number(weight) and weight >= 0.0, "a number >= 0"),
+    "laps": (lambda n: n is None or (is_whole(n) and n >= 1), "a whole number >= 1, or None for no end"),
+}
+
+
+def _check(name: str, value: object) -> None:
+    is_right, wanted = _RULES[name]
+    require(is_right(value), name, wanted, value)
 
 
 def make_settings(
@@ -94,16 +112,16 @@ def make_settings(
     return RacingSettings(
         tuple(_per_car("track", track, num_cars)),
         tuple(_per_car("track_seed", track_seed, num_cars)),
-        _factors("grip", grip, num_cars),
-        _factors("mass", mass, num_cars),
-        _delays(delay, num_cars),
+        np.array(_per_car("grip", grip, num_cars), np.float64),
+        np.array(_per_car("mass", mass, num_cars), np.float64),
+        np.array(_per_car("delay", delay, num_cars), np.int64),
         **shared,
     )
 
 
 def check_track_choice(name: str, seed: int | None, difficulty: float) -> None:
     """Raise a ValueError unless `name` is a track and `seed` is None or fits it."""
-    _check_choice("track", name, TRACKS)
+    check_choice("track", name, TRACKS)
     if name == "procedural":
         make_track(name, track_seed=PROCEDURAL_SPLIT["train"][0] if seed is None else seed, difficulty=difficulty)
     elif seed is not None:
@@ -120,45 +138,19 @@ def check_reset_options(options: Info | None) -> Info:
     for key, value in chosen.items():
         if key not in _RESET_OPTIONS:
             raise ValueError(f"unknown reset option {key!r}: choose from {', '.join(_RESET_OPTIONS)}")
-        if key in ("s", "lateral", "heading", "speed") and not _is_number(value):
-            raise ValueError(f"reset option {key!r} must be a finite number, got {value!r}")
-    if not 0.0 <= chosen.get("speed", 0.0) <= MAX_START_SPEED:
-        raise ValueError(f"reset option 'speed' must be in [0, {MAX_START_SPEED}] m/s, got {chosen['speed']!r}")
+        if key not in ("track", "track_seed"):
+            require(is_number(value), f"reset option {key!r}", "a finite number", value)
+    speed = chosen.get("speed", 0.0)
+    require(0.0 <= speed <= MAX_START_SPEED, "reset option 'speed'", f"in [0, {MAX_START_SPEED}] m/s", speed)
     return chosen
 
 
-def _check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"unknown {key} {value!r}: choose one of {', '.join(choices)}")
-
-
-def _per_car(key: str, value: object, num_cars: int) -> list[Any]:
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        return [value] * num_cars
-    if len(value) != num_cars:
-        raise ValueError(f"{key} has {len(value)} values for {num_cars} cars: give one, or one per car")
-    return list(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _factors(key: str, value: object, num_cars: int) -> Float64Array:
-    values = _per_car(key, value, num_cars)
-    for number in values:
-        if not _is_number(number) or number <= 0.0:
-            raise ValueError(f"{key} must be a finite number > 0 (1.0 is the standard car), got {number!r}")
-    return np.array(values, dtype=np.float64)
-
-
-def _delays(value: object, num_cars: int) -> IntArray:
-    values = _per_car("delay", value, num_cars)
-    for number in values:
-        if not _is_whole(number) or not 0 <= number <= MAX_DELAY:
-            raise ValueError(f"delay must be a whole number of decisions from 0 to {MAX_DELAY}, got {number!r}")
-    return np.array(values, dtype=np.int64)
+def _per_car(name: str, value: Any, num_cars: int) -> list[Any]:
+    """One value for each car, checked where there is a rule."""
+    is_shared = isinstance(value, str) or not isinstance(value, Sequence | np.ndarray)
+    values = [value] * num_cars if is_shared else list(value)
+    if len(values) != num_cars:
+        raise ValueError(f"{name} has {len(values)} values for {num_cars} cars: give one, or one per car")
+    for each in values if name in _RULES else ():
+        _check(name, each)
+    return values

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
+from orl.envs.checks import require
 from orl.envs.racing.circuits import PROCEDURAL_SPLIT, make_track
 from orl.envs.racing.physics import COSINE, DECISION, SINE, SUBSTEPS, VELOCITY_X, VELOCITY_Y, X, Y, advance, controls
 from orl.envs.racing.rays import RayCaster
@@ -47,8 +48,7 @@ class RacingSimulation:
         self.settings = settings
         self._rows: dict[tuple[str, int], int] = {}
         self._tracks: list[Track] = []
-        for name, seed in zip(settings.track, settings.track_seed, strict=True):
-            self._use([(name, PROCEDURAL_SPLIT["train"][0] if name == "procedural" and seed is None else seed)])
+        self._use([self._track_key(car, 0.0, {}) for car in range(num_cars)])
         self.state: dict[str, Array] = {}
         for kind, names in _STATE:
             self.state |= {name: np.zeros(num_cars, kind) for name in names.split()}
@@ -75,7 +75,7 @@ class RacingSimulation:
             if array is not body:
                 array[(slice(None), cars) if array is state["history"] else cars] = 0
         state["track"][cars] = rows
-        state["track_seed"][cars] = [-1 if seed is None else seed for _, seed in keys]
+        state["track_seed"][cars] = [seed for _, seed in keys]
         body[:, cars], state["cell"][cars] = bodies, cells
         state["arc"][cars] = position % self.table.length[rows]
         state["position"][cars] = position
@@ -115,7 +115,8 @@ class RacingSimulation:
         terminated = np.zeros(self.num_cars, dtype=np.bool_) if laps is None else state["next_gate"] > laps
         return state["reward_progress"] + state["reward_collision"], terminated
 
-    def _track_key(self, car: int, draw: float, chosen: Info) -> tuple[str, int | None]:
+    def _track_key(self, car: int, draw: float, chosen: Info) -> tuple[str, int]:
+        """Name and seed of the track that a car is to drive on; the seed is -1 unless the track is procedural."""
         name = chosen.get("track", self.settings.track[car])
         configured = self.settings.track_seed[car] if self.settings.track[car] == "procedural" else None
         seed = chosen.get("track_seed", configured if name == "procedural" else None)
@@ -123,20 +124,19 @@ class RacingSimulation:
         if name == "procedural" and seed is None:
             seeds = PROCEDURAL_SPLIT["train"]
             seed = seeds[int(draw * len(seeds))]
-        return name, seed
+        return name, -1 if seed is None else int(seed)
 
-    def _use(self, keys: Sequence[tuple[str, int | None]]) -> IntArray:
+    def _use(self, keys: Sequence[tuple[str, int]]) -> IntArray:
         """Rows (n,) of tracks in the table, which grows by those that are new."""
         settings, num_before = self.settings, len(self._tracks)
         for name, seed in keys:
-            key = (name, -1 if seed is None else int(seed))
-            if key not in self._rows:
-                self._rows[key] = len(self._tracks)
-                build = partial(make_track, name, track_seed=max(key[1], 0), difficulty=settings.difficulty)
+            if (name, seed) not in self._rows:
+                self._rows[name, seed] = len(self._tracks)
+                build = partial(make_track, name, track_seed=max(seed, 0), difficulty=settings.difficulty)
                 self._tracks.append(build(mirror=settings.mirror, reverse=settings.reverse))
         if len(self._tracks) > num_before:
             self.table, self.rays = TrackTable(self._tracks), RayCaster(self._tracks)
-        return np.array([self._rows[name, -1 if seed is None else int(seed)] for name, seed in keys])
+        return np.array([self._rows[key] for key in keys])
 
     def _start(self, rows: IntArray, draws: Float64Array, chosen: Info) -> tuple[Float64Array, Float64Array, IntArray]:
         """Where cars on tracks `rows` (n,) start: in a box before the first corner, anywhere, or as the options say.
@@ -159,14 +159,12 @@ class RacingSimulation:
         lateral = np.minimum(_LATERAL, half_width - _MARGIN) * (2.0 * draws[:, 1] - 1.0)
         angle = _ANGLE * (2.0 * draws[:, 2] - 1.0)
         if "s" in chosen:
-            arc = float(chosen["s"])
-            if not 0.0 <= arc < length.min():
-                raise ValueError(f"reset option 's' must be in [0, {length.min():.2f}) m (the lap length), got {arc!r}")
+            arc, lap = float(chosen["s"]), length.min()
+            require(0.0 <= arc < lap, "reset option 's'", f"in [0, {lap:.2f}) m (the lap length)", arc)
             position = np.where(arc > 0.0, arc - length, 0.0)
         if "lateral" in chosen:
             limit, offset = float(half_width.min()) - _CLEARANCE, chosen["lateral"]
-            if abs(offset) > limit:
-                raise ValueError(f"reset option 'lateral' must be in [{-limit:.2f}, {limit:.2f}] m, got {offset!r}")
+            require(abs(offset) <= limit, "reset option 'lateral'", f"in [{-limit:.2f}, {limit:.2f}] m", offset)
             lateral = np.full(len(rows), float(offset))
         if "heading" in chosen:
             angle = np.full(len(rows), float(chosen["heading"]))
@@ -266,6 +264,6 @@ class RacingSimulation:
         arrays = saved.get("arrays", {})
         if arrays.keys() != self.state.keys() or arrays["body"].shape != (7, self.num_cars):
             raise ValueError(f"not a state of {self.num_cars} cars: pass what get_state() of such an environment gave")
-        rows = self._use([(name, None if seed < 0 else seed) for name, seed in saved["tracks"]])
+        rows = self._use([(name, seed) for name, seed in saved["tracks"]])
         self.state = {name: array.copy() for name, array in arrays.items()}
         self.state["track"] = rows[self.state["track"]]

@@ -118,11 +118,11 @@ def collide(
     if near.size == 0:
         return cell, touched
     part = body[:, near]
-    depth, normal_x, normal_y, arm = _deepest(table, part, track[near], cell[near])
+    depth, normal, arm = _deepest(table, part, track[near], cell[near])
     hit = depth > 0.0
     if hit.any():
         part = part[:, hit]
-        _impact(part, depth[hit], normal_x[hit], normal_y[hit], arm[hit], leaning[near[hit]])
+        _impact(part, depth[hit], normal[:, hit], arm[hit], leaning[near[hit]])
         body[:, near[hit]] = part
         touched[near[hit]] = True
     return cell, touched
@@ -130,8 +130,8 @@ def collide(
 
 def _deepest(
     table: TrackTable, body: Float64Array, track: IntArray, cell: IntArray
-) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
-    """Depth, inward normal and offset along the car of the disc furthest inside a wall, (E,) all."""
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Depth (E,), inward normal (2, E) and offset along the car (E,) of the disc furthest inside a wall."""
     x = body[X][:, None] + _DISCS * body[COSINE][:, None]
     y = body[Y][:, None] + _DISCS * body[SINE][:, None]
     spread = np.zeros(x.shape, dtype=np.int64)
@@ -140,23 +140,16 @@ def _deepest(
     worst = depth.argmax(axis=1)
     car = np.arange(len(worst))
     wall = row[car, worst % 3]
-    is_left = worst < 3
-    normal_x = np.where(is_left, wall[:, 10], wall[:, 14])
-    normal_y = np.where(is_left, wall[:, 11], wall[:, 15])
-    return depth[car, worst], normal_x, normal_y, _DISCS[worst % 3]
+    normal = np.where(worst < 3, wall[:, 10:12].T, wall[:, 14:16].T)
+    return depth[car, worst], normal, _DISCS[worst % 3]
 
 
 def _impact(
-    body: Float64Array,
-    depth: Float64Array,
-    normal_x: Float64Array,
-    normal_y: Float64Array,
-    arm: Float64Array,
-    leaning: BoolArray,
+    body: Float64Array, depth: Float64Array, normal: Float64Array, arm: Float64Array, leaning: BoolArray
 ) -> None:
     """Rigid-body impact with Coulomb friction at the contact point, then a loss; changes `body` in place."""
-    body[X] += depth * normal_x
-    body[Y] += depth * normal_y
+    normal_x, normal_y = normal
+    body[[X, Y]] += depth * normal
     arm_x = arm * body[COSINE] - _RADIUS * normal_x
     arm_y = arm * body[SINE] - _RADIUS * normal_y
     point_x = body[VELOCITY_X] - body[YAW_RATE] * arm_y
