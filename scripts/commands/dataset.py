@@ -78,7 +78,6 @@ class Make:
         """Check everything, then make what is not there yet."""
         check_least(self, 1, "steps", "episodes")
         check_least(self, 0, "seed")
-        racing_datasets.register_environments()
         if self.env is not None:
             self._make_own()
             return
@@ -197,7 +196,6 @@ class Card:
 
     def run(self) -> None:
         """Write it and say where it is."""
-        racing_datasets.register_environments()
         data = datasets.load(self.source, self.env)
         facts = None if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -226,7 +224,6 @@ class Convert:
 
     def run(self) -> None:
         """Read, check and write."""
-        racing_datasets.register_environments()
         to_file = self.target.endswith(SUFFIXES)
         if not to_file:
             minari.check_id(self.target)
