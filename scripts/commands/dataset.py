@@ -14,7 +14,7 @@ import tyro
 from gymnasium.spaces import Box
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from orl import datasets
 from orl.datasets import minari
@@ -160,11 +160,16 @@ class List:
     def run(self) -> None:
         """Print a table."""
         local = minari.local_ids()
-        table = Table(title=f"datasets in {minari.store_root()}", title_justify="left")
-        for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
-            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        table.add_column("mean return", justify="right")
-        table.add_column("made")
+        numbers = (Column(name, justify="right", no_wrap=True) for name in ("episodes", "transitions", "MB"))
+        mean = Column("mean return", justify="right")
+        table = Table(
+            Column("id", no_wrap=True),
+            *numbers,
+            mean,
+            "made",
+            title=f"datasets in {minari.store_root()}",
+            title_justify="left",
+        )
         for identifier in dict.fromkeys([*racing_datasets.DATASETS, *mujoco_datasets.shipped(), *local]):
             about = local.get(identifier)
             if about is None:
