@@ -14,7 +14,7 @@ import tyro
 from gymnasium.spaces import Box
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from orl import datasets
 from orl.datasets import minari
@@ -78,7 +78,6 @@ class Make:
         """Check everything, then make what is not there yet."""
         check_least(self, 1, "steps", "episodes")
         check_least(self, 0, "seed")
-        racing_datasets.register_environments()
         if self.env is not None:
             self._make_own()
             return
@@ -161,11 +160,16 @@ class List:
     def run(self) -> None:
         """Print a table."""
         local = minari.local_ids()
-        table = Table(title=f"datasets in {minari.store_root()}", title_justify="left")
-        for column, justify in (("id", "left"), ("episodes", "right"), ("transitions", "right"), ("MB", "right")):
-            table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        table.add_column("mean return", justify="right")
-        table.add_column("made")
+        numbers = (Column(name, justify="right", no_wrap=True) for name in ("episodes", "transitions", "MB"))
+        mean = Column("mean return", justify="right")
+        table = Table(
+            Column("id", no_wrap=True),
+            *numbers,
+            mean,
+            "made",
+            title=f"datasets in {minari.store_root()}",
+            title_justify="left",
+        )
         for identifier in dict.fromkeys([*racing_datasets.DATASETS, *mujoco_datasets.shipped(), *local]):
             about = local.get(identifier)
             if about is None:
@@ -197,7 +201,6 @@ class Card:
 
     def run(self) -> None:
         """Write it and say where it is."""
-        racing_datasets.register_environments()
         data = datasets.load(self.source, self.env)
         facts = None if self.source.endswith(SUFFIXES) else minari.metadata(self.source)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -226,7 +229,6 @@ class Convert:
 
     def run(self) -> None:
         """Read, check and write."""
-        racing_datasets.register_environments()
         to_file = self.target.endswith(SUFFIXES)
         if not to_file:
             minari.check_id(self.target)

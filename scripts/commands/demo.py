@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -176,7 +175,6 @@ class Comparison:
     """All agents on one dataset."""
 
     def __init__(self, demo: Demo, dataset: str) -> None:
-        racing_datasets.register_environments()
         self.demo, self.dataset = demo, dataset
         self.path = demo.out / Path(dataset).name
         self.truth = datasets.load(dataset, ENVIRONMENT)
@@ -218,7 +216,6 @@ class Comparison:
         title = f"{self.dataset}: rewards hidden from the model (seed 0)"
         path = self.demo.out / "imputed_rewards.png"
         imputed_against_true(first.rewards[hidden], self.truth.rewards[hidden], title, path)
-        environment: Any = gymnasium.make(ENVIRONMENT)
         lines = {}
         for (name, kind), played in self.played.items():
             returns = played["returns"]
@@ -226,8 +223,7 @@ class Comparison:
             x, y, speed = (played[key][(slice(None), *middle)] for key in TRACED)
             about = f"return {returns[middle]:.0f}, {played['laps'][middle]:.0f} laps"
             lines[name if kind == "none" else f"{name}, {kind} rewards"] = (x, y, speed, about)
-        racing_lines(environment.unwrapped.track, lines, 4, self.demo.out / "racing_lines.png")
-        environment.close()
+        racing_lines(racing_datasets.track(), lines, 4, self.demo.out / "racing_lines.png")
 
 
 def _mean_report(reports: Sequence[RewardModelReport]) -> dict[str, float | None]:

@@ -20,7 +20,6 @@ from orl.environment import make
 from orl.evaluation import Evaluation, evaluate
 from orl.rollout import play
 from orl.scripts.contexts.context_assignment import ContextAssignment, assign_contexts
-from orl.scripts.data.racing import register_environments
 from orl.scripts.main import check_least
 from orl.scripts.running import tables
 from orl.scripts.running.registry import load_agent
@@ -57,7 +56,6 @@ class Evaluate:
 
     def run(self) -> None:
         """Load, play and print."""
-        register_environments()
         check_least(self, 1, "episodes", "video_steps")
         check_least(self, 0, "seed")
         if self.video is not None and self.video.suffix != ".gif":
@@ -86,11 +84,8 @@ class Evaluate:
         tables.show(rows)
 
     def _check_spaces(self, task: ContextAssignment, env: str) -> None:
-        environment = make(env, **task.single_keywords())
-        try:
+        with closing(make(env, **task.single_keywords())) as environment:
             task.agent.spaces.check(task.agent.spaces_of(environment, task.agent.config), env)
-        finally:
-            environment.close()
 
 
 def _rows(task: ContextAssignment, env: str, name: str, played: Evaluation) -> list[dict[str, Any]]:

@@ -25,7 +25,6 @@ from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, sb3
 from orl.scripts.benchmarks.hardware_bounds import MatrixProducts, MemoryTraffic
 from orl.scripts.benchmarks.plain_agents import PlainDroQ, PlainIQL, PlainOffline, PlainTD3BC
 from orl.scripts.benchmarks.timing import BenchmarkCase, Work, machine, not_timed, time_interleaved
-from orl.scripts.data.racing import register_environments
 from orl.scripts.figures.speed import speed_figure
 from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
@@ -197,7 +196,6 @@ class Speed:
 
     def _others(self) -> list[JsonObject]:
         sb3, agent = sb3_sac(self.device), IQL(random_data(), device=self.device)
-        register_environments()
         cars = gymnasium.make_vec("orl/Racing-v0", num_envs=CARS)
         cars.reset(seed=0)
         actions = np.random.default_rng(0).uniform(-1, 1, (CARS, 2)).astype(np.float32)

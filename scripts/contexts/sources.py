@@ -20,7 +20,6 @@ from orl.context import ContextSpace
 from orl.launcher import MARKER, Job, Work
 from orl.scripts.contexts.trainers import Trainer
 from orl.scripts.contexts.transfer_matrix import transfer_returns
-from orl.scripts.data.racing import register_environments
 from orl.scripts.running.launching import Launching, Run
 
 FACTS = "source.json"  # of a finished policy, written last
@@ -115,7 +114,6 @@ def make_policies(
         multi_task_steps: instead of sources: how many steps in all contexts together.
     """
     started = time.monotonic()
-    register_environments()
     steps, names, seeds = config.steps, [f"source-{index}" for index in sources], [*map(config.seed_of, sources)]
     contexts = config.contexts[list(sources), None]
     if multi_task_steps is not None:

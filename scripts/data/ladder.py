@@ -13,12 +13,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from safetensors import safe_open
 
 from orl import checkpoint, datasets
@@ -56,11 +55,11 @@ class Build:
         if self.env not in bodies:
             raise ValueError(f"--env {self.env}: ladders are of {', '.join(bodies)}")
         out = self.out or LADDERS / bodies[self.env]
-        config, results, history = (
-            _json(self.run_folder / f"{name}.json") for name in ("config", "results", "history")
-        )
-        if config is None or history is None or config["env"] != self.env:
+        files = {name: self.run_folder / f"{name}.json" for name in ("config", "history", "results")}
+        run = {name: checkpoint.read_json(file) for name, file in files.items() if file.is_file()}
+        if not {"config", "history"} <= set(run) or run["config"]["env"] != self.env:
             raise ValueError(f"{self.run_folder}: no run of {self.env}")
+        config, of_results = run["config"], run.get("results", {})  # none where the run had not ended
         if out.exists() and any(out.iterdir()) and not (out / "ladder.json").exists():
             raise ValueError(f"--out {out}: holds files of something else; give a new folder")
         chosen = self._choose(self._policies())
@@ -69,9 +68,9 @@ class Build:
             about = {
                 "environment": self.env,
                 "agent": config["agent"],
-                "command": results["command"] if results else None,  # null: the run had not ended
+                "command": of_results.get("command"),
                 "config": config,
-                "versions": results["versions"] if results else None,
+                "versions": of_results.get("versions"),
                 "evaluation": {
                     "episodes": self.episodes,
                     "seed": REPORT_SEED,
@@ -81,7 +80,7 @@ class Build:
                 "policies": entries,
                 "curve": [
                     {"steps": each["steps"], "returns": [round(float(np.mean(row)), 1) for row in each["returns"]]}
-                    for each in history
+                    for each in run["history"]
                     if not each["after_phase"]
                 ],
             }
@@ -158,18 +157,14 @@ def _returns(episodes: list[Episode]) -> Float64Array:
     return np.array([episode.rewards.sum() for episode in episodes])
 
 
-def _json(path: Path) -> Any:
-    return checkpoint.read_json(path) if path.is_file() else None
-
-
 def _show(entries: dict[str, JsonObject], out: Path) -> None:
-    table = Table(title=str(out), title_justify="left")
-    for column in ("policy", "seed", "steps", "modes", "samples", "score of samples", "length"):
-        table.add_column(column, justify="left" if column == "policy" else "right")
+    numbers = ("seed", "steps", "modes", "samples", "score of samples", "length")
+    columns = (Column(name, justify="right") for name in numbers)
+    table = Table("policy", *columns, title=str(out), title_justify="left")
     for name, entry in entries.items():
         modes, samples = entry["deterministic"], entry["sampled"]
-        numbers = (modes["return"], samples["return"], samples["normalized_score"], samples["length"])
-        table.add_row(name, str(entry["seed"]), f"{entry['steps']:,}", *(f"{number:.1f}" for number in numbers))
+        means = (modes["return"], samples["return"], samples["normalized_score"], samples["length"])
+        table.add_row(name, str(entry["seed"]), f"{entry['steps']:,}", *(f"{mean:.1f}" for mean in means))
     Console().print(table)
 
 

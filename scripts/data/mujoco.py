@@ -154,7 +154,7 @@ def make(
     """
     made = DATASETS[dataset_id]
     made.check(dataset_id, steps)
-    parts, env, is_random = made.parts(steps or STEPS), made.environment_id, made.level == "random"
+    parts, env = made.parts(steps or STEPS), made.environment_id
     total, episodes = sum(parts.values()), list[Episode]()
     for name, count in parts.items():
         before, seed = sum(map(len, episodes)), made.seed(name)
@@ -168,11 +168,9 @@ def make(
         episodes,
         dataset_id,
         env,
-        algorithm="uniform random actions"
-        if is_random
-        else f"samples of {made.ladder.about['agent']} policies that come with orl",
+        algorithm=made.algorithm,
         description=_description(made, parts, sum(map(len, episodes))),
-        packages=() if is_random else ("torch",),
+        packages=() if made.level == "random" else ("torch",),
         overwrite=overwrite,
     )
 

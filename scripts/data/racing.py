@@ -7,8 +7,9 @@ noise and mistakes, at three skills. Every dataset has its own seed and is the s
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -16,10 +17,8 @@ import numpy as np
 from orl import datasets
 from orl.arrays import Float64Array
 from orl.datasets import Episode, Reference, minari
+from orl.envs.racing import PurePursuit, Track, make_track
 from orl.scripts.data.recording import Progress, no_progress, write
-
-if TYPE_CHECKING:
-    from orl.envs.racing import Track
 
 ENVIRONMENT = "orl/Racing-v0"
 DECISIONS = 2_000  # of an episode
@@ -96,13 +95,11 @@ def make(
         overwrite: replace an existing dataset.
         progress: called with the transitions driven so far and their final number.
     """
-    register_environments()
     made = DATASETS[dataset_id]
     made.check(dataset_id, steps)
     total = sum(made.rollouts.values()) * DECISIONS
     seeds = np.random.SeedSequence(made.seed).generate_state(2 * len(made.drivers) + 1).tolist()
-    driven: list[list[Episode]] = []
-    before = 0
+    driven, before = list[list[Episode]](), 0
     for i, (skill, count) in enumerate(made.rollouts.items()):
 
         def report(_: int, steps: int, before: int = before) -> None:
@@ -127,14 +124,9 @@ def drive(
     skill: str, episodes: int, *, seed: int, environment_id: str = ENVIRONMENT, progress: Progress = no_progress
 ) -> list[Episode]:
     """Episodes of the scripted driver, one per copy of the environment, all driven at once."""
-    from orl.envs.racing import PurePursuit
-
-    environment = gymnasium.make_vec(environment_id, num_envs=episodes)
-    try:
+    with closing(gymnasium.make_vec(environment_id, num_envs=episodes)) as environment:
         driver = PurePursuit(environment, skill=skill, seed=seed)
         return datasets.record(driver, environment, episodes=episodes, seed=seed, progress=progress)
-    finally:
-        environment.close()
 
 
 def measure(environment_id: str = ENVIRONMENT, *, episodes: int = 100, seed: int = 0) -> Reference:
@@ -142,13 +134,13 @@ def measure(environment_id: str = ENVIRONMENT, *, episodes: int = 100, seed: int
 
     `python -m orl.scripts.data.racing` prints the racing rows of `orl.datasets.references`.
     """
-    register_environments()
-    environment = gymnasium.make_vec(environment_id, num_envs=episodes)
-    policy = datasets.RandomPolicy(environment, seed)
-    random = datasets.record(policy, environment, episodes=episodes, seed=seed)
-    environment.close()
+    with closing(gymnasium.make_vec(environment_id, num_envs=episodes)) as environment:
+        policy = datasets.RandomPolicy(environment, seed)
+        random = datasets.record(policy, environment, episodes=episodes, seed=seed)
     reference = drive("reference", episodes, seed=seed, environment_id=environment_id)
-    return Reference(_mean_return(random), _mean_return(reference))
+    return Reference(
+        *(float(np.mean([each.rewards.sum(dtype=np.float64) for each in played])) for played in (random, reference))
+    )
 
 
 def replay(dataset_id: str) -> dict[str, Float64Array] | None:
@@ -160,43 +152,28 @@ def replay(dataset_id: str) -> dict[str, Float64Array] | None:
     """
     if dataset_id not in DATASETS or DATASETS[dataset_id].in_pieces:
         return None
-    register_environments()
     storage = minari.open_dataset(dataset_id).storage
     stored = list(storage.get_episodes(range(storage.total_episodes)))
     seeds = [about["seed"] for about in storage.get_episode_metadata(range(len(stored)))]
-    environment = gymnasium.make_vec(ENVIRONMENT, num_envs=len(stored))
-    observations = environment.reset(seed=seeds)[0]  # type: ignore[arg-type]
-    traces = []
-    for step in range(DECISIONS):
-        if not np.allclose(observations, [episode["observations"][step] for episode in stored], atol=1e-4):
-            return None
-        observations, _, _, _, infos = environment.step(np.stack([episode["actions"][step] for episode in stored]))
-        traces.append([infos[key] for key in ("x", "y", "speed")])
-    environment.close()
-    x, y, speed = np.moveaxis(np.array(traces), 1, 0)
-    return {"x": x, "y": y, "speed": speed}
+    traces: dict[str, list[Float64Array]] = {"x": [], "y": [], "speed": []}
+    with closing(gymnasium.make_vec(ENVIRONMENT, num_envs=len(stored))) as environment:
+        observations = environment.reset(seed=seeds)[0]  # type: ignore[arg-type]
+        for step in range(DECISIONS):
+            if not np.allclose(observations, [episode["observations"][step] for episode in stored], atol=1e-4):
+                return None
+            observations, _, _, _, infos = environment.step(np.stack([episode["actions"][step] for episode in stored]))
+            for key, trace in traces.items():
+                trace.append(infos[key])
+    return {key: np.array(trace) for key, trace in traces.items()}
 
 
 def track() -> Track:
     """The track that the datasets are driven on."""
-    from orl.envs.racing import make_track
-
-    register_environments()
     return make_track(gymnasium.spec(ENVIRONMENT).kwargs["track"])
-
-
-def register_environments() -> None:
-    """Let Gymnasium know the environments of ours; only when one is needed, so that `orl --help` stays quick."""
-    import orl.envs  # noqa: F401
-
-
-def _mean_return(episodes: list[Episode]) -> float:
-    return float(np.mean([episode.rewards.sum(dtype=np.float64) for episode in episodes]))
 
 
 def racing_ids() -> list[str]:
     """Registered racing environments of ours."""
-    register_environments()
     return sorted(identifier for identifier in gymnasium.registry if identifier.startswith("orl/Racing"))
 
 

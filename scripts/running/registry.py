@@ -82,8 +82,7 @@ def online_presets() -> dict[str, Preset]:
 
 def _ours() -> dict[str, Preset]:
     """The classes and presets that `orl.agents` exports, but for those that need contexts."""
-    public = {name: getattr(agents, name) for name in dir(agents)}
-    kinds = [kind for kind in public.values() if inspect.isclass(kind) and issubclass(kind, Agent)]
+    kinds = [kind for kind in vars(agents).values() if inspect.isclass(kind) and issubclass(kind, Agent)]
     kinds = [kind for kind in kinds if not issubclass(kind, ContextualAgent)]
     by_config = {kind.Config: kind for kind in kinds if "Config" in vars(kind)}
     with_preset = {id(kind.preset): kind for kind in kinds if kind.preset is not None}  # such as DroQ
@@ -91,12 +90,11 @@ def _ours() -> dict[str, Preset]:
         name.removesuffix("_PRESET").lower().replace("_", "-"): Preset(
             with_preset.get(id(value), by_config[type(value)]), value
         )
-        for name, value in public.items()
+        for name, value in vars(agents).items()
         if name.endswith("_PRESET") and not name.endswith("_SMALL_PRESET") and type(value) in by_config
     }
-    configs = {type(preset.config) for preset in named.values()}
-    others = [kind for config, kind in by_config.items() if config not in configs]
-    return named | {kind.__name__.lower(): Preset(kind) for kind in others}
+    with_one = {type(preset.given) for preset in named.values()}
+    return named | {kind.__name__.lower(): Preset(kind) for config, kind in by_config.items() if config not in with_one}
 
 
 def _of_entry_point(entry: EntryPoint) -> Preset:
@@ -104,8 +102,7 @@ def _of_entry_point(entry: EntryPoint) -> Preset:
     kind, config = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
     if not (inspect.isclass(kind) and issubclass(kind, Agent)):
         raise TypeError(f"{entry.value} is no subclass of orl.agent.Agent, nor a pair of one and its configuration")
-    config = kind.Config() if config is None else config
-    if not isinstance(config, kind.Config):
+    if not isinstance(config, kind.Config | None):
         raise TypeError(f"{entry.value}: the configuration of {kind.__name__} is a {kind.Config.__name__}")
     return Preset(kind, config)
 
@@ -117,8 +114,8 @@ def load_agent(path: Path, device: str) -> Agent:
         CheckpointError: nothing readable is there.
     """
     _, manifest = checkpoint.load_population(path)
-    contextual: list[type[Agent]] = [agents.HyperZero, agents.ContextualCloning]
-    every = [*contextual, *(preset.agent_class for preset in presets().values())]
+    every: list[type[Agent]] = [agents.HyperZero, agents.ContextualCloning]
+    every += [preset.agent_class for preset in presets().values()]
     every.sort(key=lambda kind: kind.__name__ == kind.algorithm())  # SAC, which stores that name, after DroQ
     kinds = {kind.algorithm(): kind for kind in every}
     if manifest["agent"] not in kinds:

@@ -179,8 +179,6 @@ class Training(ABC, Generic[C]):
 
     def results(self) -> JsonObject:
         """Check everything, then train and evaluate; what `results.json` holds."""
-        import orl.envs  # noqa: F401  registers the environments of ours; here, so that `orl --help` stays quick
-
         self.check()
         data = self.data()
         env = self.environment_id(data)
