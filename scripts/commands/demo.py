@@ -203,9 +203,7 @@ class Comparison:
             self.played[name, kind] = {key: values[..., chosen, :] for key, values in played.items()}
             laps = float(played["laps"][chosen].mean())
             cell = {"dataset": self.dataset, "env": ENVIRONMENT, "agent": name, "rewards": kind}
-            returns = played["returns"][chosen]
-            per_seed = returns.mean(axis=1).tolist()
-            rows.append(score_row(returns, self.seeds, **cell, laps=laps, seed_returns=per_seed))
+            rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
         return rows
 
     def draw(self) -> None:

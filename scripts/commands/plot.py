@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from orl import checkpoint
 from orl.scripts.figures.scores import score_bars
 from orl.scripts.figures.training import learning_curves, training_figure
 from orl.scripts.running import tables
-from orl.scripts.running.run_directory import JsonObject
+from orl.scripts.running.run_directory import JsonObject, score_row
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Plot:
             histories[name] = checkpoint.read_json(run / "history.json")
             environments[name] = checkpoint.read_json(run / "config.json")["env"]
             if (run / "results.json").exists():
-                rows += [_of_part(row) | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
+                rows += [_row(row) | {"run": name} for row in checkpoint.read_json(run / "results.json")["rows"]]
         if len(set(environments.values())) > 1:
             raise ValueError(f"runs of different environments cannot share axes: {environments}")
         env = next(iter(environments.values()))
@@ -64,8 +65,11 @@ def _cell(row: JsonObject) -> tuple[object, ...]:
     return row["dataset"], row["agent"], row["rewards"]
 
 
-def _of_part(row: JsonObject) -> JsonObject:
-    """A row whose agent's name says which part of a run it is of, where the run has two."""
+def _row(row: JsonObject) -> JsonObject:
+    """A row of results, its mean and interval from its seeds; a run of two parts has one of each, and says so."""
+    if row.get("seed_returns"):  # rows from before have other means and intervals
+        labels = {name: row[name] for name in ("seeds", "dataset", "env", "agent", "rewards")}
+        row = row | score_row(np.array(row["seed_returns"])[:, None], **labels)
     part = row.pop("part", None)
     return row if part is None else row | {"agent": f"{row['agent']}, {part}"}
 

@@ -34,7 +34,7 @@ def score_bars(rows: Sequence[JsonObject], title: str, path: Path) -> None:
         first = next(p for p, row in zip(positions, rows, strict=True) if row["dataset"] == name)
         transform = axes.get_yaxis_transform()
         axes.text(1.0, first - 0.75, name, transform=transform, ha="right", va="bottom", fontsize=8, style="italic")
-    axes.set_xlabel("normalized score: interquartile mean over seeds, 95 % interval")
+    axes.set_xlabel("normalized score: mean over seeds, 95 % interval from five seeds on")
     save(figure, path)
 
 

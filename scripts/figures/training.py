@@ -17,15 +17,16 @@ from orl.scripts.running.run_directory import JsonObject
 
 Evaluation = JsonObject  # an entry of history.json
 UPDATES = "critic updates"
+SECONDS, WALL = "processor_seconds", "training_seconds"
 CLOCKS = {
     "steps": "environment steps",
     UPDATES: "critic updates (phases included)",
-    "training_seconds": "seconds of training",
+    SECONDS: "processor seconds of training for each seed",
 }
 
 
 def learning_curves(runs: Mapping[str, Sequence[Evaluation]], env: str, path: Path) -> None:
-    """Interquartile mean over seeds of the evaluation return against updates, one line per run, with 95 % intervals.
+    """Mean over seeds of the evaluation return against updates, a thick line for each run and a thin one for each seed.
 
     Args:
         runs: histories of evaluations by name.
@@ -35,13 +36,9 @@ def learning_curves(runs: Mapping[str, Sequence[Evaluation]], env: str, path: Pa
     has_scores = env in datasets.REFERENCES
     figure, axes = panel(6.4, 4.0, env)
     for name, history in runs.items():
-        updates, values = [each["updates"] for each in history], _mean_returns(history)
+        values = _mean_returns(history)
         values = datasets.normalized_score(env, values) if has_scores else values
-        centre = statistics.interquartile_mean(values, axis=1)
-        (line,) = axes.plot(updates, centre, marker="o", markersize=3, label=name)
-        if values.shape[1] > 1:
-            low, high = np.array([statistics.interval(seeds, resamples=2_000) for seeds in values]).T
-            axes.fill_between(updates, low, high, alpha=0.2, color=line.get_color(), linewidth=0)
+        _draw_seeds(axes, [each["updates"] for each in history], values, name)
     axes.set(xlabel="gradient updates", ylabel="normalized score" if has_scores else "return")
     axes.legend(fontsize=8)
     save(figure, path)
@@ -60,23 +57,38 @@ def training_figure(runs: Mapping[str, Sequence[Evaluation]], env: str, path: Pa
     figure = plt.figure(figsize=(max(12.0, 3.0 * len(with_bias)), sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     upper = parts[0].subplots(1, len(CLOCKS), sharey=True)
+    clocks = dict(CLOCKS)
+    if not all(each.get(SECONDS) is not None for history in runs.values() for each in history):
+        clocks = {WALL if key == SECONDS else key: text for key, text in CLOCKS.items()}  # a run from before
+        clocks[WALL] = "seconds of training for each seed"
     for name, history in runs.items():
         evaluated = [each for each in history if not each["after_phase"]]
         means = _mean_returns(evaluated)
-        centre = statistics.interquartile_mean(means, axis=1)
-        for axes, clock in zip(upper, CLOCKS, strict=True):
-            x = [_critic_updates(each) if clock == UPDATES else each[clock] for each in evaluated]
-            (line,) = axes.plot(x, centre, label=name, linewidth=1.4, marker=".", markersize=4)
-            if means.shape[1] > 1:
-                axes.fill_between(x, means.min(1), means.max(1), alpha=0.15, color=line.get_color(), linewidth=0)
-    for axes, label in zip(upper, CLOCKS.values(), strict=True):
+        for axes, clock in zip(upper, clocks, strict=True):
+            _draw_seeds(axes, [_count(each, clock) for each in evaluated], means, name)
+    for axes, label in zip(upper, clocks.values(), strict=True):
         _label_counts(axes, label)
-    upper[0].set_ylabel("return: interquartile mean,\nrange over seeds")
+    upper[0].set_ylabel("return: mean, and every seed")
     upper[0].legend(fontsize=8)
     if with_bias:
         _draw_biases(parts[1].subplots(1, max(len(CLOCKS), len(with_bias)), squeeze=False)[0], with_bias)
     figure.suptitle(env, fontsize=11)
     save(figure, path)
+
+
+def _draw_seeds(axes: Axes, x: Sequence[float], values: statistics.Scores, name: str) -> None:
+    """The mean over seeds, and every seed of (evaluations, seeds)."""
+    (line,) = axes.plot(x, values.mean(axis=1), label=name, linewidth=1.8, marker=".", markersize=4)
+    if values.shape[1] > 1:
+        axes.plot(x, values, linewidth=0.6, alpha=0.4, color=line.get_color())
+
+
+def _count(evaluation: Evaluation, clock: str) -> float:
+    """What a clock showed at an evaluation; seconds are shared by the seeds that trained side by side."""
+    if clock == UPDATES:
+        return _critic_updates(evaluation)
+    shown = float(evaluation[clock])
+    return shown / len(evaluation["returns"]) if clock in (SECONDS, WALL) else shown
 
 
 def _mean_returns(history: Sequence[Evaluation]) -> statistics.Scores:

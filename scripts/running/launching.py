@@ -21,7 +21,7 @@ from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 from orl.training import NO_PROGRESS, progress
 
-SECONDS = ("seconds", "training_seconds")
+SECONDS = ("seconds", "training_seconds", "processor_seconds")
 Run = Callable[[Sequence[Job]], list[Path]]
 
 

@@ -229,7 +229,7 @@ def write_evaluations(directory: RunDirectory, seeds: Sequence[int], history: Se
 def score_row(
     returns: ArrayLike, seeds: list[int], *, dataset: str | None, env: str, agent: str, rewards: str, **more: object
 ) -> JsonObject:
-    """One cell over all its seeds: interquartile mean of the seeds' mean returns, as score and as return.
+    """One cell over all its seeds: the mean of their mean returns, as score and as return; an interval from five seeds.
 
     Args:
         returns: (S, E), undiscounted.
@@ -242,14 +242,16 @@ def score_row(
     """
     means = np.asarray(returns, np.float64).mean(axis=1)
     scores = datasets.normalized_score(env, means) if env in datasets.REFERENCES else None
+    score, interval = (None, None) if scores is None else statistics.mean(scores)
     return {
         "dataset": dataset,
         "env": env,
         "agent": agent,
         "rewards": rewards,
-        "normalized_score": float(statistics.interquartile_mean(scores)) if scores is not None else None,
-        "interval": list(statistics.interval(scores)) if scores is not None and len(seeds) > 1 else None,
-        "return": float(statistics.interquartile_mean(means)),
+        "normalized_score": score,
+        "interval": None if interval is None else list(interval),
+        "return": float(means.mean()),
         "seeds": seeds,
+        "seed_returns": means.tolist(),
         **more,
     }

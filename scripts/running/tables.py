@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from orl.scripts.running.run_directory import JsonObject
+from orl.statistics import FEWEST_SEEDS
 
 COLUMNS = {  # by key, in their order: title and format; "s": words, to the left
     "dataset": ("dataset", "s"),
@@ -27,6 +28,7 @@ COLUMNS = {  # by key, in their order: title and format; "s": words, to the left
     "interval": ("95 % interval", ".1f"),
     "return": ("return", ".1f"),
     "return_interval": ("95 % interval", ".1f"),
+    "seed_returns": ("of the seeds", ".0f"),
     "critic_updates": ("updates", ",.0f"),
     "training_seconds": ("seconds", ",.0f"),
     "laps": ("laps", ".1f"),
@@ -39,6 +41,7 @@ COLUMNS = {  # by key, in their order: title and format; "s": words, to the left
 
 def show(rows: Sequence[JsonObject], title: str = "") -> None:
     """Print result rows; a column that no row fills is left out, one that never changes goes to the title."""
+    rows = [row if _has_few(row) else row | {"seed_returns": None} for row in rows]
     columns = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     if "dataset" not in columns:
         columns = [key for key in columns if key != "rewards"]  # acting agents see all of them
@@ -62,6 +65,11 @@ def show(rows: Sequence[JsonObject], title: str = "") -> None:
     Console().print(table)
 
 
+def _has_few(row: JsonObject) -> bool:
+    """Whether the seeds themselves are shown, because they are too few for an interval."""
+    return 1 < len(row.get("seed_returns") or ()) < FEWEST_SEEDS
+
+
 def cell(key: str, value: Any) -> str:
     """A value as text; of an interval both ends."""
     if value is None:
@@ -69,4 +77,4 @@ def cell(key: str, value: Any) -> str:
     if key == "seeds":
         return str(len(value))
     ends = value if isinstance(value, list) else [value]
-    return " to ".join(f"{end:{COLUMNS[key][1]}}" for end in ends)
+    return (", " if key == "seed_returns" else " to ").join(f"{end:{COLUMNS[key][1]}}" for end in ends)

@@ -49,6 +49,26 @@ Part = Literal["offline", "online"]
 UPDATES_CLOCK, WORK_CLOCK = "time/total_updates", "time/total_work"  # of progress.csv; work is steps and updates
 
 
+class Spent(NamedTuple):
+    """Time of training alone, without evaluations and checkpoints; of all seeds together."""
+
+    training_seconds: float = 0.0  # of a clock on the wall
+    processor_seconds: float = 0.0  # of all threads of this process
+
+    @classmethod
+    def now(cls) -> Spent:
+        """What both clocks show."""
+        return cls(time.monotonic(), time.process_time())
+
+    def since(self, started: Spent) -> Spent:
+        """From then on."""
+        return Spent(self[0] - started[0], self[1] - started[1])
+
+    def plus(self, more: Spent) -> Spent:
+        """Both together."""
+        return Spent(self[0] + more[0], self[1] + more[1])
+
+
 class Piece(NamedTuple):
     """A piece of training that is done: an update on data, a step in all copies, or a piece of a phase."""
 
@@ -56,7 +76,7 @@ class Piece(NamedTuple):
     metrics: Metrics  # of its last update, (P,) each; empty where there was none
     in_phase: bool  # a piece of a stabilization phase, where steps stand still
     ends_part: bool
-    seconds: float  # that it took
+    spent: Spent
 
 
 def train(
@@ -91,17 +111,17 @@ def train(
 
 def _pieces(agent: Agent, updates: int, steps: int, environment: Environment | None) -> Iterator[Piece]:
     if not agent.steps and agent.updates < updates:
-        started = time.monotonic()
+        started = Spent.now()
         for count, metrics in training.offline(agent, updates - agent.updates, progress_bar=True):
-            yield Piece("offline", metrics, False, count >= updates, time.monotonic() - started)
-            started = time.monotonic()
+            yield Piece("offline", metrics, False, count >= updates, Spent.now().since(started))
+            started = Spent.now()
     if agent.steps < steps:
         agent.connect(environment)
-        started = time.monotonic()
+        started = Spent.now()
         for step in training.online(agent, steps - agent.steps, progress_bar=True):
             ends = step.steps >= steps and not step.in_phase
-            yield Piece("online", step.metrics, step.in_phase, ends, time.monotonic() - started)
-            started = time.monotonic()
+            yield Piece("online", step.metrics, step.in_phase, ends, Spent.now().since(started))
+            started = Spent.now()
 
 
 def _work_between(agent: Agent, piece: Piece, checkpoint_every: int) -> int:
@@ -326,7 +346,7 @@ class _Run:
         self.options, self.directory, self.data, self.env = options, directory, data, env
         self.names = learner_names(options.seed_numbers)
         self.clock = WORK_CLOCK if options.num_steps else UPDATES_CLOCK
-        self.training_seconds = 0.0
+        self.spent, self.spent_file = Spent(), directory.path / "spent.json"
         self.was_in_phase = False
 
     def obtain(self) -> JsonObject:
@@ -350,8 +370,7 @@ class _Run:
     def _train(self) -> None:
         options = self.options
         agent = self._agent()
-        history = self.directory.history
-        self.training_seconds = history[-1]["training_seconds"] if history else 0.0
+        self.spent = self._spent_before(agent)
         phases = getattr(agent, "phases", None)
         self.was_in_phase = phases is not None and phases.were_last(agent)
         checkpoints = saved_to(self.directory.path, options.seed_numbers)
@@ -359,6 +378,8 @@ class _Run:
 
             def save() -> None:
                 logger.flush()
+                saved = checkpoint.read_json(self.spent_file) if self.spent_file.exists() else {}
+                checkpoint.write_json(self.spent_file, saved | {str(agent.progress_count): self.spent._asdict()})
                 agent.save(checkpoints)
 
             train(
@@ -393,10 +414,17 @@ class _Run:
             agent.attach(variants)
         return agent
 
+    def _spent_before(self, agent: Agent) -> Spent:
+        """Up to the checkpoint that an agent comes from, with what came after the last evaluation."""
+        saved = checkpoint.read_json(self.spent_file) if self.spent_file.exists() else {}
+        last = self.directory.history[-1] if self.directory.history else {}
+        before = saved.get(str(agent.progress_count), last) if agent.progress_count else {}
+        return Spent(*(before.get(name, 0.0) for name in Spent._fields))
+
     # Between the pieces of training.
 
     def _report(self, agent: Agent, logger: MetricsLogger, piece: Piece) -> None:
-        self.training_seconds += piece.seconds
+        self.spent = self.spent.plus(piece.spent)
         count = agent.updates if piece.part == "offline" else agent.steps
         phase_ended, self.was_in_phase = self.was_in_phase and not piece.in_phase, piece.in_phase
         if piece.in_phase:
@@ -444,7 +472,7 @@ class _Run:
             updates=agent.updates,
             steps=agent.steps,
             work=agent.progress_count,
-            training_seconds=round(self.training_seconds, 1),
+            **{name: round(seconds, 1) for name, seconds in self.spent._asdict().items()},
             stabilization_updates=in_phases.long().tolist(),
             after_phase=after_phase,
             critic_bias=_finite(metrics.get("critic_bias")),
@@ -491,7 +519,6 @@ class _Run:
         labels = {**self.options.labels_of_row(), "env": self.env, "agent": self.options.agent}
         returns = np.array([row["returns"] for row in history])  # (evaluations, P, E)
         best = score_row(returns.mean(axis=2).max(axis=0)[:, None], seeds, **labels)
-        more |= {"seed_returns": returns[-1].mean(axis=1).tolist()}
         more |= {"best_return": best["return"], "best_normalized_score": best["normalized_score"]}
         return score_row(returns[-1], seeds, **labels, **more)
 
@@ -503,7 +530,7 @@ class _Run:
         if issubclass(self.options.agent_preset.agent_class, SAC | FlashSAC):
             per_network = config.num_critics * (updates + in_phases) + updates // config.policy_delay
             counted["network_updates"] = float(per_network.mean())
-        return {**counted, "training_seconds": last["training_seconds"]}
+        return {**counted, **{name: last.get(name) for name in Spent._fields}}
 
 
 def _check_equal_lengths(variants: Sequence[Dataset], steps: int) -> None:

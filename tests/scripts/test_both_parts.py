@@ -52,7 +52,7 @@ def read(folder: Path, name: str) -> Any:
 
 def numbers(folder: Path) -> dict[str, Any]:
     """Rows, evaluations and metrics, without the clock."""
-    clocks = ("seconds", "training_seconds")
+    clocks = ("seconds", "training_seconds", "processor_seconds")
     tables = {"rows": read(folder, "results")["rows"], "history": read(folder, "history")}
     plain = {name: [{k: v for k, v in row.items() if k not in clocks} for row in rows] for name, rows in tables.items()}
     return {**plain, "progress": (folder / "progress.csv").read_text()}

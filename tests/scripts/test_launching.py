@@ -23,7 +23,7 @@ SMALL = ("--hidden-sizes", 16, 16, "--batch-size", 16, "--eval-episodes", 2, "--
 SMALL_MODEL = ("--reward-model.hidden-sizes", 16, 16, "--reward-model.max-updates", 50)
 ONLINE = ("--target-entropy", -1, "--learning-starts", 10, "--buffer-size", 500, "--log-every", 10)
 PHASES = ("--period", 15, "--phase-updates", 9, "--check-every", 3)
-CLOCKS = ("seconds", "training_seconds")
+CLOCKS = ("seconds", "training_seconds", "processor_seconds")
 Run = Callable[..., None]
 
 

@@ -26,6 +26,8 @@ from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.checkpoint import learner_names
 from orl.rollout import Collector
+from orl.scripts.running import training_run
+from orl.scripts.running.training_run import Spent
 
 SMALL = (
     "--hidden-sizes", 8, "--batch-size", 8, "--eval-episodes", 2, "--target-entropy", -1, "--learning-starts", 10,
@@ -52,11 +54,8 @@ def numbers(folder: Path) -> dict[str, Any]:
     (row,) = results(folder)["rows"]
     history = json.loads((folder / "history.json").read_text())
     return {
-        "row": {key: value for key, value in row.items() if key != "training_seconds"},
-        "history": [
-            {key: value for key, value in each.items() if key not in ("seconds", "training_seconds")}
-            for each in history
-        ],
+        "row": {key: value for key, value in row.items() if not key.endswith("_seconds")},
+        "history": [{key: value for key, value in each.items() if not key.endswith("seconds")} for each in history],
         "progress": (folder / "progress.csv").read_text(),
     }
 
@@ -181,6 +180,40 @@ def test_a_run_stopped_at_every_checkpoint_ends_with_the_same_numbers(
             train(*words, "--out", tmp_path / "run")
     assert stops > 12
     assert numbers(tmp_path / "run") == expected
+
+
+def test_seconds_leave_evaluations_out_and_a_resumed_run_adds_up(
+    train: Run, stroll: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that shows one second more each time, and a thousand more after an evaluation."""
+    shown, evaluate = 0, training_run.evaluate
+
+    def now() -> Spent:
+        nonlocal shown
+        shown += 1
+        return Spent(2.0 * shown, float(shown))
+
+    def slow(*words: Any, **keywords: Any) -> Any:
+        nonlocal shown
+        shown += 1_000
+        return evaluate(*words, **keywords)
+
+    monkeypatch.setattr(Spent, "now", now)
+    monkeypatch.setattr(training_run, "evaluate", slow)
+    words = ("speq", "--env", stroll, "--steps", 32, *SMALL, *PHASES, "--checkpoint-every", 3)
+    train(*words, "--out", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(SystemExit):
+            train(*words, "--out", tmp_path / "run")
+    train(*words, "--out", tmp_path / "run")
+    histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "run")]
+    spent = [[(each["training_seconds"], each["processor_seconds"]) for each in history] for history in histories]
+    pieces = 32 + 2 * 3  # steps, and those of two phases of nine updates
+    assert spent[0][-1] == (2.0 * pieces, pieces)
+    assert spent[0] == spent[1]
+    (row,) = results(tmp_path / "run")["rows"]
+    assert row["processor_seconds"] == pieces
 
 
 def test_ctrl_c_between_checkpoints_leaves_a_resumable_folder(
