@@ -124,8 +124,8 @@ def _price(
 ) -> tuple[float, str] | None:
     """Milliseconds of a piece, and a note where they are of something else; None where nothing like it has a price."""
     wanted = _wanted(training, kind, env, device)
-    known = {name: preset.agent_class.algorithm() for name, preset in presets().items()}
-    of_its_class = [price for price in prices if known.get(price.agent) == training.agent_preset.agent_class.algorithm()]
+    algorithms = {name: preset.agent_class.algorithm() for name, preset in presets().items()}
+    of_its_class = [price for price in prices if algorithms.get(price.agent) == algorithms[training.agent]]
     alike = [price for price in of_its_class if (price.kind, price.device) == (kind, device)]
     if not alike:
         return None
