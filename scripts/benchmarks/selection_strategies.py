@@ -14,12 +14,11 @@ Shape key: N contexts, d dimensions, M matrices, S strategies, B budgets. Matric
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import tyro
@@ -132,8 +131,7 @@ class ClosedForm:
                 rows += [cell | row for row in comparison_rows(np.array(tables), self.strategies, budgets)]
         config = {name: value for name, value in asdict(self).items() if name != "out"}
         results = {"config": config, "versions": checkpoint.versions(), "seconds": time.perf_counter() - start}
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(json.dumps(results | {"rows": rows}, indent=1) + "\n")
+        checkpoint.write_json(self.out, results | {"rows": rows})
         show(rows, ("shape", "dimensions", "periods", "budget"))
 
 
@@ -178,7 +176,6 @@ class Trained:
             "seconds": round(time.perf_counter() - started, 1),
             "rows": rows,
         }
-        self.out.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(self.out / "results.json", results)
         curves = []
         for name in ("auto", "random", "equidistant", "greedy", "sequential-oracle"):
@@ -278,9 +275,5 @@ def show(rows: Sequence[JsonObject], keys: Sequence[str]) -> None:
     Console().print(table)
 
 
-Benchmark = (
-    Annotated[ClosedForm, tyro.conf.subcommand("closed-form")] | Annotated[Trained, tyro.conf.subcommand("trained")]
-)
-
 if __name__ == "__main__":
-    tyro.cli(Benchmark).run()  # type: ignore[call-overload]
+    tyro.cli(ClosedForm | Trained).run()  # type: ignore[call-overload]  # closed-form or trained

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
@@ -261,12 +261,7 @@ class Convert:
         )
 
 
-DatasetVerbs = (
-    Annotated[Make, tyro.conf.subcommand("make")]
-    | Annotated[List, tyro.conf.subcommand("list")]
-    | Annotated[Card, tyro.conf.subcommand("card")]
-    | Annotated[Convert, tyro.conf.subcommand("convert")]
-)
+DatasetVerbs = Make | List | Card | Convert  # tyro calls them make, list, card and convert
 
 
 def _our_ids() -> str:

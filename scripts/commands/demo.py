@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import checkpoint, datasets
@@ -31,6 +30,7 @@ from orl.agents import (
     TD3BCConfig,
 )
 from orl.agents.reward_model import RewardModelReport
+from orl.arrays import Array
 from orl.dataset import Dataset
 from orl.datasets import minari
 from orl.evaluation import evaluate
@@ -180,7 +180,7 @@ class Comparison:
         self.truth = datasets.load(dataset, ENVIRONMENT)
         self.seeds = list(range(demo.seeds))
         self.sparse = [self.truth.with_labels(demo.labels, seed=seed) for seed in self.seeds]
-        self.played: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
+        self.played: dict[tuple[str, str], dict[str, Array]] = {}
 
     @cached_property
     def model(self) -> RewardModel:

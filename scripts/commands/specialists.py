@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import datasets
@@ -127,7 +126,7 @@ class Specialists(Training[C], Generic[C]):
         )
         Console().print(f"made {dataset_id}: {summary(datasets.load(dataset_id))}", soft_wrap=True)
 
-    def rows(self, rows: list[JsonObject], returns: NDArray[np.float64], folder: Path) -> list[JsonObject]:
+    def rows(self, rows: list[JsonObject], returns: Float64Array, folder: Path) -> list[JsonObject]:
         """One for each context; draws the returns over them."""
         space, contexts = self.grid
         means = returns.mean(axis=1)

@@ -16,9 +16,8 @@ from orl.arrays import Float64Array
 from orl.context import ContextSpace
 from orl.envs.contextual import offered_contexts
 from orl.execution import Execution
-from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer, read_settings
-from orl.scripts.contexts.zero_shot import EVALUATIONS, METHODS, Task, Trial
+from orl.scripts.contexts.zero_shot import EVALUATIONS, METHODS, Task, Trial, splits
 from orl.scripts.figures.zero_shot import return_figure, score_figure, weight_figure
 from orl.scripts.main import check_labels, check_least
 from orl.scripts.running import tables

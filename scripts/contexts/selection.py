@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orl import statistics
 from orl.agents import TaskSelector
 from orl.agents.mbtl import Strategy
-from orl.arrays import Float64Array
+from orl.arrays import Float64Array, IntArray
 from orl.scripts.running.run_directory import JsonObject
 
 DRAWS = 100  # of random sources
@@ -33,14 +32,14 @@ class Coverage:
     high: list[float] | None = None
 
 
-def coverage(matrix: Float64Array, sources: NDArray[np.int64] | list[int]) -> float:
+def coverage(matrix: Float64Array, sources: IntArray | list[int]) -> float:
     """V: the mean over targets of the best score of the sources."""
     return float(matrix[sources].max(0).mean())
 
 
 def select_sources(
     contexts: Float64Array, matrix: Float64Array, strategy: Strategy, budget: int, seed: int
-) -> NDArray[np.int64]:
+) -> IntArray:
     """The sources (budget,) of a strategy that is told the rows it asks for."""
     full = matrix if strategy == "sequential-oracle" else None
     selector = TaskSelector(contexts, strategy, budget, seed=seed, matrix=full)

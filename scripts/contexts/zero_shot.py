@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from orl import seeding
 from orl.agents import (
     BC,
     CONCATENATION_SMALL_PRESET,
@@ -27,7 +28,7 @@ from orl.agents import (
     HyperZero,
 )
 from orl.agents.hyperzero import ContextualAgent, ContextualConfig, few_shot
-from orl.arrays import Float32Array, Float64Array
+from orl.arrays import Float32Array, Float64Array, IntArray
 from orl.context import ContextSpace
 from orl.dataset import Dataset
 from orl.environment import Spaces
@@ -35,7 +36,6 @@ from orl.evaluation import evaluate
 from orl.rollout import Policy
 from orl.scripts.commands.specialists import Specialists
 from orl.scripts.contexts.specialist_data import specialist_episodes, transitions
-from orl.scripts.contexts.splits import Indices, Split, splits
 from orl.scripts.contexts.trainers import PopulationTrainer
 from orl.scripts.contexts.transfer_matrix import transfer_returns
 from orl.scripts.data.behaviour_policies import RandomPolicy
@@ -51,6 +51,57 @@ METHODS: dict[str, ContextualConfig] = {
     "uvfa": UVFA_SMALL_PRESET,
 }
 EVALUATIONS = 5  # of a method, in all contexts, evenly over training; those in validation contexts choose a checkpoint
+VALIDATION_SHARE = 0.15  # of the contexts that are not held out
+INNER = 0.7  # normalised: beyond it lie the outer 15 % of the range, at each end
+HELD_OUT = {"interpolation-15": 0.15, "interpolation-80": 0.80, "extrapolation": None}  # None: the outer ones
+LEAST = 8  # contexts
+LEAST_TRAINED = 3  # contexts of a split; one with fewer is left out
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Indices of contexts: those trained on, those that choose a checkpoint, and those that are never seen."""
+
+    name: str
+    train: IntArray
+    validation: IntArray
+    test: IntArray
+
+
+def splits(space: ContextSpace, contexts: Float64Array, seed: int) -> list[Split]:
+    """The splits named in `HELD_OUT` that leave three contexts or more to train on.
+
+    Source: the random split of Rezaei-Shoshtari et al. 2023 (HyperZero, arXiv 2211.15457) with 15 % held out, that with
+    80 % of HyPoGen (ICLR 2025), and one whose held-out contexts lie beyond the others.
+
+    Args:
+        space: d variables; its ends are the range's.
+        contexts: (N, d), at least 8.
+        seed: of what is random in them.
+
+    Raises:
+        ValueError: too few contexts, or none inside the outer 15 % of the range.
+    """
+    count = len(contexts)
+    if count < LEAST:
+        raise ValueError(f"{count} contexts: give at least {LEAST}, so that some can be held out")
+    farthest = np.abs(space.normalize(contexts)).max(axis=1)
+    outer, inner = (np.flatnonzero(chosen) for chosen in (farthest > INNER, farthest <= INNER))
+    if len(inner) < 2:
+        raise ValueError(
+            "contexts: fewer than two lie inside the outer 15 % of the range; give more values per variable"
+        )
+    generator = seeding.numpy_generator(seed, "split")
+    every = []
+    for name, share in HELD_OUT.items():
+        if share is None:
+            test, others = outer, generator.permutation(inner)
+        else:
+            test, others = np.split(generator.permutation(count), [round(share * count)])
+        validation, train = np.split(others, [max(1, round(VALIDATION_SHARE * len(others)))])
+        if len(train) >= LEAST_TRAINED:
+            every.append(Split(name, np.sort(train), np.sort(validation), np.sort(test)))
+    return every
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +143,7 @@ class Scale:
             raise ValueError("no specialist is better than random actions: train longer (--steps)")
         self.span = np.where(span > 0, span, np.nan)
 
-    def __call__(self, returns: Float64Array, contexts: Indices | slice = slice(None)) -> Float64Array:
+    def __call__(self, returns: Float64Array, contexts: IntArray | slice = slice(None)) -> Float64Array:
         """(..., n, E) of n of the contexts to scores (..., n); NaN where the specialist is no better than random."""
         return np.asarray((returns.mean(-1) - self.low[contexts]) / self.span[contexts])
 
@@ -106,7 +157,7 @@ class AveragePolicy:
 
     population = 1
 
-    def __init__(self, agent: SAC, learners: Indices) -> None:
+    def __init__(self, agent: SAC, learners: IntArray) -> None:
         self.agent = agent.select(learners.tolist())
 
     def act(self, observations: Float32Array, *, deterministic: bool = True) -> Float32Array:
@@ -251,7 +302,7 @@ class Trial:
         for split in self.splits:
             name = f"randomized/{split.name}"
 
-            def returns(train: Indices = split.train, folder: Path = self.folder / name) -> Float64Array:
+            def returns(train: IntArray = split.train, folder: Path = self.folder / name) -> Float64Array:
                 contexts = self.task.contexts[train]
                 agent = self.trainer.train(contexts[None], [self.seed], steps * len(train), steps, folder)
                 of_all: Float64Array = self.task.returns(agent)[0]

@@ -43,8 +43,7 @@ class Ladder:
     @property
     def policies(self) -> dict[str, JsonObject]:
         """Facts of each policy by name: `expert`, `medium`, and the rungs in the order of training."""
-        policies: dict[str, JsonObject] = self.about["policies"]
-        return policies
+        return dict(self.about["policies"])
 
     def file(self, name: str) -> str:
         """Path of a policy's actor."""
@@ -108,12 +107,8 @@ class MujocoDataset:
 
     def parts(self, steps: int) -> dict[str, int]:
         """Policies, in their order in the dataset, and at least how many transitions each plays."""
-        if self.level == "random":
-            return {"random": steps}
-        if self.level in ("medium", "expert"):
-            return {self.level: steps}
-        if self.level == "medium-expert":
-            return {"medium": steps, "expert": steps}
+        if not self.level.endswith("replay"):
+            return dict.fromkeys(self.level.split("-"), steps)
         mixed = self.ladder.climb("medium" if self.level == "medium-replay" else "expert")
         return dict(zip(mixed, datasets.shares(steps, [1.0] * len(mixed)), strict=True))
 

@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import gymnasium
+import mujoco
+import torch
 
 from orl import datasets
 from orl.datasets import Episode
+from orl.device import available_memory
 from orl.environment import Spaces
-
-if TYPE_CHECKING:
-    from orl.scripts.data.behaviour_policies import BehaviourPolicy
+from orl.scripts.data import behaviour_policies
+from orl.scripts.data.behaviour_policies import BehaviourPolicy
 
 NUM_ENVS = 10  # copies of the environment, at most; samples depend on it
 
@@ -102,7 +103,7 @@ def write(
 
 
 def load_policy(source: str, environment_id: str, *, deterministic: bool = False, seed: int = 0) -> BehaviourPolicy:
-    """A policy for an environment; torch is imported here, so that what needs no policy stays quick.
+    """A policy for an environment.
 
     Args:
         source: `random`, an archive of Stable-Baselines3, a policy or a checkpoint of ours.
@@ -113,8 +114,6 @@ def load_policy(source: str, environment_id: str, *, deterministic: bool = False
     Raises:
         ValueError: nothing of that name, or a policy that cannot be read or does not fit the environment.
     """
-    from orl.scripts.data import behaviour_policies
-
     with quiet_simulator():
         spaces = Spaces.of(environment_id)
         return behaviour_policies.load_policy(source, spaces, deterministic=deterministic, seed=seed)
@@ -143,10 +142,6 @@ def default_id(environment_id: str, source: str) -> str:
 
 def _check_memory(transitions: int, spaces: Spaces) -> None:
     """Raise MemoryError where so many transitions do not fit, as episodes and once more as what is written."""
-    import torch
-
-    from orl.device import available_memory
-
     size = 2 * transitions * (2 * spaces.observation_size + spaces.action_size + 4) * 8
     free = available_memory(torch.device("cpu"))
     if free is not None and size > free:
@@ -159,8 +154,6 @@ def _check_memory(transitions: int, spaces: Spaces) -> None:
 @contextmanager
 def quiet_simulator() -> Iterator[None]:
     """Keep MuJoCo from warning of a model's file once per copy of an environment, on stderr and in a log file."""
-    import mujoco
-
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda _: None)
     try:

@@ -11,9 +11,8 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from orl.arrays import Float64Array
+from orl.arrays import Float64Array, IntArray
 from orl.context import ContextSpace
 from orl.scripts.figures.style import BLUE, GREY, YELLOW, panel, save
 
@@ -95,7 +94,7 @@ def label_axis(axes: Axes, side: Literal["x", "y"], space: ContextSpace, values:
     axis.set_label_text(variable_label(space, "xy".index(side)))
 
 
-def tick_indices(count: int) -> NDArray[np.int64]:
+def tick_indices(count: int) -> IntArray:
     """At most seven of the indices of so many values, evenly from the first to the last."""
     return np.unique(np.linspace(0, count - 1, 7).round().astype(np.int64))
 

@@ -14,11 +14,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
 from orl.agents.mbtl import GeneralisationGap
-from orl.arrays import Float64Array
+from orl.arrays import Float64Array, IntArray
 from orl.context import ContextSpace
 from orl.scripts.contexts.selection import Coverage
 from orl.scripts.figures.contexts import tick_indices
@@ -39,7 +38,7 @@ def matrix_figure(
     space: ContextSpace,
     contexts: Float64Array,
     matrix: Float64Array,
-    sources: NDArray[np.int64],
+    sources: IntArray,
     title: str,
     path: Path,
 ) -> None:

@@ -77,11 +77,6 @@ class Launching:
 
             yield run
 
-    def run(self, jobs: Sequence[Job], folder: Path) -> list[Path]:
-        """Folders of the jobs, below `folder`, when all are finished."""
-        with self.started(folder) as run:
-            return run(jobs)
-
 
 def _finished_here(job: Job, folder: Path) -> Path:
     if not (folder / MARKER).exists():

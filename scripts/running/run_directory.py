@@ -14,16 +14,18 @@ import socket
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from rich.console import Console
 
 from orl import checkpoint, datasets, statistics
+from orl.arrays import Array
+from orl.datasets.files import replacing
 from orl.environment import recorded_id
 
 try:
@@ -66,8 +68,8 @@ class RunDirectory:
     def _check(path: Path, config: JsonObject) -> None:
         """Refuse a folder that holds something else."""
         file = path / "config.json"
-        others = [other for other in path.glob("*") if not other.name.lstrip(".").startswith(file.name)]
-        others = [other for other in others if other.name != LOCK]
+        names = [other.name for other in path.glob("*") if other.name != LOCK]
+        others = [name for name in names if not name.lstrip(".").startswith(file.name)]
         if file.exists():
             before = checkpoint.read_json(file)
             differing = [key for key in config | before if config.get(key) != before.get(key)]
@@ -87,10 +89,7 @@ class RunDirectory:
 
     def finished(self) -> JsonObject | None:
         """The results, if the run is finished."""
-        if not self.results_path.exists():
-            return None
-        results: JsonObject = checkpoint.read_json(self.results_path)
-        return results
+        return checkpoint.read_json(self.results_path) if self.results_path.exists() else None
 
     def results(self, make: Callable[[], JsonObject]) -> JsonObject:
         """The results; `make` does what is missing and ends with `finish`, unless the run is finished."""
@@ -163,7 +162,7 @@ def _lock(run: RunDirectory) -> None:
     _locks[path] = give_back
 
 
-def load_or_make(file: Path, make: Callable[[], Mapping[str, ArrayLike]]) -> dict[str, NDArray[Any]]:
+def load_or_make(file: Path, make: Callable[[], Mapping[str, ArrayLike]]) -> dict[str, Array]:
     """The arrays by name of a part of a run; made, and written to an .npz file at the end, where that is not there.
 
     Args:
@@ -173,10 +172,8 @@ def load_or_make(file: Path, make: Callable[[], Mapping[str, ArrayLike]]) -> dic
     if not file.exists():
         arrays = make()
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        with temporary.open("wb") as aside:
+        with replacing(file) as temporary, temporary.open("wb") as aside:
             np.savez_compressed(aside, allow_pickle=False, **arrays)
-        temporary.replace(file)
     with np.load(file, allow_pickle=False) as arrays_of_file:
         return dict(arrays_of_file)
 
@@ -213,17 +210,6 @@ def command_line(folder: Path) -> str:
     """The command as typed, absolute paths relative to the run's folder."""
     words = [os.path.relpath(word, folder.resolve()) if os.path.isabs(word) else word for word in sys.argv[1:]]
     return " ".join(["orl", *words])
-
-
-def write_evaluations(directory: RunDirectory, seeds: Sequence[int], history: Sequence[JsonObject], clock: str) -> None:
-    """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
-    for k, name in enumerate(checkpoint.learner_names(seeds)):
-        np.savez(
-            directory.path / name / "evaluations.npz",
-            timesteps=[row[clock] for row in history],
-            results=[row["returns"][k] for row in history],
-            ep_lengths=[row["lengths"][k] for row in history],
-        )
 
 
 def score_row(

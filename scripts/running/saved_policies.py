@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from orl import checkpoint, seeding
 from orl.agents import SAC, FlashSAC
+from orl.arrays import Array, Float32Array
 from orl.environment import Spaces
 from orl.networks import SquashedGaussianActor
 from orl.scripts.running.run_directory import JsonObject
@@ -60,7 +59,7 @@ class SavedPolicy:
             raise ValueError(f"{path}: not a policy that orl wrote") from error
         self.deterministic, self.generator = deterministic, seeding.torch_generator(seed, "actions")
 
-    def __call__(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, observations: Array) -> Float32Array:
         """Actions (n, A) of observations (n, O)."""
         inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype()).unsqueeze(0)
         with torch.no_grad():

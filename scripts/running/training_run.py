@@ -19,13 +19,13 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 
 from orl import checkpoint, datasets, training
 from orl.agent import Agent
 from orl.agents import SAC, FlashSAC, small_preset
 from orl.agents.small import has_small_preset, is_small_task
+from orl.arrays import Array, Float64Array
 from orl.buffer import Metrics, ReplayBuffer
 from orl.checkpoint import learner_names
 from orl.config import OnlineConfig, make_config
@@ -41,8 +41,7 @@ from orl.scripts.main import check_least
 from orl.scripts.running import tables
 from orl.scripts.running.launching import Launching, merge_runs
 from orl.scripts.running.registry import Preset, presets
-from orl.scripts.running.replay import replay_dataset
-from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row, write_evaluations
+from orl.scripts.running.run_directory import JsonObject, RunDirectory, score_row
 
 C = TypeVar("C")
 Part = Literal["offline", "online"]
@@ -249,7 +248,7 @@ class Training(ABC, Generic[C]):
         """A learner's transitions."""
         return replay_dataset(agent, learner)  # type: ignore[arg-type]
 
-    def rows(self, rows: list[JsonObject], returns: NDArray[np.float64], folder: Path) -> list[JsonObject]:
+    def rows(self, rows: list[JsonObject], returns: Float64Array, folder: Path) -> list[JsonObject]:
         """Of the results, from those over all learners and their last returns (P, E)."""
         return rows
 
@@ -363,7 +362,8 @@ class _Run:
             seeds = options.launching.side_by_side(options.first_seed + options.seeds - first)
             work = functools.partial(_train_in_job, options.job(first, seeds))
             jobs.append(Job(work, {**self.directory.config, "first_seed": first, "seeds": seeds}))
-        merge_runs(self.directory, options.launching.run(jobs, self.directory.path / "jobs"), self.names)
+        with options.launching.started(self.directory.path / "jobs") as run:
+            merge_runs(self.directory, run(jobs), self.names)
 
     # Training.
 
@@ -457,7 +457,9 @@ class _Run:
     def _evaluate(self, agent: Agent, logger: MetricsLogger, piece: Piece, *, after_phase: bool) -> None:
         options = self.options
         played = evaluate(agent, self.env, episodes=options.eval_episodes, **options.keywords(options.eval_episodes))
-        metrics = evaluation_metrics(played, self.env)
+        metrics: dict[str, Array] = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
+        if self.env in datasets.REFERENCES:
+            metrics["normalized_score"] = datasets.normalized_score(self.env, metrics["mean_reward"])
         if options.bias_episodes and piece.part == "online" and isinstance(agent, SAC | FlashSAC):
             from orl.agents.critic_bias import critic_bias
 
@@ -499,7 +501,7 @@ class _Run:
         options, path = self.options, self.directory.path
         history = [row for row in self.directory.history if not row["after_phase"]]
         clock = "updates" if not options.num_steps else "work" if options.num_updates else "steps"
-        write_evaluations(self.directory, options.seed_numbers, history, clock)
+        self._write_evaluations(history, clock)
         parts = {part: [row for row in history if row["part"] == part] for part in ("offline", "online")}
         rows = []
         if parts["offline"]:
@@ -512,6 +514,16 @@ class _Run:
         draw, file = (training_figure, "training") if options.num_steps else (learning_curves, "learning_curve")
         draw({path.name: self.directory.history}, self.env, path / f"{file}.png")
         return self.directory.finish(options.rows(rows, np.array(history[-1]["returns"]), path))
+
+    def _write_evaluations(self, history: Sequence[JsonObject], clock: str) -> None:
+        """`seed-K/evaluations.npz` with the arrays of Stable-Baselines3's `EvalCallback`; `clock` gives timesteps."""
+        for k, name in enumerate(self.names):
+            np.savez(
+                self.directory.path / name / "evaluations.npz",
+                timesteps=[row[clock] for row in history],
+                results=[row["returns"][k] for row in history],
+                ep_lengths=[row["lengths"][k] for row in history],
+            )
 
     def _row(self, history: Sequence[JsonObject], **more: Any) -> JsonObject:
         """Of one part over all its seeds: the last evaluation, and each seed's best one."""
@@ -543,14 +555,42 @@ def _check_equal_lengths(variants: Sequence[Dataset], steps: int) -> None:
         )
 
 
-def evaluation_metrics(played: Evaluation, env: str) -> dict[str, NDArray[Any]]:
-    """Each seed's means over its episodes, (P,), and its score where the environment has references."""
-    metrics = {"mean_reward": played.returns.mean(1), "mean_ep_length": played.lengths.mean(1)}
-    if env in datasets.REFERENCES:
-        metrics["normalized_score"] = datasets.normalized_score(env, metrics["mean_reward"])
-    return metrics
+def replay_dataset(agent: SAC | FlashSAC, learner: int) -> Dataset:
+    """What a learner's buffer holds, oldest first and one copy of the environment after the other.
+
+    An episode ended, other than by termination, where the next transition does not begin where this one led.
+
+    Raises:
+        ValueError: the agent has not acted.
+    """
+    if agent.replay_buffer is None or agent.collector is None:
+        raise ValueError(f"{type(agent).__name__} has no replay; let it learn() first")
+    state, copies = agent.replay_buffer.state(), agent.collector.num_envs
+    size = len(agent.replay_buffer)
+    oldest = agent.replay_buffer.position if size == agent.replay_buffer.capacity else 0
+    order = (np.arange(size) + oldest) % size
+    rows = np.concatenate([order[copy::copies] for copy in range(copies)])
+    table, rewards = state["table"][learner].cpu().numpy()[rows], state["rewards"][learner].cpu().numpy()[rows]
+    observations, actions, next_observations, terminated = np.split(
+        table, np.cumsum(agent.replay_buffer.widths)[:-1], axis=1
+    )
+    leads_on = np.zeros(size, bool)
+    leads_on[:-1] = (next_observations[:-1] == observations[1:]).all(axis=1)
+    ended = terminated[:, 0] > 0
+    return Dataset.from_arrays(
+        observations,
+        agent.spaces.to_environment(actions),
+        rewards,
+        next_observations,
+        ended,
+        ~leads_on & ~ended,
+        action_low=agent.spaces.action_low,
+        action_high=agent.spaces.action_high,
+        name=f"replay of seed {agent.seeds[learner]}",
+        environment_id=agent.spaces.environment_id,
+    )
 
 
-def _finite(values: NDArray[Any] | None) -> list[float | None] | None:
+def _finite(values: Array | None) -> list[float | None] | None:
     """Numbers for JSON; null where there is none."""
     return None if values is None else [float(value) if np.isfinite(value) else None for value in values]

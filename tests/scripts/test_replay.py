@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 from orl import datasets
 from orl.agents import IQL, SAC
 from orl.rollout import Collector, Step
-from orl.scripts.running.replay import replay_dataset
+from orl.scripts.running.training_run import replay_dataset
 
 SMALL: dict[str, Any] = {"hidden_sizes": (4,), "batch_size": 4, "target_entropy": -1.0, "learning_starts": 1_000}
 

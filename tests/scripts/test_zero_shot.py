@@ -14,9 +14,8 @@ import pytest
 from orl.agents import RewardModel
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts import zero_shot
-from orl.scripts.contexts.splits import splits
 from orl.scripts.contexts.trainers import PopulationTrainer
-from orl.scripts.contexts.zero_shot import Scale, Task, Trial, choose_checkpoints, nearest_specialists
+from orl.scripts.contexts.zero_shot import Scale, Task, Trial, choose_checkpoints, nearest_specialists, splits
 from orl.scripts.running import reward_variants
 
 ENV = "orl/ContextPendulum-v0"
