@@ -340,10 +340,9 @@ class Agent(ABC):
         return self.noise.with_batches(updates, self.sample)
 
     def sample(self, noise: Noise) -> Batch:
-        """The batches (n, P, B, ...) that the random numbers of n updates point at."""
+        """The batches (n, P, B, ...) that the random numbers of n updates point at; or that of one, (P, B, ...)."""
         assert self.replay_buffer is not None
-        indices = (noise["indices"] * self.replay_buffer.sizes).long()
-        return self.normalizer.batch(self.replay_buffer.gather(indices))
+        return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
 
     def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
         """Do one update on what `batches` gave; metrics (P,) stay on the device."""
@@ -366,10 +365,7 @@ class Agent(ABC):
         else:
             actions = self._actions(observations, self.exploration_generators)
         step = self.collector.step(actions)
-        stored = step.observations, step.actions, step.rewards, step.next_observations, step.terminated
-        self.replay_buffer.add(
-            *(torch.as_tensor(values, dtype=torch.get_default_dtype(), device=self.device) for values in stored)
-        )
+        self.replay_buffer.add(*step[:5])
         before, self.steps = self.steps, self.steps + self.collector.num_envs
         assert isinstance(self.config, OnlineConfig)
         return training.updates_due(self.config.utd_ratio, self.first_update, before, self.steps)

@@ -9,12 +9,13 @@ Shape key: P population, B batch, O observation, A action.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from orl.arrays import Array, IntArray
 from orl.dataset import Dataset, require_rewards
 from orl.device import refuse_memory
 
@@ -109,6 +110,7 @@ class ReplayBuffer:
         refuse_memory(size, self.device, "the replay buffer", "lower the capacity or the population")
         self.table = torch.zeros(rows, sum(self.widths), device=self.device)
         self.rewards = torch.zeros(rewards, device=self.device)
+        self.dtype = torch.empty(0).numpy().dtype  # of both, as NumPy has it
 
     def _set_stretches(self, starts: Sequence[int], reward_starts: Sequence[int], sizes: Sequence[int]) -> None:
         self.starts, self.reward_starts, self.sizes = (
@@ -132,7 +134,9 @@ class ReplayBuffer:
             )
         count = int(counts[0])
         indices = self.sizes - count + torch.arange(count, device=self.device)
-        buffer.add(*self.gather(indices)[:5])
+        kept = self.gather(indices)
+        columns = [kept.observations, kept.actions, kept.next_observations, kept.terminated.unsqueeze(-1)]
+        buffer._append(torch.cat([*columns, kept.rewards.unsqueeze(-1)], dim=-1))
         return buffer
 
     def __len__(self) -> int:
@@ -140,36 +144,60 @@ class ReplayBuffer:
         return self.size
 
     def add(
-        self, observations: Tensor, actions: Tensor, rewards: Tensor, next_observations: Tensor, terminated: Tensor
+        self, observations: Array, actions: Array, rewards: Array, next_observations: Array, terminated: Array
     ) -> None:
         """Append n transitions to each learner's stretch: (P, n, features), rewards and terminated (P, n)."""
         if not self.capacity:
             raise ValueError("this buffer was filled from a dataset; make one with a capacity to add to it")
-        count = rewards.shape[1]
-        if rewards.shape[0] != len(self.starts) or count > self.capacity:
+        if rewards.shape[0] != len(self.starts) or rewards.shape[1] > self.capacity:
             raise ValueError(
                 f"rewards of shape {tuple(rewards.shape)}: give ({len(self.starts)}, n <= {self.capacity})"
             )
-        columns = torch.cat([observations, actions, next_observations, terminated.unsqueeze(-1)], dim=-1)
-        rows = self.starts + (torch.arange(count, device=self.device) + self.position) % self.capacity
-        self.table[rows] = columns.to(self.table)
-        self.rewards[rows] = rewards.to(self.rewards)
-        self.position = (self.position + count) % self.capacity
-        self.sizes.add_(count).clamp_(max=self.capacity)
-        self.size = min(self.size + count, self.capacity)
+        columns = [observations, actions, next_observations, terminated[..., None], rewards[..., None]]
+        rows = np.concatenate(columns, axis=-1, dtype=self.dtype, casting="unsafe")
+        self._append(rows if self.device.type == "cpu" else torch.from_numpy(rows).to(self.device))
+
+    def _append(self, rows: Tensor | Array) -> None:
+        """Append rows (P, n, features + 1) that end with the reward, at most `capacity` of them."""
+        population, count = len(self.starts), rows.shape[1]
+        table: Any
+        rewards: Any  # both of the kind of the rows
+        table, rewards = (each if isinstance(rows, Tensor) else each.numpy() for each in (self.table, self.rewards))
+        table, rewards = table.reshape(population, self.capacity, -1), rewards.reshape(population, self.capacity)
+        room = self.capacity - self.position
+        for part in (rows,) if count <= room else (rows[:, :room], rows[:, room:]):
+            end = self.position + part.shape[1]
+            table[:, self.position : end] = part[..., :-1]
+            rewards[:, self.position : end] = part[..., -1]
+            self.position = end % self.capacity
+        if self.size < self.capacity:
+            self.size = min(self.size + count, self.capacity)
+            self.sizes.fill_(self.size)
 
     def sample(self, uniform: Tensor) -> Batch:
         """The batch that uniform numbers in [0, 1), (..., P, B) float64, point at; drawn with replacement."""
+        if self.device.type == "cpu":
+            return self._gather_with_numpy((uniform.numpy() * self.sizes.numpy()).astype(np.int64))
         return self.gather((uniform * self.sizes).long())
 
     def gather(self, indices: Tensor) -> Batch:
         """The transitions at indices (..., P, B), each in its learner's stretch."""
+        if self.device.type == "cpu":
+            return self._gather_with_numpy(indices.numpy())
         rows = self.table.index_select(0, (self.starts + indices).flatten())
         observations, actions, next_observations, terminated = torch.split(
             rows.view(*indices.shape, -1), self.widths, dim=-1
         )
         rewards = self.rewards.take(self.reward_starts + indices)
         return Batch(observations, actions, rewards, next_observations, terminated.squeeze(-1))
+
+    def _gather_with_numpy(self, indices: IntArray) -> Batch:
+        """As `gather`: on a CPU a call of NumPy takes a fraction of the time that one of torch takes."""
+        rows = self.table.numpy().take(self.starts.numpy() + indices, axis=0)
+        rewards = self.rewards.numpy().take(self.reward_starts.numpy() + indices)
+        first, last = self.widths[0], self.widths[0] + self.widths[1]  # columns of the actions
+        columns = rows[..., :first], rows[..., first:last], rewards, rows[..., last:-1], rows[..., -1]
+        return Batch(*map(torch.from_numpy, columns))
 
     # State: the stretches that are filled, every tensor with the population as its first axis.
 

@@ -74,15 +74,15 @@ class NoiseBlocks:
         self.generators = [seeding.torch_generator(seed, stream, device, key) for seed in seeds]
         self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
-        self.block: dict[str, Tensor] = {}
+        self.block: dict[str, Tensor] = {}  # (BLOCK, population, *shape) each
+        self.of_updates: list[Noise] = []  # the same, by update
 
     def next(self) -> Noise:
         """The numbers of one update."""
         if self.position == self.BLOCK:
             self._begin_block()
-        numbers = {name: values[self.position] for name, values in self.block.items()}
         self.position += 1
-        return numbers
+        return self.of_updates[self.position - 1]
 
     def with_batches(self, updates: int, sample: Callable[[Noise], Batch]) -> Iterator[tuple[Batch, Noise]]:
         """Batch and random numbers of so many updates, one after the other, while the buffer stands still.
@@ -91,8 +91,13 @@ class NoiseBlocks:
 
         Args:
             updates: how many.
-            sample: from the numbers of n updates, (n, population, *shape) each, their batches (n, population, ...).
+            sample: from the numbers of n updates, (n, population, *shape) each, their batches (n, population, ...);
+                of one update without the first axis.
         """
+        if updates == 1:  # as between two steps in an environment
+            numbers = self.next()
+            yield Batch(*(values if values is None else values.contiguous() for values in sample(numbers))), numbers  # type: ignore[arg-type]
+            return
         while updates > 0:
             if self.position == self.BLOCK:
                 self._begin_block()
@@ -101,10 +106,9 @@ class NoiseBlocks:
             batches = sample(noise)
             count = len(batches.rewards)
             columns = [[None] * count if column is None else column.contiguous().unbind() for column in batches]
-            for i, batch in enumerate(map(Batch._make, zip(*columns, strict=True))):
-                self.position += 1
+            for batch in map(Batch._make, zip(*columns, strict=True)):
                 updates -= 1
-                yield batch, {name: values[i] for name, values in noise.items()}
+                yield batch, self.next()
 
     def _begin_block(self) -> None:
         """Draw another block."""
@@ -118,6 +122,8 @@ class NoiseBlocks:
             for name, spec in self.specs.items():
                 columns[name].append(spec.sample(self.BLOCK, generator, self.device))
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
+        of_updates = zip(*(values.unbind() for values in self.block.values()), strict=True)
+        self.of_updates = [dict(zip(self.block, values, strict=True)) for values in of_updates]
 
     def state(self) -> tuple[Tensor, int]:
         """Generator states at the start of the current block (population, bytes), and the position in it.

@@ -68,6 +68,20 @@ def test_an_add_that_straddles_the_end() -> None:
     assert batch.rewards.tolist() == [[60.0, 70.0]]  # rewards lie apart and wrap with the rows
 
 
+def test_what_environments_give_is_stored_as_torch_rounds_it() -> None:
+    """Observations and rewards in double precision, flags as booleans."""
+    generator = np.random.default_rng(0)
+    observations, following = generator.normal(size=(2, 1, 3, 2))
+    actions, rewards = generator.normal(size=(1, 3, 1)).astype(np.float32), generator.normal(size=(1, 3))
+    flags = np.array([[True, False, True]])
+    buffer = ReplayBuffer(5, 2, 1)
+    for rows in (slice(0, 2), slice(2, 3)):
+        buffer.add(*(values[:, rows] for values in (observations, actions, rewards, following, flags)))
+    batch = buffer.gather(torch.arange(3).unsqueeze(0))
+    for mine, given in zip(batch[:5], (observations, actions, rewards, following, flags), strict=True):
+        assert torch.equal(mine, torch.as_tensor(given, dtype=torch.float32))
+
+
 def test_learners_have_stretches_of_their_own() -> None:
     buffer = ReplayBuffer(3, 2, 1, population=2)
     buffer.add(**transitions(torch.tensor([[1.0, 2.0], [11.0, 12.0]])))
