@@ -37,7 +37,7 @@ def card(
     Returns:
         The path of the card.
     """
-    folder = Path(folder)
+    folder, facts = Path(folder), facts or {}
     folder.mkdir(parents=True, exist_ok=True)
     report = check(data)
     drawn = {
@@ -47,11 +47,10 @@ def card(
     }
     shown = {caption: path for caption, path in drawn.items() if path is not None} | dict(pictures or {})
     lines = [f"# {data.name}", ""]
-    if facts and facts.get("description"):
+    if facts.get("description"):
         lines += [str(facts["description"]), ""]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _rows(data, report, facts or {})), ""]
-    remarks = [*report.remarks, *([_PIECES] if _is_in_pieces(data) else [])]
-    if remarks:
+    lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _rows(data, report, facts)), ""]
+    if remarks := [*report.remarks, *([_PIECES] if _is_in_pieces(data) else [])]:
         lines += ["## Worth knowing", "", *(f"* {remark}" for remark in remarks), ""]
     lines += ["## Figures", ""]
     for caption, path in shown.items():
@@ -140,8 +139,7 @@ def _draw_returns(data: Dataset, path: Path) -> Path | None:
     figure, axes = _panels(len(panels), 2)
     for axis, (label, values) in zip(axes, panels, strict=True):
         _histogram(axis, values)
-        axis.set_xlabel(label)
-        axis.set_ylabel("episodes")
+        axis.set(xlabel=label, ylabel="episodes")
     return _save(figure, path)
 
 
@@ -152,9 +150,7 @@ def _draw_actions(data: Dataset, path: Path) -> Path:
     for i, axis in enumerate(axes):
         share = np.full(len(data), 100.0 / len(data))
         axis.hist(data.actions[:, i], bins=np.linspace(-1.0, 1.0, 42), weights=share, color=_COLOUR)
-        axis.set_xlim(-1.05, 1.05)
-        axis.set_xlabel(f"action {i}")
-        axis.set_ylabel("rows (%)")
+        axis.set(xlim=(-1.05, 1.05), xlabel=f"action {i}", ylabel="rows (%)")
     return _save(figure, path)
 
 
@@ -177,8 +173,8 @@ def _draw_coverage(data: Dataset, path: Path) -> Path | None:
     figure, axes = _panels(1, 1, size=(5.6, 4.4))
     image = axes[0].hexbin(*projected[inside].T, gridsize=45, bins="log", mincnt=1, cmap="viridis", linewidths=0.1)
     figure.colorbar(image, ax=axes[0], label="rows (log scale)")
-    axes[0].set_xlabel(f"first axis ({explained[0]:.0%} of the variance)")
-    axes[0].set_ylabel(f"second axis ({explained[1]:.0%})")
+    first, second = f"first axis ({explained[0]:.0%} of the variance)", f"second axis ({explained[1]:.0%})"
+    axes[0].set(xlabel=first, ylabel=second)
     return _save(figure, path)
 
 

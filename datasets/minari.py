@@ -103,16 +103,12 @@ def open_dataset(dataset_id: str, *, download: bool = False) -> minari.MinariDat
     """
     check_id(dataset_id)
     if not exists(dataset_id) and not download:
-        ours = dataset_id.startswith("orl/")
-        remedy = (
-            "make it: orl dataset make"
-            if ours
-            else "if Minari hosts it, datasets.load(..., download=True) fetches it, or: minari download"
-        )
+        remedy = "if Minari hosts it, datasets.load(..., download=True) fetches it, or: minari download"
+        if dataset_id.startswith("orl/"):
+            remedy = "make it: orl dataset make"
         local = local_ids()
         ends_alike = {other.rsplit("/", 1)[-1]: other for other in local}  # a name without what goes before it
-        near = ends_alike.get(dataset_id) or dataset_id
-        meant = did_you_mean(near, local, f"{remedy} {dataset_id}", alike=0.9)
+        meant = did_you_mean(ends_alike.get(dataset_id, dataset_id), local, f"{remedy} {dataset_id}", alike=0.9)
         raise ValueError(f"{dataset_id} is not in {store_root()}; {meant}")
     try:
         return minari.load_dataset(dataset_id, download=download)

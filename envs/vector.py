@@ -44,7 +44,6 @@ class ArrayVectorEnv(VectorEnv[Any, Array, Array], ABC):
         num_envs: int,
         observation_space: Space[Any],
         action_space: Space[Any],
-        *,
         max_episode_steps: int | None,
         autoreset_mode: str | AutoresetMode,
         render_mode: str | None,

@@ -133,7 +133,7 @@ def push(
 
     Source: Barto, Sutton & Anderson 1983 without friction, as in Gymnasium's CartPole-v1, operation by operation.
     """
-    position, velocity, angle, angular_velocity = state
+    _, velocity, angle, angular_velocity = state
     total_mass, moment = pole_mass + mass, pole_mass * length
     cosine, sine = np.cos(angle), np.sin(angle)
     thrust = (force + moment * np.square(angular_velocity) * sine) / total_mass
@@ -141,14 +141,7 @@ def push(
         length * (4.0 / 3.0 - pole_mass * np.square(cosine) / total_mass)
     )
     acceleration = thrust - moment * angular_acceleration * cosine / total_mass
-    return np.stack(
-        [
-            position + _TIMESTEP * velocity,
-            velocity + _TIMESTEP * acceleration,
-            angle + _TIMESTEP * angular_velocity,
-            angular_velocity + _TIMESTEP * angular_acceleration,
-        ]
-    )
+    return state + _TIMESTEP * np.stack([velocity, acceleration, angular_velocity, angular_acceleration])
 
 
 def has_failed(state: Float64Array) -> BoolArray:

@@ -61,14 +61,9 @@ class ContextualVectorEnv(ArrayVectorEnv):
     ) -> None:
         self.exposure = Exposure.of(self.offered, contexts, context_mode, allow_extrapolation)
         self.context_space = self.exposure.space
-        super().__init__(
-            num_envs,
-            self.exposure.observation_space(self.ordinary_observation_space),
-            self.single_action_space,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            render_mode=render_mode,
-        )
+        observations = self.exposure.observation_space(self.ordinary_observation_space)
+        actions = self.single_action_space
+        super().__init__(num_envs, observations, actions, max_episode_steps, autoreset_mode, render_mode)
         self.state, self._steps = np.zeros((self.state_size, self.num_envs)), np.zeros(self.num_envs, np.int64)
         self._is_sampled = self.exposure.is_sampled(context)
         given = self.exposure.rows(context, num_envs) if _is_per_copy(context) else self.exposure.array(context)

@@ -169,14 +169,8 @@ class RacingVectorEnv(ArrayVectorEnv):
         render_mode: str | None = None,
         **keywords: Any,
     ) -> None:
-        super().__init__(
-            num_envs,
-            observation_space(keywords.get("observation", "rays")),
-            Box(-1.0, 1.0, (2,), np.float32),
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            render_mode=render_mode,
-        )
+        observations, actions = observation_space(keywords.get("observation", "rays")), Box(-1.0, 1.0, (2,), np.float32)
+        super().__init__(num_envs, observations, actions, max_episode_steps, autoreset_mode, render_mode)
         self.simulation = RacingSimulation(self.num_envs, make_settings(self.num_envs, **keywords))
 
     @property
@@ -243,8 +237,7 @@ def _checked_actions(actions: Array, num_cars: int) -> Float64Array:
     if actions.shape != (num_cars, 2):
         raise ValueError(f"actions must have shape {(num_cars, 2)} (steering, throttle), got {actions.shape}")
     values: Float64Array = actions.astype(np.float64)
-    worst = np.abs(values).max()
-    if not worst <= 1.0 + _TOLERANCE:
+    if not np.abs(values).max() <= 1.0 + _TOLERANCE:
         raise ValueError(
             f"actions must be finite and in [-1, 1], got {values.ravel().tolist()[:8]}: clip them, for instance with "
             "gymnasium.wrappers.ClipAction"

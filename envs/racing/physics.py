@@ -99,7 +99,7 @@ def advance(
     Returns:
         A new body (7, E).
     """
-    x, y, cosine, sine, velocity_x, velocity_y, yaw_rate = body
+    _, _, cosine, sine, velocity_x, velocity_y, yaw_rate = body
     wheel_cosine, wheel_sine = wheel
     forward = velocity_x * cosine + velocity_y * sine
     sideways = velocity_y * cosine - velocity_x * sine
@@ -118,22 +118,12 @@ def advance(
     new_sideways = new_sideways + rolling * (rolling_yaw_rate * _REAR - new_sideways)
     new_yaw_rate = np.minimum(np.maximum(new_yaw_rate, -MAX_YAW_RATE), MAX_YAW_RATE)
 
-    new_velocity_x = new_forward * cosine - new_sideways * sine
-    new_velocity_y = new_forward * sine + new_sideways * cosine
+    velocity = np.stack([new_forward * cosine - new_sideways * sine, new_forward * sine + new_sideways * cosine])
     turn = SUBSTEP * new_yaw_rate
     new_cosine, new_sine = cosine - turn * sine, sine + turn * cosine
     norm = np.sqrt(new_cosine * new_cosine + new_sine * new_sine)
-    return np.stack(
-        [
-            x + SUBSTEP * new_velocity_x,
-            y + SUBSTEP * new_velocity_y,
-            new_cosine / norm,
-            new_sine / norm,
-            new_velocity_x,
-            new_velocity_y,
-            new_yaw_rate,
-        ]
-    )
+    heading = np.stack([new_cosine, new_sine]) / norm
+    return np.concatenate([body[[X, Y]] + SUBSTEP * velocity, heading, velocity, new_yaw_rate[None]])
 
 
 def _axle_forces(

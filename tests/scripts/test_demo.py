@@ -22,7 +22,7 @@ TINY = (
 SMALL_SETS = ("--dataset", "orl/racing/mix-small-v0", "--second-dataset", "orl/racing/basic-small-v0", "--labels", 0.1)
 
 
-def test_demo(orl: Any, tmp_path: Path) -> None:
+def test_demo(orl: Any, said: Any, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     ended = orl("demo", "--out", out, *TINY, *SMALL_SETS)
     assert "imputed" in ended.stdout
@@ -43,10 +43,9 @@ def test_demo(orl: Any, tmp_path: Path) -> None:
     for figure in ("scores", "imputed_rewards", "racing_lines"):
         with Image.open(out / f"{figure}.png") as image:
             assert image.width > 300
-    assert "is finished" in orl("demo", "--out", out, *TINY, *SMALL_SETS).stdout
+    assert "is finished" in said("demo", "--out", out, *TINY, *SMALL_SETS)
     driver = out / "mix-small-v0" / "iql-imputed"
-    video = orl("evaluate", driver, "--episodes", 1, "--video", tmp_path / "drive.gif", "--video-steps", 12)
-    assert "wrote" in video.stdout
+    assert "wrote" in said("evaluate", driver, "--episodes", 1, "--video", tmp_path / "drive.gif", "--video-steps", 12)
     with Image.open(tmp_path / "drive.gif") as film:
         assert film.n_frames == 12
 

@@ -30,7 +30,9 @@ def results(folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_plain_d4rl_file_with_few_labels(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+def test_a_plain_d4rl_file_with_few_labels(
+    orl: Any, said: Any, refused: Any, hopper_file: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     words = ("train", "iql", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--updates", 300)
     ended = orl(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
@@ -54,32 +56,27 @@ def test_a_plain_d4rl_file_with_few_labels(orl: Any, hopper_file: Path, tmp_path
     with np.load(out / "seed-0" / "evaluations.npz") as arrays:
         assert arrays["timesteps"].tolist() == [300]
         assert arrays["results"].shape == (1, 2)
-    again = orl(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
-    assert "is finished" in again.stdout
-    other = orl(*words, "--seeds", 3, *SMALL, *SMALL_MODEL, "--out", out, check=False)
-    assert other.returncode == 2
-    assert "seeds = 2, not 3" in other.stderr
-    evaluated = orl("evaluate", out, "--episodes", 2, "--out", tmp_path / "evaluated")
-    assert "Hopper-v5" in evaluated.stdout
-    plotted = orl("plot", out, "--out", tmp_path / "plots")
-    assert "learning_curves.png" in plotted.stdout
+    assert "is finished" in said(*words, "--seeds", 2, *SMALL, *SMALL_MODEL, "--out", out)
+    assert "seeds = 2, not 3" in refused(*words, "--seeds", 3, *SMALL, *SMALL_MODEL, "--out", out)
+    assert "Hopper-v5" in said("evaluate", out, "--episodes", 2, "--out", tmp_path / "evaluated")
+    assert "learning_curves.png" in said("plot", out, "--out", tmp_path / "plots")
 
 
-def test_one_seed_has_no_interval_and_bc_no_rewards(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+def test_one_seed_has_no_interval_and_bc_no_rewards(here: Any, hopper_file: Path, tmp_path: Path) -> None:
     words = ("--dataset", hopper_file, "--env", "Hopper-v5", "--updates", 20, *SMALL)
-    orl("train", "bc", *words, "--out", tmp_path / "bc")
+    here("train", "bc", *words, "--out", tmp_path / "bc")
     (row,) = results(tmp_path / "bc")["rows"]
     assert row["interval"] is None
     assert row["rewards"] == "none"
 
 
-def test_cloning_needs_no_rewards(orl: Any, refused: Any, hopper_file: Path, tmp_path: Path) -> None:
+def test_cloning_needs_no_rewards(here: Any, refused: Any, hopper_file: Path, tmp_path: Path) -> None:
     data = datasets.load(hopper_file, "Hopper-v5")
     datasets.write_npz(dataclasses.replace(data, rewards=np.full_like(data.rewards, np.nan)), tmp_path / "blind.npz")
     rows = []
     for name, path in (("blind", tmp_path / "blind.npz"), ("seeing", hopper_file)):
         words = ("train", "bc", "--dataset", path, "--env", "Hopper-v5")
-        orl(*words, "--updates", 20, *SMALL, "--out", tmp_path / name)
+        here(*words, "--updates", 20, *SMALL, "--out", tmp_path / name)
         rows.append(results(tmp_path / name)["rows"][0]["return"])
         assert "leave --rewards and --labels out" in refused(*words, "--rewards", "zero")
         assert "leave --rewards and --labels out" in refused(*words, "--labels", 0.1)
@@ -169,7 +166,7 @@ def test_a_dataset_of_ours_that_is_not_there_names_the_command(refused: Any) -> 
     assert "orl dataset make orl/racing/expert-v0" in refused("train", "iql", "--dataset", "orl/racing/expert-v0")
 
 
-def test_unknown_verbs_and_help(orl: Any, refused: Any, misread: Any) -> None:
+def test_unknown_verbs_and_help(orl: Any, said: Any, refused: Any, misread: Any) -> None:
     assert "did you mean train?" in refused("trian")
     assert "choose one of demo" in refused("juggle")
     assert "give --dataset" in refused("train", "iql")
@@ -177,8 +174,8 @@ def test_unknown_verbs_and_help(orl: Any, refused: Any, misread: Any) -> None:
     assert "--updates {None}|INT" in misspelt
     assert "orl sac" not in misspelt
     assert "train" in orl().stdout
-    assert "--expectile" in orl("train", "iql", "--help").stdout
-    agents = orl("train", "--help").stdout
+    assert "--expectile" in said("train", "iql", "--help")
+    agents = said("train", "--help")
     assert "Implicit Q-learning" in agents
     assert "flash-speq" in agents
     assert "no agent is named; choose one of awac, bc, iql" in refused("train")
@@ -243,16 +240,16 @@ def test_training_that_diverges_ends_in_one_line_and_scores_nothing(
 
 
 def test_another_file_of_the_same_name_is_another_run(
-    orl: Any, refused: Any, hopper_file: Path, tmp_path: Path
+    said: Any, refused: Any, hopper_file: Path, tmp_path: Path
 ) -> None:
     data = datasets.load(hopper_file, "Hopper-v5")
     words = ["--env", "Hopper-v5", "--updates", 10, *SMALL, "--out", tmp_path / "run"]
     for name, rewards in (("a", data.rewards), ("b", data.rewards + 1)):
         datasets.write_npz(dataclasses.replace(data, rewards=rewards), tmp_path / name / "replay.npz")
-    orl("train", "bc", "--dataset", tmp_path / "a" / "replay.npz", *words)
+    said("train", "bc", "--dataset", tmp_path / "a" / "replay.npz", *words)
     assert "dataset_sha256" in refused("train", "bc", "--dataset", tmp_path / "b" / "replay.npz", *words)
     moved = (tmp_path / "a" / "replay.npz").rename(tmp_path / "replay.npz")
-    assert "is finished" in orl("train", "bc", "--dataset", moved, *words).stdout
+    assert "is finished" in said("train", "bc", "--dataset", moved, *words)
 
 
 def test_runs_with_the_same_name_are_told_apart() -> None:
