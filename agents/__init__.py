@@ -4,19 +4,11 @@ from typing import TYPE_CHECKING
 
 from orl.agents.awac import AWAC, AWACConfig
 from orl.agents.bc import BC, BCConfig
-from orl.agents.flash_sac import FLASH_SAC_PRESET, FLASH_SPEQ_PRESET, FlashSAC, FlashSACConfig
-from orl.agents.hyperzero import (
-    CONCATENATION_PRESET,
-    HYPERZERO_PAPER_PRESET,
-    HYPERZERO_PRESET,
-    UVFA_PRESET,
-    ContextualCloning,
-    ContextualCloningConfig,
-    HyperZero,
-    HyperZeroConfig,
-)
+from orl.agents.flash_sac.agent import FLASH_SAC_PRESET, FLASH_SPEQ_PRESET, FlashSAC, FlashSACConfig
+from orl.agents.hyperzero.baselines import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning, ContextualCloningConfig
+from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET, HyperZero, HyperZeroConfig
 from orl.agents.iql import IQL, IQLConfig
-from orl.agents.mbtl import TaskSelector
+from orl.agents.mbtl.selector import TaskSelector
 from orl.agents.reward_model import RewardModel, RewardModelConfig
 from orl.agents.sac import (
     DROQ_PRESET,

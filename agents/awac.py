@@ -81,7 +81,6 @@ class AWAC(Agent):
         self.actor = BoundedGaussianActor(generators, *sizes, c.actor_hidden_sizes).to(self.device)
         self.critic_target = frozen_copy(self.critic)
         self.critic_average = PolyakAverage(self.critic, self.critic_target)
-        self.networks = {"critic": self.critic, "actor": self.actor, "critic_target": self.critic_target}
         self.optimizers = {
             "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
             "actor": Adam(self.actor.parameters(), c.actor_learning_rate),

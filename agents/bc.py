@@ -50,7 +50,6 @@ class BC(Agent):
         """One actor and its optimizer."""
         sizes = self.spaces.observation_size, self.spaces.action_size
         self.actor = DeterministicActor(generators, *sizes, self.config.hidden_sizes).to(self.device)
-        self.networks = {"actor": self.actor}
         self.optimizers = {"actor": Adam(self.actor.parameters(), self.config.learning_rate)}
 
     def noise_specs(self) -> dict[str, NoiseSpec]:

@@ -79,12 +79,6 @@ class IQL(Agent):
         self.actor = GaussianActor(generators, *sizes, c.hidden_sizes).to(self.device)
         self.critic_target = frozen_copy(self.critic)
         self.critic_average = PolyakAverage(self.critic, self.critic_target)
-        self.networks = {
-            "critic": self.critic,
-            "value": self.value,
-            "actor": self.actor,
-            "critic_target": self.critic_target,
-        }
         self.optimizers = {
             "critic": Adam(self.critic.parameters(), c.critic_learning_rate),
             "value": Adam(self.value.parameters(), c.critic_learning_rate),

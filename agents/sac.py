@@ -126,14 +126,8 @@ class SAC(Agent):
         self.critic_target = frozen_copy(self.critic)
         self.critic_average = PolyakAverage(self.critic, self.critic_target)
         self.entropy_coefficient = EntropyCoefficient(len(generators), c.initial_entropy_coefficient).to(self.device)
-        self.networks = {
-            "critic": self.critic,
-            "critic_target": self.critic_target,
-            "actor": self.actor,
-            "entropy_coefficient": self.entropy_coefficient,
-        }
-        trained = ("critic", "actor", "entropy_coefficient")
-        self.optimizers = {name: Adam(self.networks[name].parameters(), c.learning_rate) for name in trained}
+        trained = {"critic": self.critic, "actor": self.actor, "entropy_coefficient": self.entropy_coefficient}
+        self.optimizers = {name: Adam(network.parameters(), c.learning_rate) for name, network in trained.items()}
         self.phases = Phases(self) if c.phase_updates else None
 
     def noise_specs(self) -> dict[str, NoiseSpec]:

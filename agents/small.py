@@ -10,13 +10,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from orl.agents.bc import BCConfig
-from orl.agents.hyperzero import (
-    CONCATENATION_PRESET,
-    HYPERZERO_PRESET,
-    UVFA_PRESET,
-    ContextualCloningConfig,
-    HyperZeroConfig,
-)
+from orl.agents.hyperzero.baselines import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloningConfig
+from orl.agents.hyperzero.hyperzero import HYPERZERO_PRESET, HyperZeroConfig
 from orl.agents.iql import IQLConfig
 from orl.agents.reward_model import RewardModelConfig
 from orl.agents.sac import DROQ_PRESET, REDQ_PRESET, SAC_PRESET, SPEQ_PRESET, SACConfig, family

@@ -63,12 +63,6 @@ class TD3BC(Agent):
         self.critic = CriticEnsemble(generators, *sizes, c.hidden_sizes, c.num_critics).to(self.device)
         self.actor = DeterministicActor(generators, *sizes, c.hidden_sizes).to(self.device)
         self.critic_target, self.actor_target = frozen_copy(self.critic), frozen_copy(self.actor)
-        self.networks = {
-            "critic": self.critic,
-            "actor": self.actor,
-            "critic_target": self.critic_target,
-            "actor_target": self.actor_target,
-        }
         self.averages = (
             PolyakAverage(self.critic, self.critic_target),
             PolyakAverage(self.actor, self.actor_target),

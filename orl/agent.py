@@ -91,7 +91,7 @@ class Agent(ABC):
 
     @abstractmethod
     def build(self, generators: list[torch.Generator]) -> None:
-        """Fill `networks`, `optimizers` and `buffers`; one generator per learner."""
+        """Set networks as attributes, and fill `optimizers` and `buffers`; one generator per learner."""
 
     @abstractmethod
     def noise_specs(self) -> dict[str, NoiseSpec]:
@@ -139,21 +139,25 @@ class Agent(ABC):
         self.loaded_from: Path | None = None  # folder whose training this agent goes on with
         self._running_episodes: dict[str, Tensor] = {}  # of a checkpoint, until the environments are made
         self.normalizer = Normalizer(self.population, spaces.observation_size, device)
-        self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, Adam] = {}
         self.buffers: dict[str, Tensor] = {}  # other state
         if self.population > 1:
             self._refuse_memory()
         self.build([seeding.torch_generator(seed, "initialisation") for seed in seeds])
+        self.networks = self._built()
         self.noise = NoiseBlocks(seeds, self.noise_specs(), device)
         self.action_generators = [seeding.torch_generator(seed, "actions", device) for seed in seeds]
         self.exploration_generators = [seeding.torch_generator(seed, "exploration", device) for seed in seeds]
+
+    def _built(self) -> dict[str, nn.Module]:
+        """The networks among the attributes, as torch's modules have theirs."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, nn.Module)}
 
     def _refuse_memory(self) -> None:
         """Raise MemoryError where the networks will not fit: one learner says what each of them takes."""
         with warnings.catch_warnings(action="ignore"):  # of what is built once more
             self.build([seeding.torch_generator(self.seeds[0], "initialisation")])
-        parameters = [p for network in self.networks.values() for p in network.parameters()]
+        parameters = [p for network in self._built().values() for p in network.parameters()]
         size = sum(p.nbytes * (4 if p.requires_grad else 1) for p in parameters)  # gradient and two moments
         refuse_memory(
             self.population * size, self.device, f"networks of {self.population} learners", "train fewer at a time"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +16,6 @@ from orl import seeding
 from orl.arrays import Array, BoolArray, Float64Array, IntArray
 from orl.environment import Spaces, make_vector
 from orl.rollout import Policy, play
-
-
-@runtime_checkable
-class Trained(Protocol):
-    """A policy that can tell whether its training diverged."""
-
-    def check_finite(self) -> None:
-        """Raise ValueError where it did."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +62,7 @@ def evaluate(
     if not isinstance(environment_id, str):
         raise ValueError(f"{environment_id!r}: evaluation makes copies of its own; give an environment id")
     population = policy.population
-    if isinstance(policy, Trained):
+    if hasattr(policy, "check_finite"):  # as agents have, whose training may have diverged
         policy.check_finite()
     shape = population, episodes
     returns, lengths = np.zeros(population * episodes), np.zeros(population * episodes, np.int64)

@@ -149,8 +149,10 @@ LOG_STD_RANGE = (-20.0, 2.0)
 N = TypeVar("N", bound=nn.Module)
 
 
-class DeterministicActor(nn.Module):
-    """tanh(network(observation))."""
+class Actor(nn.Module):
+    """A policy of an MLP with `outputs` numbers for each action dimension."""
+
+    outputs = 1
 
     def __init__(
         self,
@@ -160,14 +162,18 @@ class DeterministicActor(nn.Module):
         hidden_sizes: Sequence[int],
     ) -> None:
         super().__init__()
-        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, action_size))
+        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, self.outputs * action_size))
+
+
+class DeterministicActor(Actor):
+    """tanh(network(observation))."""
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions (P, B, A) of observations (P, B, O)."""
         return torch.tanh(self.network(observations))
 
 
-class GaussianActor(nn.Module):
+class GaussianActor(Actor):
     """Normal distribution with mean tanh(network(observation)) and one log-std per action dimension.
 
     It is not squashed: samples are clipped to [-1, 1] when they are used. Source: the policy of IQL (Kostrikov et al.
@@ -181,8 +187,7 @@ class GaussianActor(nn.Module):
         action_size: int,
         hidden_sizes: Sequence[int],
     ) -> None:
-        super().__init__()
-        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, action_size))
+        super().__init__(generators, observation_size, action_size, hidden_sizes)
         self.log_std = nn.Parameter(torch.zeros(len(generators), 1, action_size))
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,21 +208,13 @@ class GaussianActor(nn.Module):
         return actions.clamp(-1.0, 1.0)
 
 
-class SquashedGaussianActor(nn.Module):
+class SquashedGaussianActor(Actor):
     """tanh of a normal distribution whose mean and log-std depend on the observation.
 
     Source: Haarnoja et al. 2018 (SAC, arXiv 1812.05905), appendix C.
     """
 
-    def __init__(
-        self,
-        generators: Sequence[torch.Generator],
-        observation_size: int,
-        action_size: int,
-        hidden_sizes: Sequence[int],
-    ) -> None:
-        super().__init__()
-        self.network = StackedMLP(generators, (observation_size, *hidden_sizes, 2 * action_size))
+    outputs = 2  # mean and log-std
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation before the tanh, each (P, B, A)."""

@@ -141,7 +141,6 @@ class ContextualAgent(Agent):
         if c.learns_values:
             parts["value"] = self.layers(generators, self.plain_size + self.spaces.action_size, 1)
         self.model = nn.ModuleDict(parts).to(self.device)
-        self.networks = {"model": self.model}
         self.optimizers = {"model": Adam(self.model.parameters(), c.learning_rate)}
         self.buffers = {
             "value_mean": torch.zeros(self.population, 1, device=self.device),

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orl import checkpoint, statistics
-from orl.agents.mbtl import Strategy
+from orl.agents.mbtl.strategies import Strategy
 from orl.arrays import Float64Array
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.selection import Coverage, coverage, coverage_by_budget, random_coverages, select_sources

@@ -18,7 +18,7 @@ import tyro
 
 from orl import statistics
 from orl.agents import HyperZero, TaskSelector
-from orl.agents.mbtl import Strategy
+from orl.agents.mbtl.strategies import Strategy
 from orl.arrays import Float64Array
 from orl.dataset import Dataset
 from orl.environment import Spaces

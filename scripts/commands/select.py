@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 
 from orl.agents import TaskSelector
-from orl.agents.mbtl import Strategy
+from orl.agents.mbtl.strategies import Strategy
 from orl.envs.contextual import offered_contexts
 from orl.scripts.contexts.selection import compare_coverages, coverage_rows, write_coverages
 from orl.scripts.contexts.sources import JOBS, SourceConfig, Sources

@@ -14,7 +14,7 @@ import numpy as np
 
 from orl import checkpoint
 from orl.agent import Agent
-from orl.agents.hyperzero import ContextualAgent
+from orl.agents.hyperzero.hyperzero import ContextualAgent
 from orl.arrays import Float64Array
 from orl.context import ContextSpace, read_context
 from orl.envs.contextual import offered_contexts

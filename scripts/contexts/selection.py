@@ -14,7 +14,7 @@ import numpy as np
 
 from orl import statistics
 from orl.agents import TaskSelector
-from orl.agents.mbtl import Strategy
+from orl.agents.mbtl.strategies import Strategy
 from orl.arrays import Float64Array, IntArray
 from orl.scripts.running.run_directory import JsonObject
 

@@ -27,7 +27,8 @@ from orl.agents import (
     ContextualCloning,
     HyperZero,
 )
-from orl.agents.hyperzero import ContextualAgent, ContextualConfig, few_shot
+from orl.agents.hyperzero.baselines import few_shot
+from orl.agents.hyperzero.hyperzero import ContextualAgent, ContextualConfig
 from orl.arrays import Float32Array, Float64Array, IntArray
 from orl.context import ContextSpace
 from orl.dataset import Dataset

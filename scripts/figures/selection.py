@@ -16,7 +16,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from orl.agents import TaskSelector
-from orl.agents.mbtl import GeneralisationGap
+from orl.agents.mbtl.transfer_model import GeneralisationGap
 from orl.arrays import Float64Array, IntArray
 from orl.context import ContextSpace
 from orl.scripts.contexts.selection import Coverage

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from orl import agents, checkpoint
 from orl.agent import Agent
-from orl.agents.hyperzero import ContextualAgent
+from orl.agents.hyperzero.hyperzero import ContextualAgent
 from orl.config import AgentConfig, OnlineConfig
 
 GROUP = "orl.agents"  # of entry points

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves
 from orl import execution, seeding, torch_private, training
 from orl.agent import Agent
 from orl.agents import BC, IQL, SAC, SPEQ, TD3BC, FlashSAC, HyperZero
-from orl.agents.hyperzero import ContextualCloning
+from orl.agents.hyperzero.baselines import ContextualCloning
 from orl.agents.phases import Phase
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset

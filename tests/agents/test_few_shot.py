@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from orl.agents import ContextualCloning, HyperZero
-from orl.agents.hyperzero import ContextualAgent, few_shot
+from orl.agents.hyperzero.baselines import few_shot
+from orl.agents.hyperzero.hyperzero import ContextualAgent
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 

@@ -16,16 +16,10 @@ import torch
 
 import orl.envs
 from orl.agents import HyperZero
-from orl.agents.hyperzero import (
-    CONCATENATION_PRESET,
-    HYPERZERO_PAPER_PRESET,
-    HYPERZERO_PRESET,
-    UVFA_PRESET,
-    ContextualAgent,
-    ContextualCloning,
-)
+from orl.agents.hyperzero.baselines import CONCATENATION_PRESET, UVFA_PRESET, ContextualCloning
 from orl.agents.hyperzero.context_batches import ContextSampler
 from orl.agents.hyperzero.hypernetwork import ContextEncoding
+from orl.agents.hyperzero.hyperzero import HYPERZERO_PAPER_PRESET, HYPERZERO_PRESET, ContextualAgent
 from orl.checkpoint import CheckpointError
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orl.agents import TaskSelector
-from orl.agents.mbtl import Strategy
+from orl.agents.mbtl.strategies import Strategy
 
 LINE = np.linspace(0, 10, 11)[:, None]
 HILL = 1 - np.abs(LINE - LINE.T) / 10  # what a source loses is a tenth for each step

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from orl.agents import TaskSelector
-from orl.agents.mbtl import GeneralisationGap
 from orl.agents.mbtl.strategies import gp_acquisition, is_mountain, mountain_acquisition
-from orl.agents.mbtl.transfer_model import ObservedScores, TransferModel, gp_model, original_gp_model
+from orl.agents.mbtl.transfer_model import GeneralisationGap, ObservedScores, TransferModel, gp_model, original_gp_model
 from orl.arrays import Float64Array
 
 SQUARE = np.stack(np.meshgrid(*[np.linspace(0, 1, 6)] * 2, indexing="ij"), -1).reshape(-1, 2)

@@ -40,8 +40,8 @@ class Clone(Agent):
     prepared = 0
 
     def build(self, generators: list[torch.Generator]) -> None:
-        self.actor = GaussianActor(generators, self.spaces.observation_size, self.spaces.action_size, (8,))
-        self.networks = {"actor": self.actor.to(self.device)}
+        sizes = self.spaces.observation_size, self.spaces.action_size
+        self.actor = GaussianActor(generators, *sizes, (8,)).to(self.device)
         self.optimizers = {"actor": Adam(self.actor.parameters(), 1e-2)}
 
     def noise_specs(self) -> dict[str, NoiseSpec]:
