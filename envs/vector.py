@@ -153,12 +153,11 @@ class ArrayVectorEnv(VectorEnv[Any, Array, Array], ABC):
 
     def _infos(self, mask: BoolArray) -> Info:
         """Infos of the copies in the mask; zero for the others, as Gymnasium has it."""
-        infos: Info = {}
-        for name, array in self._info().items():
-            chosen = mask.reshape(-1, *[1] * (array.ndim - 1))
-            infos[name] = array if mask.all() else np.where(chosen, array, np.zeros_like(array))
-            infos[f"_{name}"] = mask.copy()
-        return infos
+        infos: Info = self._info()
+        if not mask.all():
+            for array in infos.values():
+                array[~mask] = 0
+        return infos | {f"_{name}": mask.copy() for name in infos}
 
     def _final_infos(self) -> Info:
         observations = self._observe()

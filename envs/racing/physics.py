@@ -118,12 +118,15 @@ def advance(
     new_sideways = new_sideways + rolling * (rolling_yaw_rate * _REAR - new_sideways)
     new_yaw_rate = np.minimum(np.maximum(new_yaw_rate, -MAX_YAW_RATE), MAX_YAW_RATE)
 
-    velocity = np.stack([new_forward * cosine - new_sideways * sine, new_forward * sine + new_sideways * cosine])
     turn = SUBSTEP * new_yaw_rate
     new_cosine, new_sine = cosine - turn * sine, sine + turn * cosine
     norm = np.sqrt(new_cosine * new_cosine + new_sine * new_sine)
-    heading = np.stack([new_cosine, new_sine]) / norm
-    return np.concatenate([body[[X, Y]] + SUBSTEP * velocity, heading, velocity, new_yaw_rate[None]])
+    moved = np.empty_like(body)
+    moved[COSINE], moved[SINE], moved[YAW_RATE] = new_cosine / norm, new_sine / norm, new_yaw_rate
+    moved[VELOCITY_X] = new_forward * cosine - new_sideways * sine
+    moved[VELOCITY_Y] = new_forward * sine + new_sideways * cosine
+    moved[: Y + 1] = body[: Y + 1] + SUBSTEP * moved[VELOCITY_X : VELOCITY_Y + 1]
+    return moved
 
 
 def _axle_forces(
@@ -132,8 +135,8 @@ def _axle_forces(
     """Lateral force over mass (m/s2) at the front wheels (in their frame) and at the rear ones."""
     wheel_cosine, wheel_sine = wheel
     front_sideways = sideways + _FRONT * yaw_rate
-    slide = np.stack([front_sideways * wheel_cosine - forward * wheel_sine, sideways - _REAR * yaw_rate])
-    roll = np.stack([forward * wheel_cosine + front_sideways * wheel_sine, forward])
+    slide = np.array([front_sideways * wheel_cosine - forward * wheel_sine, sideways - _REAR * yaw_rate])
+    roll = np.array([forward * wheel_cosine + front_sideways * wheel_sine, forward])
     slip = slide / np.maximum(np.abs(roll), _SLOW)
     amount = np.abs(slip) / _PEAK_SLIP
     rise = np.minimum(amount, 1.0)

@@ -67,8 +67,8 @@ class RayCaster:
         y = self._walls[track[:, None], 1, :, points] - body[Y][:, None, None]
         cosine, sine = body[COSINE][:, None, None], body[SINE][:, None, None]
         # (car, point, wall) -> (car, wall * point), in the frame of the car
-        forward = np.moveaxis(x * cosine + y * sine, 2, 1).reshape(num_cars, 1, 2 * num_points)
-        sideways = np.moveaxis(y * cosine - x * sine, 2, 1).reshape(num_cars, 1, 2 * num_points)
+        forward = (x * cosine + y * sine).swapaxes(1, 2).reshape(num_cars, 1, 2 * num_points)
+        sideways = (y * cosine - x * sine).swapaxes(1, 2).reshape(num_cars, 1, 2 * num_points)
         straight, tilted = _RAY_COSINE[:, None] * sideways, _RAY_SINE[:, None] * forward
         beside = np.empty((num_cars, NUM_RAYS, 2 * num_points))  # signed distance of the points to the left of the rays
         np.subtract(straight, tilted, out=beside[:, 0::2])
@@ -90,7 +90,7 @@ class RayCaster:
         ray, reach = ray[reach >= 0.0], reach[reach >= 0.0]
         nearest = np.full(num_cars * NUM_RAYS, RAY_RANGE)
         if ray.size > 0:
-            begin = np.flatnonzero(np.diff(ray, prepend=-1))  # rays are in ascending order
+            begin = np.flatnonzero(np.append(True, ray[1:] != ray[:-1]))  # rays are in ascending order
             nearest[ray[begin]] = np.minimum(np.minimum.reduceat(reach, begin), RAY_RANGE)
         return nearest.reshape(num_cars, NUM_RAYS)
 
