@@ -14,7 +14,7 @@ import orl.envs  # noqa: F401
 Rollout = Callable[[int, int, int], NDArray[np.float32]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def driving_actions() -> Rollout:
     """Make actions (steps, cars, 2): wandering, forwards most of the time, so that walls are met now and then."""
 

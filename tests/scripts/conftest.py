@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,35 @@ def orl(tmp_path: Path) -> Command:
         if check:
             assert ended.returncode == 0, ended.stderr
         return ended
+
+    return run
+
+
+@pytest.fixture
+def kill(tmp_path: Path) -> Callable[..., str]:
+    """Start `orl WORDS` anew some times, and kill it at a random moment after each new checkpoint of its first seed."""
+
+    def newest(folder: Path) -> int:
+        found = [int(path.name.split("-")[-1]) for path in (folder / "seed-0").glob("checkpoint-*")]
+        return max(found, default=0)
+
+    def run(folder: Path, times: int, *words: object) -> str:
+        script, out = "from orl.scripts.main import main; main()", ("--out", str(folder))
+        command = [sys.executable, "-P", "-c", script, *map(str, words), *out]
+        kills, seed = 0, random.SystemRandom().randrange(10_000)
+        waits = random.Random(seed)
+        for _ in range(times):
+            process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            deadline, known = time.monotonic() + 90, newest(folder)
+            while newest(folder) <= known and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(waits.uniform(0.0, 0.4))
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            process.wait()
+        assert kills, "the run was over before it could be killed"
+        return f"waits of seed {seed}"
 
     return run
 

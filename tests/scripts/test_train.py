@@ -5,12 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -181,50 +175,24 @@ def test_unknown_verbs_and_help(orl: Any, said: Any, refused: Any, misread: Any)
     assert "no agent is named; choose one of awac, bc, iql" in refused("train")
 
 
-def test_a_killed_run_ends_with_the_same_numbers(orl: Any, hopper_file: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_same_numbers(
+    here: Any, said: Any, kill: Any, hopper_file: Path, tmp_path: Path
+) -> None:
     """SIGKILL at random moments; the same command, started again, ends as if nothing had happened."""
     words = ["train", "td3bc", "--dataset", hopper_file, "--env", "Hopper-v5", "--labels", 0.1, "--updates", 1500]
     words += ["--seeds", 2, "--checkpoint-every", 70, "--eval-every", 500, "--log-every", 50, *SMALL, *SMALL_MODEL]
-    orl(*words, "--out", tmp_path / "whole")
+    here(*words, "--out", tmp_path / "whole")
     killed = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-P",
-        "-c",
-        "from orl.scripts.main import main; main()",
-        *map(str, words),
-        "--out",
-        killed,
-    ]
-    waits = random.Random(os.getpid())
-    kills = 0
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        known = newest(killed)
-        while newest(killed) <= known and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(waits.uniform(0.0, 0.4))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills, "the run was over before it could be killed"
-    said = orl(*words, "--out", killed).stdout
-    assert "resuming" in said or "is finished" in said
+    waits = kill(killed, 3, *words)
+    resumed = said(*words, "--out", killed)
+    assert "resuming" in resumed or "is finished" in resumed
     first, second = results(tmp_path / "whole"), results(killed)
-    assert first["rows"] == second["rows"]
+    assert first["rows"] == second["rows"], waits
     assert (tmp_path / "whole" / "progress.csv").read_text() == (killed / "progress.csv").read_text()
     histories = [json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed")]
     clocks = ("seconds", "training_seconds", "processor_seconds")
     strip = [[{k: v for k, v in each.items() if k not in clocks} for each in history] for history in histories]
     assert strip[0] == strip[1]
-
-
-def newest(folder: Path) -> int:
-    """Updates of the newest checkpoint of the first seed."""
-    numbers = [int(path.name.split("-")[-1]) for path in (folder / "seed-0").glob("checkpoint-*")]
-    return max(numbers, default=0)
 
 
 def test_training_that_diverges_ends_in_one_line_and_scores_nothing(

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import random
 import re
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -256,7 +252,7 @@ def test_ctrl_c_before_the_first_checkpoint_begins_anew(
 
 
 def test_a_killed_run_ends_with_the_same_numbers(
-    train: Run, whole: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Run, whole: Any, kill: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SIGKILL at random moments, in a phase or outside; the same command, started again, ends as one left alone."""
     words: list[Any] = [
@@ -276,32 +272,12 @@ def test_a_killed_run_ends_with_the_same_numbers(
     words += ["--period", 40, "--phase-updates", 48, "--check-every", 6, "--length", "td_error", "--patience", 4]
     expected = whole(*words)
     killed = tmp_path / "killed"
-    script = "from orl.scripts.main import main; main()"
-    command = [sys.executable, "-P", "-c", script, "train", *map(str, words), "--out", str(killed)]
-    kills, seed = 0, random.SystemRandom().randrange(10_000)
-    waits = random.Random(seed)
-    for _ in range(2):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline, known = time.monotonic() + 90, newest(killed)
-        while newest(killed) <= known and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(waits.uniform(0.0, 0.4))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills, "the run was over before it could be killed"
+    waits = kill(killed, 2, "train", *words)
     capsys.readouterr()
     train(*words, "--out", killed)
     said = capsys.readouterr().out
     assert "resuming" in said or "is finished" in said
-    assert numbers(killed) == expected, f"waits of seed {seed}"
-
-
-def newest(folder: Path) -> int:
-    """Work of the newest checkpoint of the first seed."""
-    found = [int(path.name.split("-")[-1]) for path in (folder / "seed-0").glob("checkpoint-*")]
-    return max(found, default=0)
+    assert numbers(killed) == expected, waits
 
 
 def test_another_configuration_is_refused_and_changes_nothing(
