@@ -55,8 +55,9 @@ def make_config(kind: type[Any], config: Any, overrides: Mapping[str, Any]) -> A
             raise ValueError(f"{name!r} is not a field of {kind.__name__}; {did_you_mean(name, names)}")
     given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)} | dict(overrides)
     values = {name: _plain(value) for name, value in given.items()}
-    for name, hint in get_type_hints(type(config)).items():
-        value, field = values[name], f"{type(config).__name__}.{name}={values[name]!r}"
+    hints = get_type_hints(type(config))
+    for name, value in values.items():
+        hint, field = hints[name], f"{type(config).__name__}.{name}={value!r}"
         if not _suits(value, hint):
             raise ValueError(f"{field}: give {hint.__name__ if isinstance(hint, type) else hint}")
         if isinstance(value, float) and not math.isfinite(value):

@@ -225,10 +225,13 @@ class Job:
 
     work: Work  # of a module, or a partial of such; makes its folder, writes `results.json` last
     settings: Mapping[str, object]  # JSON-able: all that decides the result
+    name: str = ""  # of its folder; by default the settings name it
 
     @property
     def id(self) -> str:
-        """Hash of the settings, whatever their order."""
+        """Its name, else a hash of the settings, whatever their order."""
+        if self.name:
+            return self.name
         text = json.dumps(self.settings, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -43,6 +43,10 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
         "One policy for all contexts from a few well-chosen ones: MBTL and HyperZero.",
     ),
     "evaluate": ("evaluate:Evaluate", "Play episodes with a trained agent; --video films one."),
+    "benchmark": (
+        "benchmark:Benchmark",
+        "Train a file of agents, environments and seeds; log what each cost.",
+    ),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against baselines on this machine."),
 }

@@ -474,7 +474,7 @@ class _Run:
             updates=agent.updates,
             steps=agent.steps,
             work=agent.progress_count,
-            **{name: round(seconds, 1) for name, seconds in self.spent._asdict().items()},
+            **{name: round(seconds, 2) for name, seconds in self.spent._asdict().items()},
             stabilization_updates=in_phases.long().tolist(),
             after_phase=after_phase,
             critic_bias=_finite(metrics.get("critic_bias")),
