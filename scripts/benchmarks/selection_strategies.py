@@ -180,8 +180,8 @@ class Trained:
         curves = []
         for name in ("auto", "random", "equidistant", "greedy", "sequential-oracle"):
             if name in named:
-                low, high = np.array([statistics.interval(column, np.mean) for column in named[name].T]).T
-                curves.append(Coverage(name, ks, named[name].mean(0).tolist(), low.tolist(), high.tolist()))
+                low, high = np.array([statistics.interval(column, np.mean) for column in named[name].T]).T.tolist()
+                curves.append(Coverage(name, ks, named[name].mean(0).tolist(), (low, high)))
         curves.append(Coverage("independent", [len(contexts)], [float(independent.mean())]))
         title = f"{config['env']}, {config['trainer']}: mean of {len(matrices)} matrices, 95 % intervals"
         coverage_figure(curves, title, self.out / "coverage.png")

@@ -102,8 +102,7 @@ class Demo:
         if Path(self.dataset).name == Path(self.second_dataset).name:  # each has a folder of that name
             pair = f"--dataset {self.dataset}, --second-dataset {self.second_dataset}"
             raise ValueError(f"{pair}: give two whose names differ after the last /")
-        settings = dataclasses.asdict(self)
-        del settings["out"]
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name != "out"}
         folder = RunDirectory.open(self.out, settings)
         results = folder.results(lambda: self._compare(folder))
         tables.show(results["rows"], f"{self.labels:.0%} of the rewards known")
@@ -201,9 +200,9 @@ class Comparison:
         for i, kind in enumerate(kinds):
             chosen = slice(i * len(self.seeds), (i + 1) * len(self.seeds))
             self.played[name, kind] = {key: values[..., chosen, :] for key, values in played.items()}
-            laps = float(played["laps"][chosen].mean())
-            cell = {"dataset": self.dataset, "env": ENVIRONMENT, "agent": name, "rewards": kind}
-            rows.append(score_row(played["returns"][chosen], self.seeds, **cell, laps=laps))
+            cell: JsonObject = {"dataset": self.dataset, "env": ENVIRONMENT, "agent": name, "rewards": kind}
+            cell["laps"] = float(played["laps"][chosen].mean())
+            rows.append(score_row(played["returns"][chosen], self.seeds, **cell))
         return rows
 
     def draw(self) -> None:

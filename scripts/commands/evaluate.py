@@ -66,7 +66,8 @@ class Evaluate:
         if env is None:
             raise ValueError(f"{self.run_folder} does not name its environment; give --env")
         task = assign_contexts(agent, env, self.run_folder, self.context, allow_extrapolation=self.allow_extrapolation)
-        self._check_spaces(task, env)
+        with closing(make(env, **task.single_keywords())) as environment:
+            task.agent.spaces.check(task.agent.spaces_of(environment, task.agent.config), env)
         run = os.path.relpath(self.run_folder, self.out or ".")  # its name alone may be another run's, as seed-0 is
         settings = {"run": run, "env": env, "episodes": self.episodes, "seed": self.seed}
         settings |= {"sample": self.sample, "context": self.context}
@@ -83,10 +84,6 @@ class Evaluate:
             print(task.remark)
         tables.show(rows)
 
-    def _check_spaces(self, task: ContextAssignment, env: str) -> None:
-        with closing(make(env, **task.single_keywords())) as environment:
-            task.agent.spaces.check(task.agent.spaces_of(environment, task.agent.config), env)
-
 
 def _rows(task: ContextAssignment, env: str, name: str, played: Evaluation) -> list[dict[str, Any]]:
     """One of all learners; one of each where their contexts differ."""
@@ -95,13 +92,12 @@ def _rows(task: ContextAssignment, env: str, name: str, played: Evaluation) -> l
         groups = [[k] for k in groups[0]]
     rows = []
     for learners in groups:
-        more: dict[str, Any] = {}
+        row: dict[str, Any] = {"dataset": None, "env": env, "agent": name, "rewards": ""}
         if "lap" in played.infos:
-            more["laps"] = float(played.infos["lap"][learners].mean())
+            row["laps"] = float(played.infos["lap"][learners].mean())
         if task.texts:
-            more["context"] = task.texts[learners[0]]
-        labels: dict[str, Any] = {"dataset": None, "env": env, "agent": name, "rewards": ""}
-        rows.append(score_row(played.returns[learners], [agent.seeds[k] for k in learners], **labels, **more))
+            row["context"] = task.texts[learners[0]]
+        rows.append(score_row(played.returns[learners], [agent.seeds[k] for k in learners], **row))
     return rows
 
 

@@ -76,14 +76,13 @@ class Generalist(Select):
         agent = self._generalists(config, datasets)
         for k, name in enumerate(chosen):
             agent.learner(k).save(folder.path / "hyperzero" / name)
-        grid = config.env, config.space, config.contexts
-        returns = transfer_returns(
-            agent, *grid, episodes=config.episodes, seed=config.seed, context_mode="concat"
-        ).mean(-1)
-        generated = dict(zip(chosen, returns, strict=True))
+        env, space, contexts = config.trainer.env, config.trainer.space, config.contexts
+        options: JsonObject = {"episodes": config.episodes, "seed": config.seed, "context_mode": "concat"}
+        returns = transfer_returns(agent, env, space, contexts, **options)
+        generated = dict(zip(chosen, returns.mean(-1), strict=True))
         np.savez(folder.path / "returns.npz", **{f"hyperzero/{name}": row for name, row in generated.items()})
         path = folder.path / "generalist.png"
-        generalist_figure(config.space, config.contexts, chosen, generated, best[self.strategy], config.env, path)
+        generalist_figure(space, contexts, chosen, generated, best[self.strategy], env, path)
         return folder.finish(self._rows(chosen, generated, best), training_seconds=sources.seconds())
 
     def _data(self, folder: Path, config: SourceConfig, sources: Sequence[int]) -> Dataset:
@@ -91,19 +90,16 @@ class Generalist(Select):
         episodes = []
         for index in sources:
             agent: Any = load_agent(folder / f"source-{index}", self.device)
-            grid, seed = (config.env, config.space, config.contexts[[index]]), config.seed_of(index)
+            grid, seed = (self.env, config.trainer.space, config.contexts[[index]]), config.seed_of(index)
             episodes += specialist_episodes(agent, *grid, episodes=self.data_episodes, seed=seed)
-        return transitions(episodes, Spaces.of(config.env))
+        return transitions(episodes, Spaces.of(self.env))
 
     def _generalists(self, config: SourceConfig, datasets: list[Dataset]) -> HyperZero:
         """One learner for each dataset."""
         assert isinstance(config.trainer, PopulationTrainer)
-        options: JsonObject = {
-            "contexts": config.space,
-            "discount": config.trainer.config(config.steps).discount,
-        }
-        seeds = [self.seed] * len(datasets)
-        agent = HyperZero(datasets, METHODS["hyperzero"], seed=seeds, device=self.device, **options)
+        discount = config.trainer.config(config.steps).discount
+        options: JsonObject = {"contexts": config.trainer.space, "discount": discount, "device": self.device}
+        agent = HyperZero(datasets, METHODS["hyperzero"], seed=[self.seed] * len(datasets), **options)
         return agent.fit(self.updates, progress_bar=True)
 
     def _rows(

@@ -34,8 +34,7 @@ class Plot:
         if not self.runs:
             raise ValueError("name at least one run folder")
         histories, environments, rows = {}, {}, []
-        names = _names(self.runs)
-        for run, name in zip(self.runs, names, strict=True):
+        for run, name in zip(self.runs, _names(self.runs), strict=True):
             if not (run / "history.json").exists():
                 raise ValueError(f"{run}: no history.json; give a folder that `orl train` wrote")
             histories[name] = checkpoint.read_json(run / "history.json")
@@ -45,13 +44,12 @@ class Plot:
         if len(set(environments.values())) > 1:
             raise ValueError(f"runs of different environments cannot share axes: {environments}")
         env = next(iter(environments.values()))
-        if all(any(row.get("steps") for row in history) for history in histories.values() if history):
-            training_figure(histories, env, self.out / "training.png")
-            written = ["training.png"]
-        else:
-            learning_curves(histories, env, self.out / "learning_curves.png")
-            written = ["learning_curves.png"]
-        if len({_cell(row) for row in rows}) < len(rows):  # some differ in other settings: their folders' names do
+        have_acted = all(any(row.get("steps") for row in history) for history in histories.values() if history)
+        draw, file = (training_figure, "training.png") if have_acted else (learning_curves, "learning_curves.png")
+        draw(histories, env, self.out / file)
+        written = [file]
+        cells = {(row["dataset"], row["agent"], row["rewards"]) for row in rows}
+        if len(cells) < len(rows):  # some differ in other settings: their folders' names do
             rows = [row | {"agent": f"{row['agent']} ({row['run']})"} for row in rows]
         if rows and all(row.get("normalized_score") is not None for row in rows):
             score_bars(rows, env, self.out / "scores.png")
@@ -59,10 +57,6 @@ class Plot:
         if rows:
             tables.show(rows)
         print(f"wrote {', '.join(str(self.out / name) for name in written)}")
-
-
-def _cell(row: JsonObject) -> tuple[object, ...]:
-    return row["dataset"], row["agent"], row["rewards"]
 
 
 def _row(row: JsonObject) -> JsonObject:

@@ -84,9 +84,7 @@ class Select:
         options = {name: value for name, value in dataclasses.asdict(self).items() if name not in IN_NO_CONFIG}
         name = f"{type(self).__name__.lower()}-{self.trainer}-{self.env}".replace("/", "-").replace(":", "-")
         folder = RunDirectory.open(self.out or Path("runs") / name, options)
-        config = SourceConfig(
-            trainer, self.env, space, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed
-        )
+        config = SourceConfig(trainer, contexts, self.steps, self.checkpoint_every, self.episodes, self.seed)
 
         def results() -> JsonObject:
             with self.launching.started(folder.path / JOBS) as run:
@@ -95,7 +93,7 @@ class Select:
         tables.show(folder.results(results)["rows"])
 
     def _select(self, folder: RunDirectory, selector: TaskSelector, sources: Sources) -> JsonObject:
-        config = sources.config
+        space, contexts = sources.config.trainer.space, sources.config.contexts
         self.choose(selector, sources)
         multi_task = sources.multi_task_row(self.budget) if "multi-task" in self.baselines else None
         baselines: list[Strategy] = [name for name in self.baselines if name != "multi-task"]
@@ -104,11 +102,11 @@ class Select:
         matrix = sources.matrix()
         coverages = compare_coverages(selector, matrix, baselines, multi_task)
         title, path = f"{self.env}, {self.trainer}", folder.path
-        matrix_figure(config.space, config.contexts, matrix, selector.sources, title, path / "transfer.png")
-        model_figure(config.space, config.contexts, selector, title, path / "model.png")
-        gap_figure(config.space, selector, title, path / "gap.png")
+        matrix_figure(space, contexts, matrix, selector.sources, title, path / "transfer.png")
+        model_figure(space, contexts, selector, title, path / "model.png")
+        gap_figure(space, selector, title, path / "gap.png")
         coverage_figure(coverages, title, path / "coverage.png")
-        write_matrix(path, config.space, config.contexts, matrix)
+        write_matrix(path, space, contexts, matrix)
         write_coverages(path / "coverage.csv", coverages)
         rows = coverage_rows(coverages, env=self.env, agent=self.trainer, seed=self.seed)
         return folder.finish(rows, sources=selector.sources.tolist(), training_seconds=sources.seconds())
@@ -122,7 +120,8 @@ class Select:
             asked = selector.ask(self.batch)
             for index, row in zip(asked, sources.rows(asked), strict=True):
                 selector.tell(index, row)
-                about = f"source {len(selector.sources)} of {self.budget}: {config.space.text(config.contexts[index])}"
+                context = config.trainer.space.text(config.contexts[index])
+                about = f"source {len(selector.sources)} of {self.budget}: {context}"
                 Console().print(f"{about}; mean return of all contexts {selector.coverage.mean():.1f}", soft_wrap=True)
 
 

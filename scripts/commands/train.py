@@ -182,12 +182,11 @@ class Train(Training[C], Generic[C]):
             return [data.fill(0.0)] * self.seeds
         if kind == "true":
             return [data] * self.seeds
-        sparse = [data if self.labels is None else self._hide(data, seed) for seed in self.seed_numbers]
+        sparse = [data] * self.seeds
+        if self.labels is not None:
+            seeds = [self.label_seed + seed for seed in self.seed_numbers]
+            sparse = [data.with_labels(self.labels, mode=self.label_mode, seed=seed) for seed in seeds]
         return complete(kind, data, sparse, self._reward_model(data, sparse, folder) if kind == "imputed" else None)
-
-    def _hide(self, data: Dataset, seed: int) -> Dataset:
-        assert self.labels is not None
-        return data.with_labels(self.labels, mode=self.label_mode, seed=self.label_seed + seed)
 
     def _reward_model(self, data: Dataset, sparse: list[Dataset], folder: Path) -> RewardModel:
         def fit() -> list[JsonObject]:

@@ -28,8 +28,7 @@ class Coverage:
     name: str
     sources: list[int]  # how many were trained
     returns: list[float]
-    low: list[float] | None = None  # of random: 95 % of its draws; of an estimate: its interval
-    high: list[float] | None = None
+    band: tuple[Sequence[float], Sequence[float]] | None = None  # low, high; 95 % of the draws, or an interval
 
 
 def coverage(matrix: Float64Array, sources: IntArray | list[int]) -> float:
@@ -101,20 +100,19 @@ def compare_coverages(
     curves = [Coverage(selector.strategy, ks, [coverage(matrix, selector.sources[:k]) for k in ks])]
     if not np.isnan(matrix).any():
         draws = random_coverages(matrix, ks, seed)
-        low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-        curves.append(Coverage("random", ks, draws.mean(0).tolist(), low.tolist(), high.tolist()))
+        low, high = np.quantile(draws, [0.025, 0.975], axis=0).tolist()
+        curves.append(Coverage("random", ks, draws.mean(0).tolist(), (low, high)))
         strategies: tuple[Strategy, ...] = ("equidistant", "greedy", "sequential-oracle")
         for strategy in strategies:
-            returns = coverage_by_budget(contexts, matrix, matrix, strategy, ks, seed)
-            curves.append(Coverage(strategy, ks, returns))
+            curves.append(Coverage(strategy, ks, coverage_by_budget(contexts, matrix, matrix, strategy, ks, seed)))
         curves.append(Coverage("independent", [len(own)], [float(own.mean())]))
     else:
         if "random" in baselines:
             drawn = select_sources(contexts, matrix, "random", budget, seed)
             curves.append(Coverage("random", ks, [coverage(matrix, drawn[:k]) for k in ks]))
             if budget > 1:
-                ends = statistics.interval(own[drawn], np.mean)
-                curves.append(Coverage("independent", [len(own)], [float(own[drawn].mean())], [ends[0]], [ends[1]]))
+                low, high = statistics.interval(own[drawn], np.mean)
+                curves.append(Coverage("independent", [len(own)], [float(own[drawn].mean())], ([low], [high])))
         if "equidistant" in baselines:
             plan = select_sources(contexts, matrix, "equidistant", budget, seed)
             curves.append(Coverage("equidistant", [budget], [coverage(matrix, plan)]))
@@ -137,7 +135,7 @@ def coverage_rows(coverages: Sequence[Coverage], *, env: str, agent: str, seed: 
             "strategy": curve.name,
             "sources": curve.sources[-1],
             "return": curve.returns[-1],
-            "return_interval": None if curve.low is None or curve.high is None else [curve.low[-1], curve.high[-1]],
+            "return_interval": None if curve.band is None else [end[-1] for end in curve.band],
             "regret": None if best is None else best - curve.returns[-1],
             "share_of_oracle": None if gain is None or random is None else (curve.returns[-1] - random) / gain,
             "seeds": [seed],
@@ -151,7 +149,7 @@ def write_coverages(path: Path, coverages: Sequence[Coverage]) -> None:
     lines = [["strategy", "sources", "return", "low", "high"]]
     for curve in coverages:
         for k, count in enumerate(curve.sources):
-            ends = [f"{end[k]:.6g}" if end is not None else "" for end in (curve.low, curve.high)]
+            ends = ["", ""] if curve.band is None else [f"{end[k]:.6g}" for end in curve.band]
             lines.append([curve.name, str(count), f"{curve.returns[k]:.6g}", *ends])
     with path.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)

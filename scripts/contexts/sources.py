@@ -16,7 +16,6 @@ import numpy as np
 
 from orl import checkpoint
 from orl.arrays import Float64Array
-from orl.context import ContextSpace
 from orl.launcher import MARKER, Job, Work
 from orl.scripts.contexts.trainers import Trainer
 from orl.scripts.contexts.transfer_matrix import transfer_returns
@@ -32,8 +31,6 @@ class SourceConfig:
     """All that decides a source's policy and its returns."""
 
     trainer: Trainer
-    env: str
-    space: ContextSpace
     contexts: Float64Array  # (N, d)
     steps: int  # of each source, in the environment
     checkpoint_every: int  # steps
@@ -120,9 +117,8 @@ def make_policies(
         steps, names, seeds, contexts = multi_task_steps, ["multi-task"], [config.seed], config.contexts[None]
     job.mkdir(parents=True, exist_ok=True)
     policy = config.trainer.train(contexts, seeds, steps, config.checkpoint_every, job)
-    returns = transfer_returns(
-        policy, config.env, config.space, config.contexts, episodes=config.episodes, seed=config.seed
-    )
+    grid = config.trainer.env, config.trainer.space, config.contexts
+    returns = transfer_returns(policy, *grid, episodes=config.episodes, seed=config.seed)
     for k, (name, seed) in enumerate(zip(names, seeds, strict=True)):
         config.trainer.save(policy, k, run / name)
         facts = {"contexts": contexts[k].tolist(), "seed": seed, "steps": steps, "returns": returns[k].tolist()}

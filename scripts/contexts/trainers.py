@@ -11,6 +11,7 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,19 +129,12 @@ class SB3Trainer(Trainer):
 
     def check(self, steps: int) -> None:
         """See the base class; the algorithm itself says what it refuses."""
-        import stable_baselines3
-        from stable_baselines3.common.base_class import BaseAlgorithm
-
-        algorithm = getattr(stable_baselines3, self.name.removeprefix(SB3), None)
-        if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
-            raise ValueError(f"--trainer {self.name}: Stable-Baselines3 has no such algorithm; give sb3:PPO or sb3:DQN")
-        environment = make(self.env)
-        try:
-            self._make(environment, 0, steps)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise ValueError(f"--trainer {self.name} in {self.env}: {error}") from error
-        finally:
-            environment.close()
+        algorithm = self._algorithm
+        with closing(make(self.env)) as environment:
+            try:
+                self._make(algorithm, environment, 0, steps)
+            except (AssertionError, TypeError, ValueError) as error:
+                raise ValueError(f"--trainer {self.name} in {self.env}: {error}") from error
 
     def train(self, contexts: Float64Array, seeds: Sequence[int], steps: int, every: int, folder: Path) -> Policy:
         """See the base class; checkpoints are those of whole policies."""
@@ -154,7 +148,7 @@ class SB3Trainer(Trainer):
                 continue
             copies = [partial(make, self.env, contexts=self.space.ranges, context=row) for row in rows]
             environment = DummyVecEnv([*copies])
-            models.append(self._make(environment, seed, steps).learn(steps, progress_bar=False))
+            models.append(self._make(self._algorithm, environment, seed, steps).learn(steps, progress_bar=False))
             environment.close()
             models[-1].save(folder / ".part.zip")
             (folder / ".part.zip").replace(archive)
@@ -169,20 +163,25 @@ class SB3Trainer(Trainer):
     @property
     def _algorithm(self) -> type[BaseAlgorithm]:
         import stable_baselines3
+        from stable_baselines3.common.base_class import BaseAlgorithm
 
-        algorithm: type[BaseAlgorithm] = getattr(stable_baselines3, self.name.removeprefix(SB3))
+        algorithm = getattr(stable_baselines3, self.name.removeprefix(SB3), None)
+        if not (isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm)):
+            raise ValueError(f"--trainer {self.name}: Stable-Baselines3 has no such algorithm; give sb3:PPO or sb3:DQN")
         return algorithm
 
-    def _make(self, environment: Env[Any, Any] | VecEnv, seed: int, steps: int) -> BaseAlgorithm:
+    def _make(
+        self, algorithm: type[BaseAlgorithm], environment: Env[Any, Any] | VecEnv, seed: int, steps: int
+    ) -> BaseAlgorithm:
         from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
         keywords = {"policy": "MlpPolicy", "device": self.device, **self.settings}
-        if issubclass(self._algorithm, OnPolicyAlgorithm) and "n_steps" not in self.settings:
-            rollout = inspect.signature(self._algorithm).parameters["n_steps"].default  # always collected as a whole
+        if issubclass(algorithm, OnPolicyAlgorithm) and "n_steps" not in self.settings:
+            rollout = inspect.signature(algorithm).parameters["n_steps"].default  # always collected as a whole
             keywords["n_steps"] = max(2, min(rollout, steps // getattr(environment, "num_envs", 1)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice on batch sizes and devices
-            return self._algorithm(env=environment, seed=seed, **keywords)
+            return algorithm(env=environment, seed=seed, **keywords)
 
 
 class _SB3Policies:

@@ -181,27 +181,23 @@ class Trial:
         self.task, self.trainer, self.seed, self.folder = task, trainer, seed, folder
         self.splits = splits(task.space, task.contexts, seed)
         self.learned: dict[str, Float64Array] = {}  # by method: (S, N, E)
-        self.held_out: dict[str, dict[str, Float64Array]] = {
-            split.name: {} for split in self.splits
-        }  # by method: (K, E)
+        self.held_out = {split.name: dict[str, Float64Array]() for split in self.splits}  # by method: (K, E)
 
     def specialists(self, grid: str, steps: int) -> SAC:
         """One for each context, trained together."""
-        count = len(self.task.contexts)
-        training = Specialists(
+        Specialists(
             self.trainer.config(steps),
             env=self.task.env,
             agent=self.trainer.name,
             contexts=grid,
             steps=steps,
-            first_seed=self.seed * count,
+            first_seed=self.seed * len(self.task.contexts),
             eval_every=max(1, steps // 5),
             eval_episodes=self.task.episodes,
             bias_episodes=0,
             device=self.task.device,
             out=self.folder / "specialists",
-        )
-        training.results()
+        ).results()
         agent: Any = load_agent(self.folder / "specialists", self.task.device)
         return agent  # type: ignore[no-any-return]
 
@@ -215,9 +211,7 @@ class Trial:
         self.own: Float64Array = self.transfer[diagonal, diagonal]  # (N, E)
         self.scale = Scale(random, self.own)
         averages = [AveragePolicy(agent, split.train) for split in self.splits]
-        self.averages = self._load_or_make(
-            "average", lambda: np.stack([task.returns(average)[0] for average in averages])
-        )
+        self.averages = self._load_or_make("average", lambda: np.stack([task.returns(each)[0] for each in averages]))
 
     def _load_or_make(self, name: str, make: Callable[[], Float64Array]) -> Float64Array:
         """Returns by name, which are not computed twice; they are in a file of the folder `returns`."""
@@ -306,8 +300,7 @@ class Trial:
             def returns(train: IntArray = split.train, folder: Path = self.folder / name) -> Float64Array:
                 contexts = self.task.contexts[train]
                 agent = self.trainer.train(contexts[None], [self.seed], steps * len(train), steps, folder)
-                of_all: Float64Array = self.task.returns(agent)[0]
-                return of_all
+                return np.asarray(self.task.returns(agent)[0])
 
             self.held_out[split.name]["randomized"] = self._load_or_make(name, returns)[split.test]
 
@@ -332,8 +325,7 @@ class Trial:
 def choose_checkpoints(evaluations: Float64Array, splits: Sequence[Split], scale: Scale) -> Float64Array:
     """(V, S, N, E) to (S, N, E): for each split the first evaluation that is best on its validation contexts."""
     scores = [[scale.validation(returns[k], split) for returns in evaluations] for k, split in enumerate(splits)]
-    best: Float64Array = evaluations[np.argmax(scores, axis=1), np.arange(len(splits))]
-    return best
+    return np.asarray(evaluations[np.argmax(scores, axis=1), np.arange(len(splits))])
 
 
 def nearest_specialists(
@@ -341,8 +333,7 @@ def nearest_specialists(
 ) -> Float64Array:
     """(N, E): in each context the training specialist of the nearest one, of the matrix (N, N, E)."""
     sources = [split.train[space.nearest(contexts[split.train], context)] for context in contexts]
-    returns: Float64Array = transfer[sources, np.arange(len(contexts))]
-    return returns
+    return np.asarray(transfer[sources, np.arange(len(contexts))])
 
 
 def pick_contexts(data: Dataset, contexts: Float64Array) -> Dataset:

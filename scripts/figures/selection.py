@@ -114,16 +114,14 @@ def coverage_figure(coverages: Sequence[Coverage], title: str, path: Path) -> No
         if curve is coverages[0]:
             style = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 3}
         if curve.name == "independent":
-            about = f"independent: {curve.sources[0]} sources{', estimated' if curve.low is not None else ''}"
+            about = f"independent: {curve.sources[0]} sources{', estimated' if curve.band else ''}"
             axes.axhline(curve.returns[0], label=about, **style)
         elif len(curve.sources) == 1:
-            axes.plot(
-                curve.sources, curve.returns, marker="s", linestyle="none", color=style["color"], label=curve.name
-            )
+            axes.plot(curve.sources, curve.returns, "s", color=style["color"], label=curve.name)
         else:
             axes.plot(curve.sources, curve.returns, label=curve.name, **style)
-        if curve.low is not None and curve.high is not None and len(curve.sources) > 1:
-            axes.fill_between(curve.sources, curve.low, curve.high, alpha=0.15, color=style["color"], linewidth=0)
+        if curve.band is not None and len(curve.sources) > 1:
+            axes.fill_between(curve.sources, *curve.band, alpha=0.15, color=style["color"], linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="trained sources", ylabel="mean return of all contexts")
     axes.legend(fontsize=8)

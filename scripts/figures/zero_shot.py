@@ -34,7 +34,9 @@ def score_figure(trials: Sequence[Trial], path: Path) -> None:
             axes.set_axis_off()
             continue
         means = np.array([values.mean() for values in scores.values()])
-        low, high = np.array([_interval(values) for values in scores.values()]).T
+        pairs = [values.repeat(2) if len(values) == 1 else values for values in scores.values()]  # one has no interval
+        intervals = [statistics.interval(values, np.mean, resamples=2_000) for values in pairs]
+        low, high = np.array(intervals).T
         y = np.arange(len(scores))
         axes.barh(y, means, color=[BLUE if "hyperzero" in name else "#9aa5b1" for name in scores], height=0.7)
         axes.errorbar(means, y, xerr=[means - low, high - means], fmt="none", ecolor="black", capsize=2, lw=1)
@@ -139,7 +141,3 @@ def weight_figure(trial: Trial, path: Path) -> None:
     grid[0].legend(fontsize=8)
     figure.suptitle(f"weights of generated policies, {split.name}", fontsize=10)
     save(figure, path)
-
-
-def _interval(values: Float64Array) -> tuple[float, float]:
-    return statistics.interval(values, np.mean, resamples=2_000) if len(values) > 1 else (values[0], values[0])
