@@ -128,11 +128,8 @@ class SB3Policy:
         about = _read_json(path)
         policy_class, algorithm = _policy_class(about, path)
         sizes = tuple(_size(about, key, path) for key in ("observation_space", "action_space"))
-        if sizes != (spaces.observation_size, spaces.action_size):
-            raise ValueError(
-                f"{path}: (observation, action) sizes are {sizes}, "
-                f"{spaces.environment_id} has {(spaces.observation_size, spaces.action_size)}"
-            )
+        if sizes != (own := (spaces.observation_size, spaces.action_size)):
+            raise ValueError(f"{path}: (observation, action) sizes are {sizes}, {spaces.environment_id} has {own}")
         for key, bound in (("low", spaces.action_low), ("high", spaces.action_high)):
             printed = _numbers(about["action_space"].get(key))
             if printed is not None and not np.allclose(printed, bound):
@@ -143,9 +140,7 @@ class SB3Policy:
             raise ValueError(f"{path}: samples of state-dependent exploration are not supported; give --deterministic")
         observations = Box(-np.inf, np.inf, (spaces.observation_size,), np.float32)
         actions = Box(spaces.action_low, spaces.action_high, dtype=np.float32)
-        keywords = _network(about, path)
-        if about.get("use_sde"):
-            keywords["use_sde"] = True
+        keywords = _network(about, path) | ({"use_sde": True} if about.get("use_sde") else {})
         try:
             with torch.random.fork_rng(devices=[]):  # the first weights, replaced at once, take no numbers away
                 self.policy = policy_class(observations, actions, lambda _: 0.0, **keywords)

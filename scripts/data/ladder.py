@@ -21,8 +21,8 @@ from rich.table import Column, Table
 from safetensors import safe_open
 
 from orl import checkpoint, datasets
-from orl.arrays import Float64Array
-from orl.datasets import Episode, minari
+from orl.arrays import Array
+from orl.datasets import minari
 from orl.scripts.data.mujoco import ENVIRONMENTS, LADDERS
 from orl.scripts.data.recording import load_policy, record
 from orl.scripts.running.run_directory import JsonObject
@@ -118,11 +118,13 @@ class Build:
 
     def _mean_return(self, path: Path, *, deterministic: bool) -> float:
         """Over the episodes that choose."""
-        return float(_returns(self._play(path, self.selection_episodes, SELECTION_SEED, deterministic)).mean())
+        return float(np.mean(self._play(path, self.selection_episodes, SELECTION_SEED, deterministic)[0]))
 
-    def _play(self, path: Path, episodes: int, seed: int, deterministic: bool) -> list[Episode]:
+    def _play(self, path: Path, episodes: int, seed: int, deterministic: bool) -> tuple[Array, Array]:
+        """Returns and lengths of episodes."""
         policy = load_policy(str(path), self.env, deterministic=deterministic, seed=seed)
-        return record(policy, self.env, episodes=episodes, seed=seed)
+        played = record(policy, self.env, episodes=episodes, seed=seed)
+        return np.array([episode.rewards.sum() for episode in played]), np.array([len(episode) for episode in played])
 
     def _entry(self, name: str, path: Path, folder: Path) -> JsonObject:
         """Write an actor in half precision, play it, and say how it did."""
@@ -142,19 +144,14 @@ class Build:
         }
 
     def _measure(self, file: Path, *, deterministic: bool) -> dict[str, float]:
-        played = self._play(file, self.episodes, REPORT_SEED, deterministic)
-        returns = _returns(played)
+        returns, lengths = self._play(file, self.episodes, REPORT_SEED, deterministic)
         numbers = {
             "return": returns.mean(),
             "standard_deviation": returns.std(),
-            "length": np.mean([len(episode) for episode in played]),
+            "length": lengths.mean(),
             "normalized_score": datasets.normalized_score(self.env, returns.mean()),
         }
         return {name: round(float(number), 2) for name, number in numbers.items()}
-
-
-def _returns(episodes: list[Episode]) -> Float64Array:
-    return np.array([episode.rewards.sum() for episode in episodes])
 
 
 def _show(entries: dict[str, JsonObject], out: Path) -> None:

@@ -53,15 +53,10 @@ class Ladder:
         """Mean return of a policy's samples."""
         return float(self.policies[name]["sampled"]["return"])
 
-    @property
-    def rungs(self) -> list[str]:
-        """Names of the policies on the way, in the order of training."""
-        return [name for name in self.policies if name not in ("expert", "medium")]
-
     def climb(self, top: str) -> list[str]:
         """Random actions, the rungs whose return is below that of the policy `top`, and that policy."""
-        below = [name for name in self.rungs if self.sampled_return(name) < self.sampled_return(top)]
-        return ["random", *below, top]
+        rungs = [name for name in self.policies if name not in ("expert", "medium")]
+        return ["random", *(name for name in rungs if self.sampled_return(name) < self.sampled_return(top)), top]
 
 
 @dataclass(frozen=True)
@@ -89,12 +84,11 @@ class MujocoDataset:
         """
         if self.level == "random" or Ladder.of(self.body) is not None:
             return
-        shipped = [env for body, env in ENVIRONMENTS.items() if Ladder.of(body) is not None]
-        run = f"runs/{self.body}"
+        env, run = self.environment_id, f"runs/{self.body}"
+        others = ", ".join(env for body, env in ENVIRONMENTS.items() if Ladder.of(body) is not None) or "none"
         raise ValueError(
-            f"{dataset_id}: no policies of {self.environment_id} come with orl (only of: "
-            f"{', '.join(shipped) or 'none'}); train one, orl train speq --env {self.environment_id} --out {run}, "
-            f"and give it: orl dataset make --env {self.environment_id} "
+            f"{dataset_id}: no policies of {env} come with orl (only of: {others}); train one, orl train speq "
+            f"--env {env} --out {run}, and give it: orl dataset make --env {env} "
             f"--policy {run}/seed-0/policies/step-300000.safetensors"
         )
 

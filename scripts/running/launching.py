@@ -98,13 +98,10 @@ def merge_runs(folder: RunDirectory, parts: Sequence[Path], seeds: Sequence[str]
     folder.started = time.monotonic()
     learners = {path.name: path for part in parts for path in part.glob("seed-*")}
     merge_learners([learners[name] for name in seeds], folder.path)
-    reports = [part / "reward-model.json" for part in parts if (part / "reward-model.json").exists()]
-    if reports:
-        of_all_seeds = [report for file in reports for report in checkpoint.read_json(file)]
-        checkpoint.write_json(folder.path / "reward-model.json", of_all_seeds)
-    records: list[dict[str, str]] = []
-    for part in parts:
-        records += csv.DictReader((part / "progress.csv").read_text().splitlines())
+    files = [file for part in parts for file in part.glob("reward-model.json")]
+    if reports := [report for file in files for report in checkpoint.read_json(file)]:
+        checkpoint.write_json(folder.path / "reward-model.json", reports)
+    records = [row for part in parts for row in csv.DictReader((part / "progress.csv").read_text().splitlines())]
     clock = next(iter(records[0]))
     write_records(folder.path / "progress.csv", clock, sorted(records, key=lambda record: int(record[clock])))
 

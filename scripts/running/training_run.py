@@ -450,9 +450,8 @@ class _Run:
         logger.write(now, agent.collector.metrics(), "rollout/", x=x)
         counts = {"total_timesteps": agent.steps, "updates": agent.updates}
         full = {name: torch.full((agent.population,), value, device=agent.device) for name, value in counts.items()}
-        if "stabilization_updates" in agent.buffers:
-            full["stabilization_updates"] = agent.buffers["stabilization_updates"]
-        logger.write(now, full, "time/", x=x)
+        in_phases = {name: agent.buffers[name] for name in ("stabilization_updates",) if name in agent.buffers}
+        logger.write(now, full | in_phases, "time/", x=x)
 
     def _evaluate(self, agent: Agent, logger: MetricsLogger, piece: Piece, *, after_phase: bool) -> None:
         options = self.options
