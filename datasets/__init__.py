@@ -49,11 +49,7 @@ __all__ = [
 
 
 def load(
-    source: str | Path,
-    environment: Environment = None,
-    *,
-    download: bool = False,
-    clip_actions: bool = False,
+    source: str | Path, environment: Environment = None, *, download: bool = False, clip_actions: bool = False
 ) -> Dataset:
     """Load transitions.
 

@@ -136,12 +136,7 @@ def _to_dataset(
     unit = np.ones(sizes[1], np.float32)
     low, high, identifier = bounds or (arrays.get("action_low", -unit), arrays.get("action_high", unit), None)
     return Dataset.from_arrays(
-        **flat,
-        action_low=low,
-        action_high=high,
-        clip_actions=clip_actions,
-        name=name,
-        environment_id=identifier,
+        **flat, action_low=low, action_high=high, clip_actions=clip_actions, name=name, environment_id=identifier
     )
 
 

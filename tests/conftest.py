@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
@@ -50,6 +51,23 @@ class Stroll(gymnasium.Env[Any, Any]):
 
     def _observation(self) -> NDArray[np.float32]:
         return np.array([self.position, self.episode, self.step_number], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks are faster on one thread, and the machine is shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """float64 as the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

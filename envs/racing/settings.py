@@ -84,39 +84,28 @@ def _check(name: str, value: object) -> None:
     require(is_right(value), name, wanted, value)
 
 
-def make_settings(
-    num_cars: int,
-    *,
-    track: str | Sequence[str] = "mania",
-    track_seed: int | Sequence[int | None] | None = None,
-    grip: float | Sequence[float] = 1.0,
-    mass: float | Sequence[float] = 1.0,
-    delay: int | Sequence[int] = 0,
-    **shared: Any,
-) -> RacingSettings:
+def make_settings(num_cars: int, **keywords: Any) -> RacingSettings:
     """Check the keywords and give every car its own track, seed, grip, mass and delay.
 
     Args:
         num_cars: E.
-        track, track_seed, grip, mass, delay: one value for all cars, or one for each.
-        shared: the other fields of `RacingSettings`.
+        keywords: fields of `RacingSettings`; `track` (mania), `track_seed` (None), `grip` (1), `mass` (1) and `delay`
+            (0) are one value for all cars, or one for each.
 
     Raises:
         TypeError: an unknown keyword; the message lists those that there are.
         ValueError: a value that is unknown or out of range; the message names it and the values that would do.
     """
     names = [field.name for field in fields(RacingSettings)]
-    for key, value in shared.items():
+    for key, value in keywords.items():
         if key not in names:
             raise TypeError(f"unknown keyword {key!r} with value {value!r}: choose from {', '.join(names)}")
-    return RacingSettings(
-        tuple(_per_car("track", track, num_cars)),
-        tuple(_per_car("track_seed", track_seed, num_cars)),
-        np.array(_per_car("grip", grip, num_cars), np.float64),
-        np.array(_per_car("mass", mass, num_cars), np.float64),
-        np.array(_per_car("delay", delay, num_cars), np.int64),
-        **shared,
-    )
+    chosen = {"track": "mania", "track_seed": None, "grip": 1.0, "mass": 1.0, "delay": 0} | keywords
+    for name in ("track", "track_seed"):
+        chosen[name] = tuple(_per_car(name, chosen[name], num_cars))
+    for name, kind in (("grip", np.float64), ("mass", np.float64), ("delay", np.int64)):
+        chosen[name] = np.array(_per_car(name, chosen[name], num_cars), kind)
+    return RacingSettings(**chosen)
 
 
 def check_track_choice(name: str, seed: int | None, difficulty: float) -> None:

@@ -1,10 +1,10 @@
-"""Shared: one thread, float64 on request, small datasets, and every agent of `orl.agents` with small settings."""
+"""Shared: small datasets, and every agent of `orl.agents` with small settings."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,24 +19,6 @@ from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 from orl.networks import StackedMLP
 from orl.noise import NoiseBlocks
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks are faster on one thread, and the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    """float64 as the default dtype."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
 
 MakeData = Callable[..., Dataset]
 

@@ -1,8 +1,8 @@
-"""Shared: one thread, float64 on request, small datasets, generators."""
+"""Shared: small datasets, generators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,6 @@ import torch
 
 from orl import seeding
 from orl.dataset import Dataset
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks are faster on one thread, and the machine is shared."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    """float64 as the default dtype."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

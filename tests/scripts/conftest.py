@@ -130,14 +130,10 @@ def said(here: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> Calla
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run `orl WORDS` in this process, on one thread, in the test's folder."""
     monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
 
     def run(*words: object) -> None:
         torch.set_num_threads(1)
-        try:
-            main([str(word) for word in words])
-        finally:
-            torch.set_num_threads(before)
+        main([str(word) for word in words])
 
     return run
 

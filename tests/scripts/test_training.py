@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from orl.agents import SAC_PRESET
 from orl.checkpoint import write_json
 from orl.scripts.commands.train import Train
 from orl.scripts.running.launching import Launching
-
-
-@pytest.fixture(autouse=True)
-def same_threads_afterwards() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def options(**fields: Any) -> Train[Any]:
