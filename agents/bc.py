@@ -71,5 +71,4 @@ class BC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""
-        actions: Tensor = self.actor(observations)
-        return actions
+        return self.actor(observations)

@@ -152,7 +152,4 @@ class IQL(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The mean, or a sample clipped to [-1, 1]."""
-        if noise is None:
-            mean: Tensor = self.actor(observations)[0]
-            return mean
         return self.actor.sample(observations, noise)

@@ -188,8 +188,7 @@ class RewardModel:
     def forward(self, inputs: Tensor) -> Tensor:
         """Standardised rewards (P, K, B) of inputs (P, K or 1, B, F)."""
         normalised = (inputs - self.buffers["input_mean"]) / self.buffers["input_std"]
-        outputs: Tensor = self.network(normalised.expand(-1, self.config.num_members, -1, -1))
-        return outputs.squeeze(-1)
+        return self.network(normalised.expand(-1, self.config.num_members, -1, -1)).squeeze(-1)
 
     def validation_loss(self) -> Tensor:
         """Mean loss of each member on its learner's validation labels, (P, K) float64."""

@@ -232,8 +232,7 @@ class SAC(Agent):
     @torch.no_grad()
     def critic_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) with no unit dropped, without gradient."""
-        values: Tensor = self.critic(observations, actions)
-        return values
+        return self.critic(observations, actions)
 
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) in units of rewards."""
@@ -242,13 +241,11 @@ class SAC(Agent):
     def policy_loss(self, observations: Tensor, noise: Tensor) -> Tensor:
         """alpha log pi - mean_i Q_i (P, B) at the policy's actions, no unit dropped."""
         actions, log_prob = self.actor.sample(observations, noise)
-        loss: Tensor = self.entropy_coefficient() * log_prob - self.critic(observations, actions).mean(1)
-        return loss
+        return self.entropy_coefficient() * log_prob - self.critic(observations, actions).mean(1)
 
     def entropy_weight(self) -> Tensor:
         """alpha (P, 1)."""
-        weight: Tensor = self.entropy_coefficient().detach()
-        return weight
+        return self.entropy_coefficient().detach()
 
     # State.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -108,6 +108,8 @@ class StackedMLP(nn.Module):
         dropout_rate: probability of a hidden unit to be dropped where `forward` is told which ones.
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
         self,
         generators: Sequence[torch.Generator],
@@ -168,6 +170,8 @@ class Actor(nn.Module):
 class DeterministicActor(Actor):
     """tanh(network(observation))."""
 
+    __call__: Callable[..., Tensor]
+
     def forward(self, observations: Tensor) -> Tensor:
         """Actions (P, B, A) of observations (P, B, O)."""
         return torch.tanh(self.network(observations))
@@ -179,6 +183,8 @@ class GaussianActor(Actor):
     It is not squashed: samples are clipped to [-1, 1] when they are used. Source: the policy of IQL (Kostrikov et al.
     2021, arXiv 2110.06169, appendix B).
     """
+
+    __call__: Callable[..., tuple[Tensor, Tensor]]
 
     def __init__(
         self,
@@ -198,14 +204,12 @@ class GaussianActor(Actor):
         """Log-density (P, B) of actions (P, B, A)."""
         mean, std = self(observations)
         standardised = (actions - mean) / std
-        log_prob: Tensor = (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
-        return log_prob
+        return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
-    def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
-        """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A)."""
+    def sample(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A); without it the mean."""
         mean, std = self(observations)
-        actions: Tensor = mean + std * noise
-        return actions.clamp(-1.0, 1.0)
+        return mean if noise is None else (mean + std * noise).clamp(-1.0, 1.0)
 
 
 class SquashedGaussianActor(Actor):
@@ -234,6 +238,8 @@ class SquashedGaussianActor(Actor):
 class EntropyCoefficient(nn.Module):
     """The weight of the entropy, alpha in SAC, one per learner; kept as its logarithm (P,)."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, population: int, initial: float) -> None:
         super().__init__()
         self.log_value = nn.Parameter(torch.full((population,), math.log(initial)))
@@ -254,6 +260,8 @@ def squashed(mean: Tensor, std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 class CriticEnsemble(nn.Module):
     """C independent action-value networks per learner; layer normalisation and dropout as in `StackedMLP`."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -278,8 +286,7 @@ class CriticEnsemble(nn.Module):
     ) -> Tensor:
         """Values (P, C, B) of observations (P, B, O) and actions (P, B, A); units are dropped as in `StackedMLP`."""
         inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
-        values: Tensor = self.network(inputs, noise, dropped)
-        return values.squeeze(-1)
+        return self.network(inputs, noise, dropped).squeeze(-1)
 
     def dropout_specs(self, name: str, batch_size: int) -> dict[str, NoiseSpec]:
         """The units to drop in one forward pass: `name/0`, `name/1`, ... for the hidden layers."""

@@ -255,8 +255,7 @@ class FlashSAC(Agent):
 
     def entropy_weight(self) -> Tensor:
         """alpha (P, 1) in units of rewards."""
-        weight: Tensor = self.entropy_coefficient().detach() * self.reward_scale.value
-        return weight
+        return self.entropy_coefficient().detach() * self.reward_scale.value
 
     def q_values(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Q (P, C, B) in units of rewards, with running statistics."""
@@ -291,8 +290,7 @@ class FlashSAC(Agent):
     def policy_loss(self, observations: Tensor, noise: Tensor) -> Tensor:
         """alpha log pi - mean_i Q_i (P, B) at the policy's actions."""
         actions, log_prob = self.actor.sample(observations, noise)
-        loss: Tensor = self.entropy_coefficient() * log_prob - self.critic_values(observations, actions).mean(1)
-        return loss
+        return self.entropy_coefficient() * log_prob - self.critic_values(observations, actions).mean(1)
 
     # State.
 

@@ -9,7 +9,7 @@ Shape key: L leading axes, such as (population,) or (population, critics); B bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ EPSILON = 1e-5
 
 class UnitLinear(nn.Module):
     """A linear layer per member whose weights (*L, in, out) have norm 1 over the inputs; starts orthogonal."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(
         self,
@@ -93,6 +95,8 @@ class StackedBatchNorm(nn.Module):
 class StackedRMSNorm(nn.Module):
     """Root-mean-square normalisation of each row per member; the scale has norm sqrt(features)."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, leading: Sequence[int], features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(*leading, 1, features))
@@ -147,11 +151,10 @@ class NormalizedTrunk(nn.Module):
 
     def forward(self, inputs: Tensor, training: bool) -> Tensor:
         """(*L, B, inputs) to (*L, B, width)."""
-        hidden: Tensor = self.embed(self.input_norm(inputs, training))
+        hidden = self.embed(self.input_norm(inputs, training))
         for block in self.blocks:
             hidden = block(hidden, training)
-        outputs: Tensor = self.output_norm(hidden)
-        return outputs
+        return self.output_norm(hidden)
 
 
 class CategoricalCritic(nn.Module):
@@ -178,8 +181,7 @@ class CategoricalCritic(nn.Module):
     def forward(self, observations: Tensor, actions: Tensor, training: bool) -> Tensor:
         """Logits (P, C, B, bins) of observations (P, B, O) and actions (P, B, A)."""
         inputs = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, self.num_critics, -1, -1)
-        logits: Tensor = self.head(self.trunk(inputs, training))
-        return logits
+        return self.head(self.trunk(inputs, training))
 
     def values(self, logits: Tensor) -> Tensor:
         """Expected values (P, C, B)."""
