@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
-from orl.allocator import keep_memory
+from orl.device import keep_memory
 
 IN_FLIGHT = 256  # jobs that a cluster is told of at a time; our choice
 OBJECT_STORE = 100 * 2**20  # bytes of a Ray of our own; what comes back through it is a line of text; our choice

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 import orl
-from orl.allocator import keep_memory
+from orl.device import keep_memory
 from orl.launcher import JobError
 from orl.spelling import did_you_mean
 

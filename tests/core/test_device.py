@@ -10,7 +10,7 @@ FREED = """
 import numpy as np
 import resource
 from pathlib import Path
-from orl.allocator import give_back_memory, keep_memory
+from orl.device import give_back_memory, keep_memory
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
