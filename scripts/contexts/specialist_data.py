@@ -63,9 +63,15 @@ def specialist_episodes(
     values: list[Float32Array] = []
 
     def act(observations: Float32Array) -> Float32Array:
-        actions, of_actions = _actions_and_values(agent, observations)
-        values.append(of_actions)
-        return actions
+        """The policies' modes (P * E, A) in the environment's unit; stores min_i Q_i(s, a), (P * E,), of (P * E, O)."""
+        shape = (population, episodes, observations.shape[-1])
+        inputs = torch.as_tensor(observations.reshape(shape), dtype=torch.get_default_dtype(), device=agent.device)
+        with torch.no_grad():
+            inputs = agent.normalizer(inputs)
+            actions = agent.actions(inputs, None)
+            values.append(agent.q_values(inputs, actions).amin(1).cpu().numpy().astype(np.float32).ravel())
+        in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
+        return in_unit.reshape(len(observations), -1)
 
     with closing(make_vector(env, len(copies), contexts=space.ranges, context=copies.tolist())) as environment:
         played = record(act, environment, episodes=len(copies), seed=starts)  # one in each copy
@@ -85,15 +91,3 @@ def transitions(episodes: Sequence[Episode], spaces: Spaces) -> Dataset:
         name="specialists",
         environment_id=spaces.environment_id,
     )
-
-
-def _actions_and_values(agent: SAC | FlashSAC, observations: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """The policies' modes (P * E, A) in the environment's unit, and min_i Q_i(s, a), (P * E,), of (P * E, O)."""
-    shape = (agent.population, -1, observations.shape[-1])
-    inputs = torch.as_tensor(observations.reshape(shape), dtype=torch.get_default_dtype(), device=agent.device)
-    with torch.no_grad():
-        inputs = agent.normalizer(inputs)
-        actions = agent.actions(inputs, None)
-        values = agent.q_values(inputs, actions).amin(1)
-    in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))
-    return in_unit.reshape(len(observations), -1), values.cpu().numpy().astype(np.float32).ravel()
