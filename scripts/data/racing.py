@@ -138,9 +138,8 @@ def measure(environment_id: str = ENVIRONMENT, *, episodes: int = 100, seed: int
         policy = datasets.RandomPolicy(environment, seed)
         random = datasets.record(policy, environment, episodes=episodes, seed=seed)
     reference = drive("reference", episodes, seed=seed, environment_id=environment_id)
-    return Reference(
-        *(float(np.mean([each.rewards.sum(dtype=np.float64) for each in played])) for played in (random, reference))
-    )
+    returns = [[episode.rewards.sum(dtype=np.float64) for episode in played] for played in (random, reference)]
+    return Reference(*np.mean(returns, axis=1).tolist())
 
 
 def replay(dataset_id: str) -> dict[str, Float64Array] | None:

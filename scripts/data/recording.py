@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import gymnasium
@@ -59,11 +59,8 @@ def record(
     with quiet_simulator():
         _check_memory(steps or goal * limit, Spaces.of(environment_id))
         num_envs = min(NUM_ENVS, -(-goal // limit) if episodes is None else episodes)
-        environment = gymnasium.make_vec(environment_id, num_envs=num_envs)
-        try:
+        with closing(gymnasium.make_vec(environment_id, num_envs=num_envs)) as environment:
             return datasets.record(policy.act, environment, episodes=episodes, steps=steps, seed=seed, progress=report)
-        finally:
-            environment.close()
 
 
 def write(

@@ -27,6 +27,7 @@ from orl import checkpoint, datasets, statistics
 from orl.arrays import Array
 from orl.datasets.files import replacing
 from orl.environment import recorded_id
+from orl.launcher import MARKER
 
 try:
     import fcntl
@@ -82,14 +83,9 @@ class RunDirectory:
         elif others:
             raise ValueError(f"{path}: holds files of something else; give a new folder as --out")
 
-    @property
-    def results_path(self) -> Path:
-        """`results.json`, which is there once the run is finished."""
-        return self.path / "results.json"
-
     def finished(self) -> JsonObject | None:
         """The results, if the run is finished."""
-        return checkpoint.read_json(self.results_path) if self.results_path.exists() else None
+        return checkpoint.read_json(self.path / MARKER) if (self.path / MARKER).exists() else None
 
     def results(self, make: Callable[[], JsonObject]) -> JsonObject:
         """The results; `make` does what is missing and ends with `finish`, unless the run is finished."""
@@ -127,7 +123,7 @@ class RunDirectory:
             **top,
             "rows": rows,
         }
-        checkpoint.write_json(self.results_path, results)
+        checkpoint.write_json(self.path / MARKER, results)
         return results
 
 
