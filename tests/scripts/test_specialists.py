@@ -104,4 +104,4 @@ def test_a_run_is_plotted(specialists: Run, here: Run, capsys: pytest.CaptureFix
 
 def test_an_environment_that_there_is_not_is_refused(refused: Any) -> None:
     words = ("--env", "orl/ContextPendlum-v0", "--contexts", "mass=0.5:2:2")
-    assert "Did you mean: `ContextPendulum`" in refused("specialists", "sac", *words)
+    assert "did you mean orl/ContextPendulum-v0?" in refused("specialists", "sac", *words)
