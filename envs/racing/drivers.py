@@ -225,11 +225,12 @@ def racing_line(track: Track, share: float, lateral_acceleration: float) -> Raci
 def _straightest_offset(track: Track) -> Float64Array:
     """Offset (N,) in m that minimizes the squared second differences of the line: projected gradient descent."""
     normal, limit = normal_of(track.tangent), track.half_width - _WALL_MARGIN
-    offset = np.zeros(NUM_POINTS)
+    offset, here = np.zeros(NUM_POINTS), np.arange(NUM_POINTS)
+    before, after = here - 1, (here + 1) % NUM_POINTS  # quicker than np.roll
     for _ in range(_RELAXATIONS):
         points = track.centre + offset[:, None] * normal
-        bend = np.roll(points, 1, axis=0) - 2.0 * points + np.roll(points, -1, axis=0)
-        slope = np.roll(bend, 1, axis=0) - 2.0 * bend + np.roll(bend, -1, axis=0)
+        bend = points[before] - 2.0 * points + points[after]
+        slope = bend[before] - 2.0 * bend + bend[after]
         offset = np.clip(offset - 0.06 * (slope * normal).sum(axis=1), -limit, limit)
     return offset
 
