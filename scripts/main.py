@@ -47,6 +47,7 @@ VERBS = {  # verb: (module and name of what tyro parses, summary)
         "benchmark:Benchmark",
         "Train a file of agents, environments and seeds; log what each cost.",
     ),
+    "compare": ("compare:Compare", "What runs show: means, differences, tests over seeds and tasks, figures."),
     "plot": ("plot:Plot", "Learning curves and scores of runs, side by side."),
     "speed": ("speed:Speed", "Time updates, environments and predictions against baselines on this machine."),
 }

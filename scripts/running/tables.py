@@ -1,8 +1,9 @@
-"""Tables for the terminal."""
+"""Tables of results, for the terminal, in Markdown and in LaTeX."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -28,19 +29,75 @@ COLUMNS = {  # by key, in their order: title and format; "s": words, to the left
     "interval": ("95 % interval", ".1f"),
     "return": ("return", ".1f"),
     "return_interval": ("95 % interval", ".1f"),
-    "seed_returns": ("of the seeds", ".0f"),
     "critic_updates": ("updates", ",.0f"),
     "training_seconds": ("seconds", ",.0f"),
     "laps": ("laps", ".1f"),
     "regret": ("regret", ".1f"),
     "share_of_oracle": ("of oracle", ".2f"),
     "best_normalized_score": ("best", ".1f"),
+    "measure": ("measure", "s"),
+    "mean": ("mean", ",.1f"),
+    "mean_interval": ("95 % interval", ",.1f"),
+    "tasks": ("tasks", "d"),
+    "difference": ("difference", ",.1f"),
+    "difference_interval": ("95 % interval", ",.1f"),
+    "ratio": ("ratio", ".2f"),
+    "ratio_interval": ("95 % interval", ".2f"),
+    "better": ("P(better)", ".2f"),
+    "p_value": ("p", ".4f"),
+    "p_holm": ("p, Holm", ".4f"),
+    "not_inferior": ("not inferior", "s"),
+    "seed_returns": ("of the seeds", ",.0f"),
     "seeds": ("seeds", "d"),
 }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a table shows, as text."""
+
+    title: str
+    keys: list[str]  # of `COLUMNS`
+    cells: list[list[str]]  # row by row
+
+    @property
+    def headers(self) -> list[tuple[str, bool]]:
+        """Of each column its title, and whether it holds words, which go to the left."""
+        return [(COLUMNS[key][0], COLUMNS[key][1] == "s") for key in self.keys]
+
+    def table(self) -> Table:
+        """For the terminal."""
+        columns = (Column(name, justify="left" if words else "right", overflow="fold") for name, words in self.headers)
+        table = Table(*columns, title=self.title or None, title_justify="left")
+        for row in self.cells:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """With the title as a line above."""
+        names, lines = [name for name, _ in self.headers], ["---" if words else "---:" for _, words in self.headers]
+        rows = "\n".join(f"| {' | '.join(row)} |" for row in (names, lines, *self.cells))
+        return f"{self.title}\n\n{rows}\n"
+
+    def latex(self) -> str:
+        """A `tabular` of the package booktabs, with the title as a comment."""
+        rows = [" & ".join(map(_escape, row)) + r" \\" for row in ([name for name, _ in self.headers], *self.cells)]
+        begin = rf"\begin{{tabular}}{{{''.join('l' if words else 'r' for _, words in self.headers)}}}"
+        body = [begin, r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]
+        return "\n".join([f"% {self.title}", *body]) + "\n"
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "%_&#$" else letter for letter in text)
+
+
 def show(rows: Sequence[JsonObject], title: str = "") -> None:
-    """Print result rows; a column that no row fills is left out, one that never changes goes to the title."""
+    """Print result rows."""
+    Console().print(lay_out(rows, title).table())
+
+
+def lay_out(rows: Sequence[JsonObject], title: str = "") -> Layout:
+    """Result rows as text; a column that no row fills is left out, one that never changes goes to the title."""
     rows = [row if _has_few(row) else row | {"seed_returns": None} for row in rows]
     columns = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     if "dataset" not in columns:
@@ -55,14 +112,7 @@ def show(rows: Sequence[JsonObject], title: str = "") -> None:
         constant["seeds"] += " seed" if constant["seeds"] == "1" else " seeds"
     columns = [key for key in columns if key not in constant]
     title = ", ".join(text for text in (title, *constant.values()) if text)
-    headers = (
-        Column(COLUMNS[key][0], justify="left" if COLUMNS[key][1] == "s" else "right", overflow="fold")
-        for key in columns
-    )
-    table = Table(*headers, title=title or None, title_justify="left")
-    for row in rows:
-        table.add_row(*(cell(key, row.get(key)) for key in columns))
-    Console().print(table)
+    return Layout(title, columns, [[cell(key, row.get(key)) for key in columns] for row in rows])
 
 
 def _has_few(row: JsonObject) -> bool:
