@@ -26,7 +26,6 @@ from typing import Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from orl import checkpoint
 from orl.agents import small_preset
@@ -37,6 +36,7 @@ from orl.scripts.benchmarks.prices import Prediction, predict, read_prices
 from orl.scripts.commands.train import Train, options
 from orl.scripts.running.registry import presets
 from orl.scripts.running.run_directory import JsonObject
+from orl.scripts.running.tables import Layout
 from orl.spelling import did_you_mean
 from orl.training import progress
 
@@ -45,7 +45,8 @@ POLL = 20.0  # seconds between looks at what cells have spent
 LISTS = ("agent", "env", "dataset", "first_seed")
 HOUR = 3600.0
 FACTS = ("agent", "environment or data", "length", "seeds")  # go into the title where all cells share them
-COLUMNS = ("cell", *FACTS, "predicted", "took", "state")
+HOURS = ("predicted", "took")
+COLUMNS = ("cell", *FACTS, *HOURS, "state")
 
 
 @dataclass(frozen=True)
@@ -195,12 +196,12 @@ class Benchmark:
             }
             warned: set[str] = set()
             while running:
-                done, _ = wait(running, POLL, FIRST_COMPLETED)
+                ended, _ = wait(running, POLL, FIRST_COMPLETED)
                 for cell in running.values():
                     if cell.is_over and cell.name not in warned:
                         warned.add(cell.name)
                         print(f"{cell.name}: {_over(cell)}")
-                for future in done:
+                for future in ended:
                     yield _ended(running.pop(future), future)
                     advance(1)
 
@@ -382,14 +383,12 @@ def show(rows: Sequence[JsonObject]) -> None:
     texts = [dict(zip(COLUMNS, _texts(row), strict=True)) for row in rows]
     same = {name: texts[0][name] for name in FACTS if len(rows) > 1 and len({text[name] for text in texts}) == 1}
     facts = (f"seeds {text}" if name == "seeds" else text for name, text in same.items())
-    title = ", ".join(["core-hours of training", *facts])
-    table = Table(title=title, title_justify="left")
-    for name in (name for name in COLUMNS if name not in same):
-        table.add_column(name, justify="right" if name in ("predicted", "took") else "left", overflow="fold")
-    for text in texts:
-        table.add_row(*(text[name] for name in COLUMNS if name not in same))
+    headers = [(name, name not in HOURS) for name in COLUMNS if name not in same]
+    layout = Layout(
+        ", ".join(["core-hours of training", *facts]), headers, [[text[name] for name, _ in headers] for text in texts]
+    )
     console = Console()
-    console.print(table)
+    console.print(layout.table())
     for row in rows:
         if row["note"]:
             console.print(f"{row['cell']}: {row['note']}", highlight=False, soft_wrap=True)
@@ -411,8 +410,9 @@ def _texts(row: JsonObject) -> tuple[str, ...]:
 
 def ledger(rows: Sequence[JsonObject]) -> str:
     """The table in Markdown, with the command that trains each cell alone."""
-    lines = ["| cell | command | seeds | predicted | took | state |", "|---|---|---|---:|---:|---|"]
+    cells = []
     for row in rows:
         name, _, _, _, seeds, predicted, took, state = _texts(row)
-        lines.append(f"| {name} | `{row['command']}` | {seeds} | {predicted} | {took} | {state} |")
-    return "\n".join(lines) + "\n"
+        cells.append([name, f"`{row['command']}`", seeds, predicted, took, state])
+    columns = ("cell", "command", "seeds", *HOURS, "state")
+    return Layout("", [(column, column not in HOURS) for column in columns], cells).markdown()

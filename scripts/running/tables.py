@@ -57,13 +57,8 @@ class Layout:
     """What a table shows, as text."""
 
     title: str
-    keys: list[str]  # of `COLUMNS`
-    cells: list[list[str]]  # row by row
-
-    @property
-    def headers(self) -> list[tuple[str, bool]]:
-        """Of each column its title, and whether it holds words, which go to the left."""
-        return [(COLUMNS[key][0], COLUMNS[key][1] == "s") for key in self.keys]
+    headers: Sequence[tuple[str, bool]]  # of each column its title, and whether it holds words, which go to the left
+    cells: Sequence[Sequence[str]]  # row by row
 
     def table(self) -> Table:
         """For the terminal."""
@@ -77,7 +72,7 @@ class Layout:
         """With the title as a line above."""
         names, lines = [name for name, _ in self.headers], ["---" if words else "---:" for _, words in self.headers]
         rows = "\n".join(f"| {' | '.join(row)} |" for row in (names, lines, *self.cells))
-        return f"{self.title}\n\n{rows}\n"
+        return (f"{self.title}\n\n" if self.title else "") + f"{rows}\n"
 
     def latex(self) -> str:
         """A `tabular` of the package booktabs, with the title as a comment."""
@@ -112,7 +107,8 @@ def lay_out(rows: Sequence[JsonObject], title: str = "") -> Layout:
         constant["seeds"] += " seed" if constant["seeds"] == "1" else " seeds"
     columns = [key for key in columns if key not in constant]
     title = ", ".join(text for text in (title, *constant.values()) if text)
-    return Layout(title, columns, [[cell(key, row.get(key)) for key in columns] for row in rows])
+    headers = [(COLUMNS[key][0], COLUMNS[key][1] == "s") for key in columns]
+    return Layout(title, headers, [[cell(key, row.get(key)) for key in columns] for row in rows])
 
 
 def _has_few(row: JsonObject) -> bool:
