@@ -1,23 +1,41 @@
-"""One piece of another package's work, repeated on demand; `orl speed --baselines` runs this in its environment.
+"""A package's work in an environment of its own; `orl speed` runs this there, and nothing of this one is imported.
 
-Nothing of orl is imported here. Each line on standard input asks for one repetition, and a line on standard output
-answers it.
+    python baseline_worker.py "sbx SAC" OBSERVATION_SIZE ACTION_SIZE ROWS THREADS   an update of a network of 256 units
+    python baseline_worker.py "sbx learn" THREADS                                   steps of SAC on Pendulum-v1
+    python baseline_worker.py "sbx solve" SEED THREADS                              the same until it is solved
 
-    python baseline_worker.py "sbx SAC" OBSERVATION_SIZE ACTION_SIZE ROWS THREADS
+The first two repeat their work: each line on standard input asks for it once, and a line on standard output
+answers, `done` and the seconds of processor time that it took. The third writes a line of JSON for each evaluation.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import sys
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 BATCH = 256
 DROPOUT_RATE = 0.01
 UTD_RATIO = 20
+
+# SAC on Pendulum-v1, the same in every package.
+ENVIRONMENT = "Pendulum-v1"
+UNITS, SMALL_BATCH, LEARNING_RATE, LEARNING_STARTS = 64, 64, 1e-3, 500
+MOST_STEPS, EVALUATE_EVERY, EPISODES, SOLVED = 15_000, 500, 10, -200.0
+TIMED_STEPS = 200  # of one repetition of "learn"
+
+
+class Learner(NamedTuple):
+    """A training of any package."""
+
+    learn: Callable[[int], object]  # so many environment steps
+    act: Callable[[Any], Any]  # the deterministic action for an observation
 
 
 class Noise:
@@ -71,16 +89,156 @@ def work(name: str, noise: Noise) -> Callable[[], object]:
     return d3rlpy(noise, {"d3rlpy TD3BC": "TD3PlusBCConfig", "d3rlpy IQL": "IQLConfig"}[name])
 
 
+# SAC on Pendulum-v1: imports come first, and are not timed; what is returned makes the training.
+
+
+def orl(execution: str) -> Callable[[int], Learner]:
+    """This package, whichever version is installed."""
+    from orl.agents import SAC
+
+    settings: dict[str, Any] = {
+        "hidden_sizes": (UNITS, UNITS),
+        "batch_size": SMALL_BATCH,
+        "learning_rate": LEARNING_RATE,
+        "learning_starts": LEARNING_STARTS,
+        "target_entropy": -1.0,
+        "buffer_size": MOST_STEPS,
+        "execution": execution,
+    }
+
+    def make(seed: int) -> Learner:
+        agent = SAC(ENVIRONMENT, seed=seed, device="cpu", **settings)
+        return Learner(agent.learn, lambda observation: agent.predict(observation, deterministic=True)[0])
+
+    return make
+
+
+def baselines3(package: str) -> Callable[[int], Learner]:
+    """Stable-Baselines3, or sbx."""
+    if package == "sbx":
+        from sbx import SAC
+    else:
+        from stable_baselines3 import SAC
+    settings = {
+        "policy_kwargs": {"net_arch": [UNITS, UNITS]},
+        "batch_size": SMALL_BATCH,
+        "learning_rate": LEARNING_RATE,
+        "learning_starts": LEARNING_STARTS,
+        "buffer_size": MOST_STEPS,
+        "device": "cpu",
+    }
+
+    def make(seed: int) -> Learner:
+        model = SAC("MlpPolicy", ENVIRONMENT, seed=seed, **settings)
+        return Learner(
+            lambda steps: model.learn(steps, reset_num_timesteps=False),
+            lambda observation: model.predict(observation, deterministic=True)[0],
+        )
+
+    return make
+
+
+def rltools() -> Callable[[int], Learner]:
+    """RLtools, which compiles the training for the environment's sizes and settings."""
+    import gymnasium
+    import rltools as package  # type: ignore[import-not-found]
+
+    def environment() -> Any:
+        return gymnasium.wrappers.RescaleAction(gymnasium.make(ENVIRONMENT), np.float32(-1.0), np.float32(1.0))
+
+    settings = {
+        "ACTOR_HIDDEN_DIM": UNITS,
+        "CRITIC_HIDDEN_DIM": UNITS,
+        "ACTOR_BATCH_SIZE": SMALL_BATCH,
+        "CRITIC_BATCH_SIZE": SMALL_BATCH,
+        "OPTIMIZER_ALPHA": LEARNING_RATE,
+        "N_WARMUP_STEPS": LEARNING_STARTS,
+        "ALPHA": 1.0,
+        "STEP_LIMIT": MOST_STEPS,
+    }
+
+    def make(seed: int) -> Learner:
+        state = package.SAC(environment, enable_evaluation=False, interface_name="pendulum", **settings).State(seed)
+        space: Any = gymnasium.make(ENVIRONMENT).action_space
+
+        def learn(steps: int) -> None:
+            for _ in range(steps):
+                state.step()
+
+        return Learner(learn, lambda observation: space.high * np.clip(state.action(observation), -1.0, 1.0))
+
+    return make
+
+
+def maker(package: str) -> Callable[[int], Learner]:
+    """What makes a package's training from a seed; our own is called by its execution, as `orl-eager`."""
+    if package.startswith("orl-"):
+        return orl(package.removeprefix("orl-"))
+    return rltools() if package == "rltools" else baselines3(package)
+
+
+def solve(make: Callable[[int], Learner], seed: int) -> Iterator[dict[str, float]]:
+    """Train until an evaluation is good enough; says how long training took, evaluations apart.
+
+    Yields:
+        Steps, mean return, seconds of processor time of this process without evaluations, and those of a compiler's.
+    """
+    start = time.process_time()
+    learner, evaluations = make(seed), 0.0
+    for steps in range(EVALUATE_EVERY, MOST_STEPS + 1, EVALUATE_EVERY):
+        learner.learn(EVALUATE_EVERY)
+        before = time.process_time()
+        value = evaluate(learner.act)
+        evaluations += time.process_time() - before
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        yield {
+            "steps": steps,
+            "return": value,
+            "seconds": time.process_time() - start - evaluations,
+            "compiler_seconds": children.ru_utime + children.ru_stime,
+        }
+        if value >= SOLVED:
+            return
+
+
+def evaluate(act: Callable[[Any], Any]) -> float:
+    """Mean return of the same episodes for every package."""
+    import gymnasium
+
+    environment, total = gymnasium.make(ENVIRONMENT), 0.0
+    for episode in range(EPISODES):
+        observation, _ = environment.reset(seed=10_000 + episode)
+        ended = False
+        while not ended:
+            observation, reward, terminated, truncated, _ = environment.step(act(observation))
+            total += float(reward)
+            ended = terminated or truncated
+    return total / EPISODES
+
+
+def learning(package: str) -> Callable[[], object]:
+    """Some steps of a training that is under way."""
+    learner = maker(package)(0)
+    learner.learn(LEARNING_STARTS + TIMED_STEPS)
+    return lambda: learner.learn(TIMED_STEPS)
+
+
 def main() -> None:
-    """Answer until standard input ends."""
-    name, observations, actions, rows, threads = sys.argv[1:]
+    """Answer until standard input ends, or until the task is solved."""
+    name, *arguments, threads = sys.argv[1:]
     if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be told how many cores to use
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     answers, sys.stdout = sys.stdout, sys.stderr  # what packages print is no answer
-    repeat = work(name, Noise(int(observations), int(actions), int(rows)))
+    package, task = name.split()
+    if task == "solve":
+        for evaluation in solve(maker(package), int(arguments[0])):
+            print(json.dumps(evaluation), file=answers, flush=True)
+        return
+    repeat = learning(package) if task == "learn" else work(name, Noise(*map(int, arguments)))
     for _ in sys.stdin:
+        start = time.process_time()
         repeat()
-        print("done", file=answers, flush=True)
+        print("done", time.process_time() - start, file=answers, flush=True)
 
 
 if __name__ == "__main__":

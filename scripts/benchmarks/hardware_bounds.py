@@ -10,7 +10,7 @@ HIDDEN = 256
 
 
 class MatrixProducts:
-    """Those of two critics, their targets and an actor with two hidden layers of 256 units, on batches of 256.
+    """Those of two critics, their targets and an actor with two hidden layers.
 
     Nothing is added, normalised or drawn; results go to memory that is there already.
 
@@ -19,24 +19,38 @@ class MatrixProducts:
         action_size: A.
         population: learners.
         device: where they are computed.
+        units: of each hidden layer.
+        batch_size: of each learner.
     """
 
-    def __init__(self, observation_size: int, action_size: int, population: int, device: torch.device) -> None:
-        critics, inputs, batch = 2 * population, observation_size + action_size, HIDDEN
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        population: int,
+        device: torch.device,
+        *,
+        units: int = HIDDEN,
+        batch_size: int = HIDDEN,
+    ) -> None:
+        critics, inputs = 2 * population, observation_size + action_size
 
         def new(*shape: int) -> torch.Tensor:
             return torch.randn(*shape, device=device)
 
-        forward = [(new(critics, batch, inputs), new(critics, inputs, HIDDEN)), (new(critics, batch, HIDDEN),) * 2]
-        hidden, gradient = forward[1][0], new(critics, batch, HIDDEN)
+        hidden, gradient = (new(critics, batch_size, units) for _ in range(2))
+        forward = [
+            (new(critics, batch_size, inputs), new(critics, inputs, units)),
+            (hidden, new(critics, units, units)),
+        ]
         backward = [
             (hidden.mT, gradient),  # to the second layer's weights
-            (gradient, hidden.mT),  # to the first layer's outputs
+            (gradient, new(critics, units, units).mT),  # to the first layer's outputs
             (forward[0][0].mT, gradient),  # to the first layer's weights
         ]
         actor = [
-            (new(population, batch, observation_size), new(population, observation_size, HIDDEN)),
-            (new(population, batch, HIDDEN),) * 2,
+            (new(population, batch_size, observation_size), new(population, observation_size, units)),
+            (new(population, batch_size, units), new(population, units, units)),
         ]
         self.products = [*forward, *forward, *backward, *actor]
         self.results = [torch.bmm(*pair) for pair in self.products]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -18,21 +18,28 @@ from orl.agents import IQL, SAC, SPEQ, SPEQ_PRESET, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
 from orl.environment import Spaces
-from orl.execution import CapturedUpdate, Execution
+from orl.execution import Execution
 from orl.scripts.benchmarks import benchmark_cases
 from orl.scripts.benchmarks.baselines import Baselines
 from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, sb3_sac, updates
 from orl.scripts.benchmarks.hardware_bounds import MatrixProducts, MemoryTraffic
+from orl.scripts.benchmarks.learning_steps import time_parts, time_steps
+from orl.scripts.benchmarks.pendulum import Contender, contenders, time_to_solve
 from orl.scripts.benchmarks.plain_agents import PlainDroQ, PlainIQL, PlainOffline, PlainTD3BC
+from orl.scripts.benchmarks.prices import write_prices
+from orl.scripts.benchmarks.sizes import PRICED, prices_of, read_sizes, time_collecting, time_updates
 from orl.scripts.benchmarks.timing import BenchmarkCase, Work, machine, not_timed, time_interleaved
 from orl.scripts.figures.speed import speed_figure
 from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256
+FIRST_CALLS = 8  # after which an update is recorded
+COMPILED = range(4)  # of `PRICED`, by `--compiled`
 TOGETHER = 20  # learners, one for each context
 DROPOUT_RATE = 0.01
 
+Part = Literal["packages", "sizes", "learn", "pendulum"]
 Cases = dict[str, BenchmarkCase | None]  # by name; None: it does not fit in memory
 
 
@@ -40,18 +47,26 @@ Cases = dict[str, BenchmarkCase | None]  # by name; None: it does not fit in mem
 class Speed:
     """Time this package against plain code, other packages and the matrix products alone.
 
-    Updates are of 2 x 256 networks on batches of 256, sizes of Hopper. All cases take turns, so that a noisy machine
-    disturbs them alike: compare the ratios.
+    All cases take turns, so that a noisy machine disturbs them alike: compare the ratios. On a CPU those of the parts
+    sizes and learn are of processor time. What sizes has is also the table of prices that predicts what a training
+    takes, prices.json.
     """
 
-    populations: tuple[int, ...] = (1, 4, 16)
+    parts: tuple[Part, ...] = ("packages", "sizes", "learn")
+    """packages: updates of 2 x 256 networks on batches of 256 beside other code. sizes: updates of small networks.
+    learn: steps of SAC on Pendulum-v1. pendulum: the same until it is solved, which takes minutes."""
+    populations: tuple[int, ...] = (1, 4, 10)
     """Learners trained side by side; 64 take minutes on a CPU."""
-    executions: tuple[Execution, ...] = ("eager", "compile", "graph")
-    """How updates run, graphs on CUDA alone; compiling takes up to a minute for each agent and population, once."""
+    executions: tuple[Execution, ...] = ("eager", "graph")
+    """How updates run; compiling takes up to a minute for each agent, size and population, once."""
+    sizes: tuple[str, ...] = ("64/64", "128/128", "256/256")
+    """Of the part sizes: UNITS/BATCH for each population, or UNITS/BATCH/LEARNERS."""
+    compiled: tuple[str, ...] = ()
+    """Those that are also compiled, UNITS/BATCH/LEARNERS; only updates of SAC, of a phase, of TD3+BC and of IQL."""
     repeats: int = 7
     """Turns of each case; the table shows medians."""
     updates: int = 20
-    """Updates in one turn."""
+    """Updates in one turn of the part packages."""
     threads: int = 1
     """CPU threads of torch."""
     precision: Precision = "highest"
@@ -59,19 +74,29 @@ class Speed:
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""
     baselines: Path | None = None
-    """Folder of virtual environments to time too, BASELINES/sbx with sbx-rl and BASELINES/d3rlpy with d3rlpy; on a
-    CPU."""
+    """Folder of virtual environments to time too, on a CPU: BASELINES/sbx with sbx-rl, BASELINES/d3rlpy,
+    BASELINES/rltools with rltools and gymnasium, BASELINES/rltools-mkl with mkl and mkl-include as well."""
+    other_version: Path | None = None
+    """Python of a virtual environment with another version of this package, for learn and pendulum."""
+    seeds: int = 5
+    """Of the part pendulum."""
+    jobs: int = 1
+    """Trainings of the part pendulum at a time, each with threads of its own."""
     out: Path | None = None
     """Folder for results.json and the figure."""
 
     def run(self) -> None:
         """Measure and print."""
-        check_least(self, 1, "repeats", "updates", "threads")
+        check_least(self, 1, "repeats", "updates", "threads", "seeds", "jobs")
         if not self.populations or not self.executions or min(self.populations) < 1:
             raise ValueError("--populations, --executions: give one or more, populations of 1 or more")
         if self.baselines is not None and not self.baselines.is_dir():
             raise ValueError(f"--baselines {self.baselines}: no such folder")
-        settings = asdict(self) | {"baselines": self.baselines is not None}
+        if self.other_version is not None and not self.other_version.is_file():
+            raise ValueError(f"--other-version {self.other_version}: no such file; give a bin/python")
+        read_sizes([*self.sizes, *self.compiled], self.populations)
+        places = {name: getattr(self, name) is not None for name in ("baselines", "other_version")}
+        settings = asdict(self) | places
         del settings["out"]
         folder = RunDirectory.open(self.out, settings) if self.out is not None else None
         results = folder.finished() if folder is not None else None
@@ -81,14 +106,47 @@ class Speed:
             if device.type == "cuda":
                 torch.cuda.set_device(device)  # the one that clocks wait for
             set_precision(self.precision, device)
-            parts = self._stabilization, self._droq, self._sac, self._offline, self._contexts, self._others
-            rows = [row for part in parts for row in part()]
-            results = {"rows": rows, "machine": machine(device)}
+            results = self._measure(device)
             if folder is not None:
                 results = folder.finish(**results)
         if self.out is not None:
             speed_figure(results["rows"], self.out / "speed.png")
         show(results["rows"], results["machine"])
+        show_pendulum(results.get("pendulum", []))
+
+    def _measure(self, device: torch.device) -> JsonObject:
+        results: JsonObject = {"rows": [], "machine": machine(device)}
+        if "packages" in self.parts:
+            parts = self._stabilization, self._droq, self._sac, self._offline, self._contexts, self._others
+            results["rows"] += [row for part in parts for row in part()]
+        if "sizes" in self.parts:
+            results["rows"] += self._sizes(device)
+            if self.out is not None and device.type == "cpu":
+                executions = [*self.executions, *(["compile"] if self.compiled else [])]
+                write_prices(self.out / "prices.json", prices_of(results["rows"], executions), results["machine"])
+        if "learn" in self.parts:
+            results["rows"] += self._learn()
+        if "pendulum" in self.parts:
+            results["pendulum"] = time_to_solve(self._contenders(), self.seeds, self.threads, self.jobs)
+        return results
+
+    def _sizes(self, device: torch.device) -> list[JsonObject]:
+        compiled = read_sizes(self.compiled, self.populations)
+        rows = []
+        for size in dict.fromkeys([*read_sizes(self.sizes, self.populations), *compiled]):
+            for k, each in enumerate(PRICED):
+                also: list[Execution] = ["compile"] if size in compiled and k in COMPILED else []
+                rows += time_updates(each, size, [*self.executions, *also], device, self.repeats)
+        return rows + (time_collecting(self.populations, self.repeats) if device.type == "cpu" else [])
+
+    def _learn(self) -> list[JsonObject]:
+        who = self._contenders()
+        base = "orl, other version" if self.other_version is not None else next(iter(who))
+        rows = time_steps(who, base, self.threads, self.repeats)
+        return rows + [row for execution in self.executions for row in time_parts(execution, self.repeats)]
+
+    def _contenders(self) -> dict[str, Contender]:
+        return contenders([each for each in self.executions if each != "compile"], self.baselines, self.other_version)
 
     def _time(
         self,
@@ -120,17 +178,19 @@ class Speed:
     ) -> Cases:
         """One case for each execution and population."""
         cases: Cases = {}
-        on_cuda = pick_device(self.device).type == "cuda"
-        for execution in (each for each in self.executions if on_cuda or each != "graph"):
+        for execution in self.executions:
             for population in self.populations:
                 name = f"orl, {execution}, {_learners(population)}"
                 try:
-                    work = make_work(self._agent(agent_class, config, population, execution, **overrides))
+                    agent = self._agent(agent_class, config, population, execution, **overrides)
+                    if agent.config.execution != execution:  # it can't be had here, and was warned of
+                        continue
+                    work = make_work(agent)
                 except MemoryError:
                     cases[name] = None
                     continue
                 # Graphs are recorded before the clock starts; there are two kinds of updates at most.
-                for _ in range(2 * (CapturedUpdate.FIRST_CALLS + 1) if execution == "graph" else 0):
+                for _ in range(FIRST_CALLS if execution == "graph" else 0):
                     work()
                 cases[name] = BenchmarkCase(work, population)
         return cases
@@ -229,7 +289,7 @@ def show(rows: list[JsonObject], about: JsonObject) -> None:
     """Print the measurements."""
     on_cpu = f"{about['cores']} cores ({about['processor']}), {about['threads']} threads, CUDA not measured here"
     table = Table(title=f"medians on {about['cuda'] or on_cpu}", title_justify="left")
-    for column in ("what", "case", "ms", "per second", "ratio"):
+    for column in ("what", "case", "ms", "processor ms", "per second", "ratio"):
         table.add_column(column, justify="left" if column in ("what", "case") else "right")
     last = None
     for row in rows:
@@ -238,5 +298,23 @@ def show(rows: list[JsonObject], about: JsonObject) -> None:
             table.add_row(what, row["case"], row["note"])
             continue
         ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
-        table.add_row(what, row["case"], f"{row['milliseconds']:.3f}", f"{row['per_second']:,.0f}", ratio)
+        processor = f"{row['processor_milliseconds']:.3f}" if "processor_milliseconds" in row else ""
+        table.add_row(what, row["case"], f"{row['milliseconds']:.3f}", processor, f"{row['per_second']:,.0f}", ratio)
+    Console().print(table)
+
+
+def show_pendulum(rows: list[JsonObject]) -> None:
+    """Print what the task took."""
+    if not rows:
+        return
+    table = Table(title="SAC on Pendulum-v1 until an evaluation reaches -200: medians over seeds", title_justify="left")
+    for column in ("case", "processor seconds", "of them a compiler's", "steps", "ms a step", "solved"):
+        table.add_column(column, justify="left" if column == "case" else "right")
+    for row in rows:
+        if row["seconds"] is None:
+            table.add_row(row["case"], row["note"])
+            continue
+        numbers = f"{row['seconds']:.1f}", f"{row['compiler_seconds']:.1f}", f"{row['steps']:,.0f}"
+        solved = f"{row['solved']} of {len(row['seeds'])}"
+        table.add_row(row["case"], *numbers, f"{row['milliseconds_per_step']:.2f}", solved)
     Console().print(table)

@@ -304,9 +304,9 @@ class Training(ABC, Generic[C]):
 
     def _offer_small_preset(self, env: str) -> None:
         """One line, where a small task is about to be trained on a CPU with the paper's networks."""
-        config: Any = self.config
         paper: Any = self.agent_preset.config
-        if not has_small_preset(paper) or config.hidden_sizes != paper.hidden_sizes:
+        units, papers = (getattr(config, "hidden_sizes", None) for config in (self.config, paper))
+        if units != papers or not has_small_preset(paper):
             return
         if is_small_task(Spaces.of(env)) and pick_device(self.device).type == "cpu":
             units = " and ".join(map(str, small_preset(paper, env).hidden_sizes))

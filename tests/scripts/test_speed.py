@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import pytest
 import torch
 
 from orl.agents import IQL, TD3BC
+from orl.scripts.benchmarks import baseline_worker
 from orl.scripts.benchmarks.baselines import Baselines
 from orl.scripts.benchmarks.benchmark_cases import random_data, updates
+from orl.scripts.benchmarks.pendulum import contenders, time_to_solve
 from orl.scripts.benchmarks.plain_agents import PlainIQL, PlainTD3BC
+from orl.scripts.benchmarks.prices import Price, read_prices
+from orl.scripts.benchmarks.sizes import STEPS_IN
 from orl.scripts.benchmarks.timing import BenchmarkCase, machine
-from orl.scripts.commands.speed import Speed
+from orl.scripts.commands.speed import Speed, show_pendulum
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -23,7 +28,21 @@ def test_speed(orl: Any, tmp_path: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\nwhile read -r line; do echo done; done\n")
     python.chmod(0o755)
-    words = ("--populations", 1, 2, "--repeats", 1, "--updates", 1, "--executions", "eager", "--device", "cpu")
+    words = (
+        "--parts",
+        "packages",
+        "--populations",
+        1,
+        2,
+        "--repeats",
+        1,
+        "--updates",
+        1,
+        "--executions",
+        "eager",
+        "--device",
+        "cpu",
+    )
     out = tmp_path / "speed"
     ended = orl("speed", *words, "--baselines", tmp_path / "peers", "--out", out)
     for said in ("TD3BC update", "10/10", "not installed", "not measured here"):
@@ -51,6 +70,98 @@ def test_speed(orl: Any, tmp_path: Path) -> None:
             assert row["milliseconds"] > 0
             assert row["per_second"] > 0
             assert ("processor_milliseconds" in row) == (row["case"] != "sbx")
+
+
+def test_small_updates_steps_and_prices(here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--parts", "sizes", "learn", "--populations", 1, "--repeats", 1, "--sizes", "8/8", "4/8/2")
+    here("speed", *words, "--executions", "eager", "--other-version", sys.executable, "--device", "cpu", "--out", "run")
+    assert "sac update, 8/8, 1 learner" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
+    of_phase = {row["case"]: row for row in rows if row["what"] == "speq phase update, 4/8, 2 learners"}
+    assert set(of_phase) == {"orl, eager", "matrix products alone"}
+    assert of_phase["matrix products alone"]["ratio"] > of_phase["orl, eager"]["ratio"] == 1
+    steps = {row["case"]: row for row in rows if row["what"] == "step of learn(), SAC 64/64"}
+    assert set(steps) == {"orl, eager", "orl, other version", "SB3", "sbx", "RLtools", "RLtools with MKL"}
+    assert steps["sbx"]["note"] == "not installed"
+    assert steps["orl, other version"]["ratio"] == 1
+    assert 0.3 < steps["orl, eager"]["ratio"] < 3  # it is the same version
+    assert steps["SB3"]["processor_milliseconds"] > 0
+    parts = {row["case"]: row["milliseconds"] for row in rows if row["what"].endswith("SAC 64/64, eager")}
+    assert list(parts) == ["acting", "environment", "buffer", "drawing and gathering", "update", "the rest"]
+    assert parts["update"] > parts["buffer"] > 0
+
+    prices = read_prices(tmp_path / "run" / "prices.json")
+    kinds = {(price.agent, price.kind) for price in prices if price.hidden_sizes == (8, 8)}
+    assert {("sac", "update"), ("droq", "critic_update"), ("speq", "phase_update"), ("iql", "update")} <= kinds
+    (price,) = [p for p in prices if (p.agent, p.kind, p.learners) == ("sac", "update", 2)]
+    timed = {row["what"]: row for row in rows if row["case"] == "orl, eager"}["sac update, 4/8, 2 learners"]
+    assert price == Price("sac", "update", "cpu", "eager", (4, 4), 8, 2, timed["processor_milliseconds"])
+    assert {price.env for price in prices if price.kind == "step"} == set(STEPS_IN)
+
+
+WORKER = """#!{python}
+import json, sys
+seed = int(sys.argv[3])
+if seed == {fails}:
+    sys.exit(1)
+print("compiling")
+for k in (1, 2):
+    value = 100 * k - 350 - {late} * seed
+    print(json.dumps(dict(steps=100 * k, seconds=k + 0.5, compiler_seconds=10 * (1 - seed), **{{"return": value}})))
+"""
+
+
+def pendulum(folder: Path, *, fails: int = -1, late: int = 0) -> list[dict[str, Any]]:
+    """Rows of two seeds of a package that solves the task at its second evaluation, unless it is late."""
+    python = folder / "sbx" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(WORKER.format(python=sys.executable, fails=fails, late=late))
+    python.chmod(0o755)
+    who = {name: each for name, each in contenders([], folder, None).items() if name != "SB3"}
+    return time_to_solve(who, 2, 1, 2)
+
+
+def test_each_seed_is_charged_with_the_compiler_that_worked_for_the_first(tmp_path: Path) -> None:
+    row, *missing = pendulum(tmp_path)
+    assert (row["case"], row["solved"], row["compiler_seconds"]) == ("sbx", 2, 10)
+    assert (row["seconds"], row["steps"], row["milliseconds_per_step"]) == (12.5, 200, 12.5)
+    assert [len(seed["evaluations"]) for seed in row["seeds"]] == [2, 2]
+    assert [(each["case"], each["note"]) for each in missing] == [
+        ("RLtools", "not installed"),
+        ("RLtools with MKL", "not installed"),
+    ]
+    show_pendulum([row, *missing])
+
+
+def test_a_task_that_half_the_seeds_do_not_solve_has_no_median(tmp_path: Path) -> None:
+    row = pendulum(tmp_path, late=100)[0]
+    assert (row["seconds"], row["note"]) == (None, "solved by 1 of 2 in 15,000 steps")
+
+
+def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sbx: its process failed; run `.*baseline_worker.py sbx solve 1 1` to see"):
+        pendulum(tmp_path, fails=1)
+
+
+def test_sizes_that_are_none_are_refused(refused: Any, tmp_path: Path) -> None:
+    for wrong in ("64", "64/64/1/1", "64/0", "a/b"):
+        assert f"--sizes {wrong}: write UNITS/BATCH" in refused("speed", "--sizes", wrong)
+    assert "no such file" in refused("speed", "--other-version", tmp_path / "none")
+
+
+def test_our_training_is_solved_by_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations count for nothing, and the training ends with the first one that is good enough."""
+    monkeypatch.setattr(baseline_worker, "EVALUATE_EVERY", 20)
+    monkeypatch.setattr(baseline_worker, "EPISODES", 1)
+    monkeypatch.setattr(baseline_worker, "LEARNING_STARTS", 10)
+    monkeypatch.setattr(baseline_worker, "SOLVED", -10_000.0)
+    (evaluation,) = baseline_worker.solve(baseline_worker.maker("orl-eager"), 0)
+    assert evaluation["steps"] == 20
+    assert -2_000 < evaluation["return"] < 0 < evaluation["seconds"]
+    monkeypatch.setattr(baseline_worker, "SOLVED", 0.0)
+    monkeypatch.setattr(baseline_worker, "MOST_STEPS", 60)
+    three = list(baseline_worker.solve(baseline_worker.maker("sb3"), 0))
+    assert [each["steps"] for each in three] == [20, 40, 60]
 
 
 def test_a_package_whose_process_ends_is_named(tmp_path: Path) -> None:
