@@ -221,6 +221,7 @@ def _ended(cell: Cell, future: Future[Path]) -> JsonObject:
         return cell.row(f"failed: {error}")
     row = cell.row("done" + (f", {_over(cell)}" if cell.is_over else ""))
     checkpoint.write_json(cell.folder / "cell.json", row)
+    print(f"{cell.name}: {row['state']}")
     return row
 
 
@@ -228,8 +229,8 @@ def _over(cell: Cell) -> str:
     assert cell.took is not None
     assert cell.predicted.core_hours
     return (
-        f"{cell.took:.2f} core-hours, {cell.took / cell.predicted.core_hours:.1f} times its prediction of "
-        f"{cell.predicted.core_hours:.2f}"
+        f"{cell.took:.3g} core-hours, {cell.took / cell.predicted.core_hours:.1f} times its prediction of "
+        f"{cell.predicted.core_hours:.3g}"
     )
 
 
@@ -394,7 +395,7 @@ def show(rows: Sequence[JsonObject]) -> None:
             console.print(f"{row['cell']}: {row['note']}", highlight=False, soft_wrap=True)
     hours = [row["predicted_core_hours"] for row in rows if row["predicted_core_hours"] is not None]
     if hours:
-        console.print(f"predicted: {sum(hours):.2f} core-hours for {len(hours)} of {len(rows)} cells", highlight=False)
+        console.print(f"predicted: {sum(hours):.3g} core-hours for {len(hours)} of {len(rows)} cells", highlight=False)
 
 
 def _texts(row: JsonObject) -> tuple[str, ...]:
@@ -403,8 +404,8 @@ def _texts(row: JsonObject) -> tuple[str, ...]:
     return (
         row["cell"], row["agent"], row["dataset"] or row["env"], ", ".join(length),
         str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
-        "no prediction" if row["predicted_core_hours"] is None else f"{row['predicted_core_hours']:.2f}",
-        "" if row["core_hours"] is None else f"{row['core_hours']:.2f}", row["state"],
+        "no prediction" if row["predicted_core_hours"] is None else f"{row['predicted_core_hours']:.3g}",
+        "" if row["core_hours"] is None else f"{row['core_hours']:.3g}", row["state"],
     )  # fmt: skip
 
 

@@ -82,8 +82,8 @@ class Compare:
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]]
-    """Folders that `orl train` or `orl benchmark` wrote, or NAME=FOLDER to name the agent; blocks of seeds of one agent
-    are put together."""
+    """Folders that `orl train` wrote, or one that `orl benchmark` did; NAME=FOLDER names the agent. Blocks of seeds of
+    one agent are put together."""
     measure: Measure = "last"
     """What is tested: mean of the last evaluations, area under the curve (mean return from a step on), the final or the
     best evaluation."""
@@ -109,7 +109,7 @@ class Compare:
         for name, least in (("last", 1), ("auc_from", 0), ("until", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: give {least} or more")
-        cells = self._cells(_labelled([_read(word) for word in self.runs]))
+        cells = self._cells(_labelled([_read(*named) for word in self.runs for named in _folders(word)]))
         against = self._reference(cells)
         notes = list(dict.fromkeys(note for cell in cells for note in cell.notes))
         comparison = Comparison(self, cells, against)
@@ -347,21 +347,29 @@ def _ends(interval: tuple[float, float] | None) -> list[float] | None:
 # Runs.
 
 
-def _read(word: str) -> Run:
-    """A run's evaluations; of one that trained on data and then acted, those while acting.
+def _folders(word: str) -> list[tuple[str, Path]]:
+    """A name, which may be empty, and a run's folder; of a folder that holds runs all of them.
 
     Raises:
-        ValueError: nothing of a run is there.
+        ValueError: no run is there.
     """
     label, _, path = word.rpartition("=") if not Path(word).exists() else ("", "", word)
     folder = Path(path)
     if not folder.is_dir():
         beside = [str(other) for other in folder.parent.glob("*") if other.is_dir()] if folder.parent.is_dir() else []
         raise ValueError(f"{folder}: no such folder; {did_you_mean(str(folder), beside, 'name folders of runs')}")
-    if not (folder / "history.json").exists():
-        inside = sorted(file.parent.name for file in folder.glob("*/history.json"))
-        remedy = f"name the runs in it, such as {folder / inside[0]}" if inside else "give one that `orl train` wrote"
-        raise ValueError(f"{folder}: no history.json; {remedy}")
+    inside = [folder] if (folder / "history.json").exists() else sorted(p.parent for p in folder.glob("*/history.json"))
+    if not inside:
+        raise ValueError(f"{folder}: no history.json; give a folder that `orl train` or `orl benchmark` wrote")
+    return [(label, run) for run in inside]
+
+
+def _read(label: str, folder: Path) -> Run:
+    """A run's evaluations; of one that trained on data and then acted, those while acting.
+
+    Raises:
+        ValueError: there is none yet.
+    """
     rows = checkpoint.read_json(folder / "history.json")
     if not rows:
         raise ValueError(f"{folder}: no evaluation yet; wait for the first")

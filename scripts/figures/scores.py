@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from orl import datasets
 from orl.arrays import Float32Array
 from orl.scripts.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, YELLOW, panel, save
 from orl.scripts.running.run_directory import JsonObject
@@ -15,7 +16,7 @@ COLOURS = {"none": GREY, "labelled": ORANGE, "zero": YELLOW, "mean": PINK, "impu
 
 
 def score_bars(rows: Sequence[JsonObject], title: str, path: Path) -> None:
-    """Scores with their intervals, one bar per row, grouped by dataset and agent."""
+    """Scores with their intervals and seeds, one bar per row, grouped by dataset and agent."""
     figure, axes = panel(7.2, 0.32 * len(rows) + 1.9, title, grid="x")
     positions: list[float] = []
     for i, row in enumerate(rows):
@@ -27,6 +28,10 @@ def score_bars(rows: Sequence[JsonObject], title: str, path: Path) -> None:
     spread = np.abs(intervals.T - scores)
     axes.barh(positions, scores, color=[COLOURS[row["rewards"]] for row in rows], height=0.8)
     axes.errorbar(scores, positions, xerr=spread, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+    for row, position in zip(rows, positions, strict=True):
+        if row.get("seed_returns") and row["env"] in datasets.REFERENCES:
+            seeds = datasets.normalized_score(row["env"], row["seed_returns"])
+            axes.plot(seeds, [position] * len(seeds), ".", color="black", alpha=0.6, markersize=4)
     labels = [f"{row['agent']}  {row['rewards'] if row['rewards'] != 'none' else ''}".strip() for row in rows]
     axes.set_yticks(positions, labels, fontsize=8)
     axes.set_ylim(positions[-1] + 0.9, -1.4)  # the first row on top, a dataset's name above it
@@ -34,7 +39,7 @@ def score_bars(rows: Sequence[JsonObject], title: str, path: Path) -> None:
         first = next(p for p, row in zip(positions, rows, strict=True) if row["dataset"] == name)
         transform = axes.get_yaxis_transform()
         axes.text(1.0, first - 0.75, name, transform=transform, ha="right", va="bottom", fontsize=8, style="italic")
-    axes.set_xlabel("normalized score: mean over seeds, 95 % interval from five seeds on")
+    axes.set_xlabel("normalized score: mean over seeds, 95 % interval from five on; dots: seeds")
     save(figure, path)
 
 

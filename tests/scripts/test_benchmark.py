@@ -82,7 +82,7 @@ def test_cells_are_trained_and_finished_ones_are_not_trained_again(
     assert (out / "one" / "history.json").read_text() == before
     shown = capsys.readouterr().out
     assert "other: " in shown
-    assert "times its prediction of 0.00" in shown
+    assert "times its prediction of 1.67e-11" in shown
     rows = json.loads((out / "cells.json").read_text())["rows"]
     assert [(row["cell"], row["state"].split(",")[0]) for row in rows] == [("one", "done before"), ("other", "done")]
     assert rows[1]["seeds"] == [7, 8]
@@ -92,7 +92,7 @@ def test_cells_are_trained_and_finished_ones_are_not_trained_again(
     assert np.shape(history[-1]["returns"]) == (2, 1)
     assert history[-1]["processor_seconds"] > history[0]["processor_seconds"] >= 0
     table = (out / "cells.md").read_text()
-    assert f"| other | `{other.command}` | 7 to 8 | 0.00 | " in table
+    assert f"| other | `{other.command}` | 7 to 8 | 1.67e-11 | " in table
     here(*words)
     assert (out / "one" / "history.json").read_text() == before
 

@@ -186,8 +186,8 @@ def test_one_seed_has_no_test(here: Any, make: Make, tmp_path: Path, capsys: pyt
     [
         (("sacc",), "sacc: no such folder; did you mean sac?"),
         (("nowhere/else",), "nowhere/else: no such folder; name folders of runs"),
-        ((".",), "no history.json; name the runs in it, such as again"),
-        (("empty",), "empty: no history.json; give one that `orl train` wrote"),
+        ((".",), "runs in Hopper-v5 end at different counts: again 60, sac 60, short 30; give --until 30"),
+        (("empty",), "empty: no history.json; give a folder that `orl train`"),
         (("sac", "short"), "runs in Hopper-v5 end at different counts: sac 60, short 30; give --until 30"),
         (("sac", "short", "--until", 25), "--until 25: sac has no evaluation there; it has 10, 20, 30, ..., 60"),
         (("sac", "cheetah"), "no task in which both ran: droq in HalfCheetah-v5, sac in Hopper-v5; name runs"),
