@@ -180,10 +180,13 @@ class Trained:
         curves = []
         for name in ("auto", "random", "equidistant", "greedy", "sequential-oracle"):
             if name in named:
-                low, high = np.array([statistics.interval(column, np.mean) for column in named[name].T]).T.tolist()
+                of_budgets = named[name].T
+                ends = [statistics.mean(values).interval or (values.min(), values.max()) for values in of_budgets]
+                low, high = np.array(ends).T.tolist()
                 curves.append(Coverage(name, ks, named[name].mean(0).tolist(), (low, high)))
         curves.append(Coverage("independent", [len(contexts)], [float(independent.mean())]))
-        title = f"{config['env']}, {config['trainer']}: mean of {len(matrices)} matrices, 95 % intervals"
+        band = "95 % intervals" if len(matrices) >= statistics.FEWEST_SEEDS else "and their range"
+        title = f"{config['env']}, {config['trainer']}: mean of {len(matrices)} matrices, {band}"
         coverage_figure(curves, title, self.out / "coverage.png")
 
     def _config(self) -> JsonObject:
@@ -252,7 +255,8 @@ def comparison_rows(tables: Float64Array, strategies: Sequence[str], budgets: Se
                 "budget": budget,
                 "strategy": strategy,
                 "score": float(cell.mean()) if len(cell) else None,
-                "interval": list(statistics.interval(cell, np.mean)) if len(cell) > 1 else None,
+                "interval": statistics.mean(cell).interval if len(cell) else None,
+                "scores": cell.tolist(),
                 "lowest": float(cell.min()) if len(cell) else None,
                 "value": float(tables[:, i, j].mean()),
                 "random_value": float(random[:, j].mean()),

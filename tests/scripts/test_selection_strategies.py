@@ -46,7 +46,7 @@ def test_auto_comes_close_to_the_oracle(shape: str) -> None:
 
 def test_the_benchmark_writes_a_row_for_each_strategy_and_budget(tmp_path: Path) -> None:
     out = tmp_path / "table.json"
-    ClosedForm(out, ("greedy", "equidistant"), ("distance",), (1,), 2, (1.0,)).run()
+    ClosedForm(out, ("greedy", "equidistant"), ("distance",), (1,), 5, (1.0,)).run()
     rows = json.loads(out.read_text())["rows"]
     assert [(row["strategy"], row["budget"]) for row in rows] == [
         ("greedy", 20),
