@@ -29,7 +29,6 @@ from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
-from orl.execution import compilable
 from orl.networks import CriticEnsemble, GaussianActor, frozen_copy
 from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
@@ -104,7 +103,6 @@ class AWAC(Agent):
         self.critic_average.update(self.config.tau)
         return metrics | actor_metrics
 
-    @compilable
     def critic_gradients(self, batch: Batch, noise: Tensor) -> tuple[Gradients, Metrics]:
         """Q_i(s, a) towards r + gamma (1 - terminated) min_i Q'_i(s', a'), a' ~ pi(s')."""
         with torch.no_grad():
@@ -113,7 +111,6 @@ class AWAC(Agent):
             targets = losses.td_target(batch.rewards, batch.terminated, next_values, self.config.discount)
         return critic_gradients(self.critic, batch.observations, batch.actions, targets)
 
-    @compilable
     def actor_gradients(self, batch: Batch, noise: Tensor) -> tuple[Gradients, Metrics]:
         """Maximise exp(A(s, a) / lambda) log pi(a | s), A(s, a) = Q(s, a) - Q(s, a'), a' ~ pi(s), Q = min_i Q_i."""
         c = self.config

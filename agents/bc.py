@@ -19,7 +19,6 @@ from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.config import AgentConfig, check_positive
-from orl.execution import compilable
 from orl.networks import DeterministicActor
 from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, gradients
@@ -62,7 +61,6 @@ class BC(Agent):
         self.optimizers["actor"].step(actor_step)
         return metrics
 
-    @compilable
     def actor_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """minimise mean (pi(s) - a)^2."""
         actions = self.actor(batch.observations)

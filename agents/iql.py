@@ -28,9 +28,8 @@ from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
-from orl.execution import compilable
 from orl.networks import CriticEnsemble, GaussianActor, StackedMLP, frozen_copy
-from orl.noise import Noise, NoiseSpec
+from orl.noise import Noise, NoiseSpec, of_updates
 from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
 
 
@@ -102,13 +101,17 @@ class IQL(Agent):
         """Which transitions."""
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
-    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
-        """With the actor's learning rate of this update: a cosine to 0."""
-        c, learning_rate = self.config, self.config.actor_learning_rate
-        if c.cosine_horizon is not None:
-            learning_rate *= 0.5 * (1.0 + math.cos(math.pi * min(self.updates / c.cosine_horizon, 1.0)))
-        self.optimizers["actor"].learning_rate.fill_(learning_rate)
-        return super().gradient_step(batch, noise)
+    def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
+        """One by one, each with the actor's learning rate of its update: a cosine to 0."""
+        c = self.config
+        metrics: Metrics = {}
+        for i in range(len(batches.rewards)):
+            learning_rate = c.actor_learning_rate
+            if c.cosine_horizon is not None:
+                learning_rate *= 0.5 * (1.0 + math.cos(math.pi * min(self.updates / c.cosine_horizon, 1.0)))
+            self.optimizers["actor"].learning_rate.fill_(learning_rate)
+            metrics |= super().gradient_steps(*of_updates(batches, noise, slice(i, i + 1)))
+        return metrics
 
     def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
@@ -121,7 +124,6 @@ class IQL(Agent):
         self.critic_average.update(self.config.tau)
         return metrics | actor_metrics | critic_metrics
 
-    @compilable
     def value_gradients(self, batch: Batch) -> tuple[Gradients, Tensor, Metrics]:
         """Eq. 5: V(s) towards an upper expectile of Q(s, a) over the data's actions; also gives these Q (P, B)."""
         with torch.no_grad():
@@ -130,7 +132,6 @@ class IQL(Agent):
         loss = losses.expectile_loss(values, target_values, self.config.expectile)
         return gradients(loss, self.value), target_values, {"value_mean": values.detach().mean(-1)}
 
-    @compilable
     def actor_gradients(self, batch: Batch, target_values: Tensor) -> tuple[Gradients, Metrics]:
         """Eq. 7: maximise exp(beta (Q(s, a) - V(s))) log pi(a | s)."""
         c = self.config
@@ -141,7 +142,6 @@ class IQL(Agent):
         metrics = {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
         return gradients(-weights * log_probs, self.actor), metrics
 
-    @compilable
     def critic_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """Eq. 6: Q(s, a) towards r + gamma V(s')."""
         with torch.no_grad():

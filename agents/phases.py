@@ -86,7 +86,7 @@ class PhasedAgent(Protocol):
     networks: dict[str, nn.Module]  # with critic and critic_target
     optimizers: dict[str, Adam]  # with critic
     buffers: dict[str, Tensor]
-    run: Callable[..., Metrics]  # an update
+    run: Callable[..., Metrics]  # updates
 
     @property
     def config(self) -> PhasesConfig:
@@ -230,8 +230,8 @@ class Phase:
         """Do `check_every` critic updates of every learner, then check where a score decides."""
         c = agent.config
         count = min(c.check_every, c.phase_updates - self.updates)
-        for batch, noise in self.batches(agent, count):
-            metrics = agent.run(agent.update_critic, batch, noise)
+        for batches, noise in self.batches(agent, count):
+            metrics = agent.run(agent.update_critic, batches, noise)
         self.updates += count
         agent.total_phase_updates += count
         self.counts += count * self.is_running
@@ -241,7 +241,7 @@ class Phase:
         return metrics | {"phase_updates": self.counts.clone()}
 
     def batches(self, agent: PhasedAgent, updates: int) -> Iterator[tuple[Batch, Noise]]:
-        """Batch, with the policy of its next observations, and random numbers of each of so many updates."""
+        """Batches, with the policy of their next observations, and random numbers of so many updates."""
 
         def sample(noise: Noise) -> Batch:
             uniform = noise["indices"]

@@ -36,7 +36,6 @@ from orl.agents.phases import Phases, PhasesConfig
 from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.environment import Spaces
-from orl.execution import compilable
 from orl.networks import (
     CriticEnsemble,
     EntropyCoefficient,
@@ -170,7 +169,6 @@ class SAC(Agent):
         self.critic_average.update(self.config.tau)
         return metrics
 
-    @compilable
     def critic_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Metrics]:
         """Minimise (Q_i(s, a) - y)^2 for every critic i."""
         return critic_gradients(self.critic, batch.observations, batch.actions, self.targets(batch, noise), noise)
@@ -191,7 +189,6 @@ class SAC(Agent):
             next_values = values.amin(1) - self.entropy_coefficient() * log_prob
             return losses.td_target(batch.rewards, batch.terminated, next_values, c.discount)
 
-    @compilable
     def actor_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Gradients, Metrics]:
         """Minimise alpha log pi(a|s) - Q(s, a) with a ~ pi, and alpha (-log pi - target entropy) in alpha."""
         mean, std = self.actor(batch.observations)

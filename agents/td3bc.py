@@ -19,7 +19,6 @@ from orl import losses
 from orl.agent import Agent
 from orl.buffer import Batch, Metrics
 from orl.config import AgentConfig, check_fraction, check_positive
-from orl.execution import compilable
 from orl.networks import CriticEnsemble, DeterministicActor, frozen_copy
 from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
@@ -96,7 +95,6 @@ class TD3BC(Agent):
             metrics |= actor_metrics
         return metrics
 
-    @compilable
     def critic_gradients(self, batch: Batch, noise: Tensor) -> tuple[Gradients, Metrics]:
         """Clipped double Q-learning with a smoothed target policy (Fujimoto et al. 2018, Eq. 10 and 14)."""
         c = self.config
@@ -107,7 +105,6 @@ class TD3BC(Agent):
             targets = losses.td_target(batch.rewards, batch.terminated, next_values, c.discount)
         return critic_gradients(self.critic, batch.observations, batch.actions, targets)
 
-    @compilable
     def actor_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """Eq. 5: maximise lambda Q(s, pi(s)) - (pi(s) - a)^2 with lambda = alpha / mean |Q|, per learner."""
         actions = self.actor(batch.observations)

@@ -6,6 +6,7 @@ Shape key: P population, B batch, n copies of the environment per learner, O obs
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +35,9 @@ from orl.environment import (
     is_recorded,
     recorded_id,
 )
-from orl.execution import resolve_execution, run_updates
+from orl.execution import run_updates
 from orl.networks import Normalizer, StackedMLP
-from orl.noise import Noise, NoiseBlocks, NoiseSpec
+from orl.noise import Noise, NoiseBlocks, NoiseSpec, of_updates
 from orl.rollout import Collector
 from orl.updates import Adam
 
@@ -126,9 +127,8 @@ class Agent(ABC):
     # Made of networks, optimizers, random numbers and counts.
 
     def _create(self, spaces: Spaces, config: AgentConfig, seeds: list[int], device: torch.device) -> None:
-        self.spaces, self.seeds, self.device = spaces, seeds, device
-        self.config = dataclasses.replace(config, execution=resolve_execution(config.execution, device))
-        self.run = run_updates(self.config.execution, device)
+        self.config, self.spaces, self.seeds, self.device = config, spaces, seeds, device
+        self.run = run_updates(config.execution, device)
         self.updates = self.steps = self.total_phase_updates = 0
         self.first_update = 0  # the environment step after which updates begin, online
         self.fitted = False  # whether statistics were taken from data
@@ -302,7 +302,7 @@ class Agent(ABC):
         """
         if data is not None:
             self.attach(data)
-        for _ in training.offline(self, updates, progress_bar=progress_bar):
+        for _ in training.offline(self, updates, every=sys.maxsize, progress_bar=progress_bar):
             pass
         self.check_finite()
         return self
@@ -338,7 +338,10 @@ class Agent(ABC):
         return self
 
     def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
-        """Batch and random numbers of each of so many updates, before which nothing is added to the buffer."""
+        """Batches and random numbers of so many updates, (n, P, ...) for some of them at a time.
+
+        Nothing is added to the buffer meanwhile.
+        """
         if self.replay_buffer is None:
             raise ValueError(f"{type(self).__name__} has no data; give a dataset to the constructor or to fit()")
         return self.noise.with_batches(updates, self.sample)
@@ -348,10 +351,16 @@ class Agent(ABC):
         assert self.replay_buffer is not None
         return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
 
-    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
-        """Do one update on what `batches` gave; metrics (P,) stay on the device."""
-        metrics = self.run(self.update, batch, noise, self.is_actor_update())
-        self.updates += 1
+    def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
+        """Do the updates of what `batches` gave; metrics (P,) of the last of each kind stay on the device."""
+        metrics: Metrics = {}
+        count, done = len(batches.rewards), 0
+        while done < count:
+            first, is_actor_update = done, self.is_actor_update()
+            while done < count and self.is_actor_update() == is_actor_update:
+                self.updates, done = self.updates + 1, done + 1
+            inputs = (batches, noise) if done - first == count else of_updates(batches, noise, slice(first, done))
+            metrics |= self.run(self.update, *inputs, is_actor_update)
         return metrics
 
     def collect(self) -> int:

@@ -21,7 +21,7 @@ class AgentConfig:
     """What the base class reads of every agent's configuration."""
 
     normalize_observations: bool = False  # by the mean and std of the first recorded data
-    execution: Execution = "eager"  # "eager", "compile", or on CUDA "graph"
+    execution: Execution = "auto"  # "eager" from Python, "graph" without it, "compile"; auto: graph on a CPU
 
 
 @dataclass(frozen=True)

@@ -1,168 +1,161 @@
-"""How updates run: operation by operation, with gradients from compiled functions, or whole as CUDA graphs.
+"""How updates run: from Python, as graphs that are replayed without it, or compiled.
 
-All of them give the same numbers up to rounding. Compiling takes seconds to a minute, once per process, method and
-shape; torch keeps what it made on disk for the next process. A CUDA graph is the list of an update's kernels, which
-the device goes through again without Python; it holds the compiled functions where they compile.
+`graph` records an update once and replays it: on a CPU its operations, bit for bit the ones that Python would call
+(`orl.program`), on CUDA its kernels. `compile` fuses the recorded operations, which changes the last digits.
 """
 
 from __future__ import annotations
 
 import functools
-import operator
 import warnings
-from collections.abc import Callable, Hashable
-from typing import Any, Literal, ParamSpec, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from orl import torch_private
 from orl.buffer import Batch, Metrics
-from orl.noise import Noise
+from orl.noise import Noise, of_updates, tensors_of
+from orl.program import CompiledProgram, ReplayedProgram
 
-Execution = Literal["eager", "compile", "graph"]
+Execution = Literal["auto", "eager", "graph", "compile"]
 Update = Callable[..., Metrics]  # of a batch, of random numbers, and of what Python decides
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def resolve_execution(execution: Execution, device: torch.device) -> Execution:
-    """What was asked for, or eager execution where the device has no graphs; that warns."""
-    if execution != "graph" or device.type == "cuda":
-        return execution
-    warnings.warn(f"execution='graph' needs CUDA: on {device} updates run eagerly", stacklevel=4)
-    return "eager"
+def run_updates(execution: Execution, device: torch.device) -> Callable[..., Metrics]:
+    """What does an agent's updates.
+
+    Args:
+        execution: "auto" is "graph" on a CPU, without a word where it can't be had, and "eager" elsewhere.
+        device: of the agent.
+    """
+    if execution == "eager" or (execution == "auto" and device.type != "cpu"):
+        return run_eagerly
+    return GraphRunner(execution, device)
 
 
-def compilable(method: Callable[P, R]) -> Callable[P, R]:
-    """A method, a pure function of tensors and parameters, compiled whole unless `execution` of its `config` is eager.
+def run_eagerly(update: Update, batches: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
+    """Do updates one after the other; the metrics of the last.
 
-    What can't be compiled (no C++ compiler, a torch that can't trace gradients) runs eagerly after one warning.
+    Args:
+        update: a method that changes tensors in place, and decides nothing in Python that `decisions` do not say.
+        batches: (n, P, ...), of n updates.
+        noise: their random numbers.
+        decisions: further arguments of all of them, such as whether the actor is updated.
+    """
+    metrics: Metrics = {}
+    for i in range(len(batches.rewards)):
+        metrics = update(*of_updates(batches, noise, i), *decisions)
+    return metrics
+
+
+class Graph(Protocol):
+    """An update that was done and can be done again without the Python that it is made of.
+
+    Attributes:
+        metrics: of the update that was done.
+        error: why it can't be done again.
     """
 
-    @functools.wraps(method)
-    def run(*arguments: P.args, **names: P.kwargs) -> R:
-        owner: Any = arguments[0]
-        if owner.config.execution == "eager":
-            return method(*arguments, **names)
-        compiled: dict[str, Callable[P, R]] = owner.__dict__.setdefault("compiled", {})
-        if method.__name__ not in compiled:
-            return _first_call(method, compiled, *arguments, **names)
-        return compiled[method.__name__](*arguments, **names)
+    metrics: Metrics
+    error: BaseException | None
 
-    return run
+    def __init__(self, update: Update, batch: Batch, noise: Noise) -> None: ...
 
-
-def _first_call(
-    method: Callable[P, R], compiled: dict[str, Callable[P, R]], *arguments: P.args, **names: P.kwargs
-) -> R:
-    try:
-        torch_private.let_compile_trace_gradients()
-        graph: Callable[P, R] = torch.compile(  # type: ignore[call-overload]
-            method, fullgraph=True, dynamic=False, isolate_recompiles=True
-        )
-        result = graph(*arguments, **names)
-    except Exception as error:  # whatever a compiler can fail with
-        warnings.warn(f"{method.__qualname__} runs eagerly, it could not be compiled: {error}", stacklevel=3)
-        compiled[method.__name__] = method
-        return method(*arguments, **names)
-    compiled[method.__name__] = graph
-    return result
-
-
-def run_updates(execution: Execution, device: torch.device) -> Callable[..., Metrics]:
-    """What does an agent's updates, given one and its arguments: calls it, or keeps a graph of each kind."""
-    return GraphRunner(device) if execution == "graph" else operator.call
+    def __call__(self, inputs: Sequence[Tensor]) -> Metrics:
+        """Do n updates with inputs (n, P, ...); the metrics of the last."""
+        ...
 
 
 class GraphRunner:
-    """Does updates as graphs, one of each kind. What can't be captured warns once; from then on updates are called.
+    """Does updates as graphs, one of each kind and shape, after a few that run eagerly.
+
+    What can't be had is said once, unless the execution is "auto"; from then on updates run eagerly.
 
     Args:
-        device: where.
+        execution: "auto", "graph" or "compile".
+        device: of the agent.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.makes_graphs = device, True
-        self.captured: dict[tuple[Hashable, ...], CapturedUpdate] = {}  # by name and decisions
+    FIRST_UPDATES = 3  # of a kind, eagerly; as many as torch's own `make_graphed_callables` has
 
-    def __call__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
-        """Do an update.
+    def __init__(self, execution: Execution, device: torch.device) -> None:
+        self.execution, self.device, self.makes_graphs = execution, device, True
+        self.counts: dict[tuple[Hashable, ...], int] = {}  # of eager updates, by name, decisions and shapes
+        self.graphs: dict[tuple[Hashable, ...], Graph] = {}
 
-        Args:
-            update: a method that changes tensors in place and decides nothing in Python that `decisions` do not say.
-            batch: always of the same shapes.
-            noise: random numbers, always of the same shapes.
-            decisions: its further arguments, such as whether the actor is updated.
-        """
+    def __call__(self, update: Update, batches: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
+        """As `run_eagerly`."""
         if not self.makes_graphs:
-            return update(batch, noise, *decisions)
-        kind = update.__name__, *decisions
-        if kind not in self.captured:
-            self.captured[kind] = CapturedUpdate(batch, noise, self.device)
-        try:
-            return self.captured[kind](update, batch, noise, *decisions)
-        except CaptureError as error:
-            warnings.warn(f"updates run from Python, they could not be captured: {error}", stacklevel=3)
-            self.makes_graphs = False
-            self.captured.clear()
-            return update(batch, noise, *decisions)
+            return run_eagerly(update, batches, noise, *decisions)
+        inputs = tensors_of(batches, noise)
+        kind = update.__name__, decisions, *(values.shape[1:] for values in inputs)
+        if kind in self.graphs:
+            return self.graphs[kind](inputs)
+        first, rest = of_updates(batches, noise, 0), of_updates(batches, noise, slice(1, None))
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if self.counts[kind] > self.FIRST_UPDATES:
+            metrics = self._make_graph(kind, lambda batch, noise: update(batch, noise, *decisions), *first)
+        elif is_captured(self.execution, self.device):
+            metrics = CudaGraph(self.device).warm_up(lambda: update(*first, *decisions))
+        else:
+            metrics = update(*first, *decisions)
+        return self(update, *rest, *decisions) if len(rest[0].rewards) else metrics
+
+    def _make_graph(self, kind: tuple[Hashable, ...], update: Update, batch: Batch, noise: Noise) -> Metrics:
+        """Do an update and make its graph."""
+        make: type[Graph] = CompiledProgram if self.execution == "compile" else ReplayedProgram
+        if is_captured(self.execution, self.device):
+            make = CapturedUpdate
+        graph = make(update, batch, noise)
+        if graph.error is None:
+            self.graphs[kind] = graph
+            return graph.metrics
+        self.makes_graphs = False
+        self.graphs.clear()
+        if self.execution != "auto":
+            warnings.warn(f"updates run eagerly, execution={self.execution!r} failed: {graph.error}", stacklevel=4)
+        return graph.metrics
 
     def __getstate__(self) -> dict[str, Any]:  # for copies: graphs compute on the memory of this agent
-        return {**self.__dict__, "captured": {}}
+        return {**self.__dict__, "graphs": {}, "counts": {}}
 
 
-class CaptureError(Exception):
-    """An update that can't be captured."""
+def is_captured(execution: Execution, device: torch.device) -> bool:
+    """Whether graphs are lists of kernels."""
+    return device.type == "cuda" and execution != "compile"
 
 
 class CapturedUpdate:
-    """An update that is captured on its fourth call, and replayed from then on.
+    """An update whose kernels were captured."""
 
-    The calls before are updates too, in which compilers and libraries make what they make once.
-
-    Args:
-        batch: of the update's shapes.
-        noise: of the update's shapes.
-        device: to make the graph on.
-    """
-
-    FIRST_CALLS = 3  # as many as torch's own `make_graphed_callables` has
-
-    def __init__(self, batch: Batch, noise: Noise, device: torch.device) -> None:
-        self.graph, self.calls = CudaGraph(device), 0
-        self.batch = Batch(*(None if values is None else torch.empty_like(values) for values in batch))  # type: ignore[arg-type]
-        self.noise = {name: torch.empty_like(values) for name, values in noise.items()}  # where the graph reads
+    def __init__(self, update: Update, batch: Batch, noise: Noise) -> None:
+        self.graph = CudaGraph(batch.rewards.device)
+        self.error: BaseException | None = None
+        fields = (None if values is None else values.clone() for values in batch)
+        copies = Batch(*fields), {name: values.clone() for name, values in noise.items()}  # type: ignore[arg-type]
+        self.inputs = tensors_of(*copies)  # where the graph reads
         self.names: list[str] = []  # of the metrics
-        self.values: Tensor | None = None  # where the graph leaves the metrics (M, P)
+        try:
+            self.values = self.graph.capture(lambda: self._stacked(update(*copies)))  # where it leaves the metrics
+        except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
+            self.error = error.__context__ or error
+            self.metrics = update(batch, noise)
+        else:
+            self.metrics = self([values[None] for values in self.inputs])
 
-    def __call__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
-        """Do the update, always the same one; metrics are the caller's.
-
-        Raises:
-            CaptureError: it can't be captured, and was not done.
-        """
-        torch_private.foreach_copy(_tensors(self.batch, self.noise), _tensors(batch, noise))
-        do = functools.partial(update, self.batch, self.noise, *decisions)
-        if self.calls < self.FIRST_CALLS:
-            self.calls += 1
-            return self.graph.warm_up(do)
-        if self.values is None:
-            try:
-                self.values = self.graph.capture(functools.partial(self._stacked, do))
-            except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
-                raise CaptureError(error.__context__ or error) from error
-        self.graph.replay()
+    def __call__(self, inputs: Sequence[Tensor]) -> Metrics:
+        """Do updates; the metrics of the last are the caller's."""
+        for of_update in zip(*(values.unbind() for values in inputs), strict=True):
+            torch_private.foreach_copy(self.inputs, list(of_update))
+            self.graph.replay()
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
 
-    def _stacked(self, update: Callable[[], Metrics]) -> Tensor:
-        metrics = update()
+    def _stacked(self, metrics: Metrics) -> Tensor:
         self.names = list(metrics)
         return torch.stack(list(metrics.values()))
-
-
-def _tensors(batch: Batch, noise: Noise) -> list[Tensor]:
-    return [values for values in (*batch, *noise.values()) if values is not None]
 
 
 class CudaGraph:
@@ -173,7 +166,7 @@ class CudaGraph:
         self.graph: Any = None
 
     def warm_up(self, function: Callable[[], R]) -> R:
-        """Call the function as it is, on the stream that it will be captured on."""
+        """Call the function as it is, on the stream that others like it will be captured on."""
         present = torch.cuda.current_stream(self.stream.device)
         self.stream.wait_stream(present)
         try:

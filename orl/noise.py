@@ -17,6 +17,17 @@ from orl.seeding import Stream
 Noise = Mapping[str, Tensor]  # random numbers of an update by the algorithm's names, (population, *shape) each
 
 
+def of_updates(batches: Batch, noise: Noise, which: int | slice) -> tuple[Batch, Noise]:
+    """The inputs (P, ...) of one of n updates, or those (m, P, ...) of some of them."""
+    fields = (values if values is None else values[which] for values in batches)
+    return Batch(*fields), {name: values[which] for name, values in noise.items()}  # type: ignore[arg-type]
+
+
+def tensors_of(batch: Batch, noise: Noise) -> list[Tensor]:
+    """The inputs of updates in a list."""
+    return [values for values in (*batch, *noise.values()) if values is not None]
+
+
 @dataclass(frozen=True)
 class NoiseSpec:
     """One kind of random number that an update consumes."""
@@ -75,40 +86,31 @@ class NoiseBlocks:
         self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
         self.block: dict[str, Tensor] = {}  # (BLOCK, population, *shape) each
-        self.of_updates: list[Noise] = []  # the same, by update
 
     def next(self) -> Noise:
         """The numbers of one update."""
         if self.position == self.BLOCK:
             self._begin_block()
         self.position += 1
-        return self.of_updates[self.position - 1]
+        return {name: values[self.position - 1] for name, values in self.block.items()}
 
     def with_batches(self, updates: int, sample: Callable[[Noise], Batch]) -> Iterator[tuple[Batch, Noise]]:
-        """Batch and random numbers of so many updates, one after the other, while the buffer stands still.
+        """Batches and random numbers of so many updates, while the buffer stands still: those of n <= 16 at a time.
 
         One call for many updates takes a fraction of the time of many calls.
 
         Args:
             updates: how many.
-            sample: from the numbers of n updates, (n, population, *shape) each, their batches (n, population, ...);
-                of one update without the first axis.
+            sample: from the numbers of n updates, (n, population, *shape) each, their batches (n, population, ...).
         """
-        if updates == 1:  # as between two steps in an environment
-            numbers = self.next()
-            yield Batch(*(values if values is None else values.contiguous() for values in sample(numbers))), numbers  # type: ignore[arg-type]
-            return
         while updates > 0:
             if self.position == self.BLOCK:
                 self._begin_block()
-            coming = slice(self.position, self.position + min(updates, self.AHEAD))
-            noise = {name: values[coming] for name, values in self.block.items()}
-            batches = sample(noise)
-            count = len(batches.rewards)
-            columns = [[None] * count if column is None else column.contiguous().unbind() for column in batches]
-            for batch in map(Batch._make, zip(*columns, strict=True)):
-                updates -= 1
-                yield batch, self.next()
+            count = min(updates, self.AHEAD, self.BLOCK - self.position)
+            noise = {name: values[self.position : self.position + count] for name, values in self.block.items()}
+            self.position += count
+            updates -= count
+            yield Batch(*(None if values is None else values.contiguous() for values in sample(noise))), noise  # type: ignore[arg-type]
 
     def _begin_block(self) -> None:
         """Draw another block."""
@@ -122,8 +124,6 @@ class NoiseBlocks:
             for name, spec in self.specs.items():
                 columns[name].append(spec.sample(self.BLOCK, generator, self.device))
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
-        of_updates = zip(*(values.unbind() for values in self.block.values()), strict=True)
-        self.of_updates = [dict(zip(self.block, values, strict=True)) for values in of_updates]
 
     def state(self) -> tuple[Tensor, int]:
         """Generator states at the start of the current block (population, bytes), and the position in it.

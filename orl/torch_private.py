@@ -4,6 +4,7 @@
 """
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef as StorageWeakRef
 
 # The kernel of Adam. `torch.optim.Adam(fused=True)` calls it behind 0.2 ms of bookkeeping a step (decision 0014).
 fused_adam = torch._fused_adam_

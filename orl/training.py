@@ -69,11 +69,11 @@ class Trainable(Protocol):
     steps: int
 
     def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
-        """Batch and random numbers of each of so many updates."""
+        """Batches and random numbers of so many updates, of some of them at a time."""
         ...
 
-    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
-        """Do one update."""
+    def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
+        """Do the updates of some batches."""
         ...
 
     def collect(self) -> int:
@@ -100,17 +100,27 @@ def check_count(name: str, number: float) -> int:
     return int(number)
 
 
-def offline(agent: Trainable, updates: int, *, progress_bar: bool = False) -> Iterator[tuple[int, Metrics]]:
+def offline(
+    agent: Trainable, updates: int, *, every: int = 1, progress_bar: bool = False
+) -> Iterator[tuple[int, Metrics]]:
     """Do `updates` updates on the agent's data.
 
+    Args:
+        agent: with its data.
+        updates: how many.
+        every: updates between two yields, at its multiples and at the end. Many cost less time than one.
+        progress_bar: show one.
+
     Yields:
-        The number of updates that the agent has done in its life, and this update's metrics, (P,) each.
+        The number of updates that the agent has done in its life, and the metrics of the last ones, (P,) each.
     """
-    updates = check_count("updates", updates)
-    with progress("updates", updates) if progress_bar else NO_PROGRESS as advance:
-        for batch, noise in agent.batches(updates):
-            metrics = agent.gradient_step(batch, noise)
-            advance(1)
+    end = agent.updates + check_count("updates", updates)
+    with progress("updates", int(updates)) if progress_bar else NO_PROGRESS as advance:
+        while agent.updates < end:
+            metrics: Metrics = {}
+            for batches, noise in agent.batches(min(every - agent.updates % every, end - agent.updates)):
+                metrics |= agent.gradient_steps(batches, noise)
+                advance(len(batches.rewards))
             yield agent.updates, metrics
 
 
@@ -130,7 +140,7 @@ def online(agent: Trainable, steps: int, *, progress_bar: bool = False) -> Itera
                 advance(0)
                 yield TrainingStep(agent.steps, metrics, True)
             before, metrics = agent.steps, {}
-            for batch, noise in agent.batches(agent.collect()):
-                metrics |= agent.gradient_step(batch, noise)
+            for batches, noise in agent.batches(agent.collect()):
+                metrics |= agent.gradient_steps(batches, noise)
             advance(agent.steps - before)
             yield TrainingStep(agent.steps, metrics, False)

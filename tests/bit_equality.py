@@ -941,11 +941,11 @@ def record_all(path: Path, execution: str, *, thorough: bool, only: str) -> None
     EXECUTION = execution
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    if execution != "eager":
+    if execution == "compile":
         warnings.filterwarnings("error", message=".*runs eagerly")
     content: dict[str, dict[str, str]] = {}
     for name, run in CASES.items():
-        if only not in name or (name in THOROUGH and not thorough) or (execution != "eager" and name not in COMPILED):
+        if only not in name or (name in THOROUGH and not thorough) or (execution == "compile" and name not in COMPILED):
             continue
         started, record = time.monotonic(), Record()
         try:
@@ -1018,7 +1018,7 @@ def part_of(name: str, prefix: str) -> re.Match[str] | None:
 def main() -> None:
     """Record, compare, or both."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--execution", choices=("eager", "compile"), default="eager")
+    shared.add_argument("--execution", choices=("eager", "graph", "compile"), default="eager")
     shared.add_argument("--thorough", action="store_true", help="the long commands, too")
     shared.add_argument("--only", default="", help="cases that have this text in their names")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0], parents=[shared])

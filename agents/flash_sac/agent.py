@@ -34,7 +34,6 @@ from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.environment import Environment
-from orl.execution import compilable
 from orl.networks import EntropyCoefficient, frozen_copy, squashed
 from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, PolyakAverage, gradients
@@ -123,10 +122,10 @@ class FlashSAC(Agent):
         """Every `policy_delay` updates, the first one among them."""
         return self.updates % self.config.policy_delay == 0
 
-    def gradient_step(self, batch: Batch, noise: Noise) -> Metrics:
-        """With the learning rates of this update."""
+    def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
+        """With the learning rates of this environment step."""
         self._set_learning_rates()
-        return super().gradient_step(batch, noise)
+        return super().gradient_steps(batches, noise)
 
     def _set_learning_rates(self) -> None:
         """The cosine schedule at the current environment step."""
@@ -157,7 +156,6 @@ class FlashSAC(Agent):
         self.critic_average.update(self.config.tau)
         return metrics
 
-    @compilable
     def actor_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Gradients, Metrics]:
         """Minimise alpha log pi - min_i Q_i; batch statistics of [s; s'], of which s counts; critics stand still."""
         rows = batch.rewards.shape[-1]
@@ -180,7 +178,6 @@ class FlashSAC(Agent):
             metrics,
         )
 
-    @compilable
     def critic_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Metrics]:
         """Cross-entropy to the Bellman update of the less optimistic target critic's distribution."""
         rows = batch.rewards.shape[-1]

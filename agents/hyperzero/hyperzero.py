@@ -50,7 +50,6 @@ from orl.config import AgentConfig, check_fraction, check_positive
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 from orl.environment import Environment, Source, Spaces, is_recorded
-from orl.execution import compilable
 from orl.networks import mean_and_std
 from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, clipped, gradients
@@ -187,7 +186,6 @@ class ContextualAgent(Agent):
         self.optimizers["model"].step(step)
         return metrics
 
-    @compilable
     def model_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
         """minimise L_pi + value_weight L_Q + td_weight L_TD; rows of the batch lie context by context."""
         c = self.config

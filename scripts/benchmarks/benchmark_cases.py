@@ -53,8 +53,8 @@ def updates(agent: Agent, count: int = 1) -> Work:
     """So many updates at a time, with their batches and random numbers, as between two steps of an environment."""
 
     def work() -> None:
-        for batch, noise in agent.batches(count):
-            agent.gradient_step(batch, noise)
+        for batches, noise in agent.batches(count):
+            agent.gradient_steps(batches, noise)
 
     return work
 
@@ -62,7 +62,7 @@ def updates(agent: Agent, count: int = 1) -> Work:
 def offline_updates(agent: Agent) -> Work:
     """One update after the other on recorded data, with their batches and random numbers."""
     batches = agent.batches(sys.maxsize)
-    return lambda: agent.gradient_step(*next(batches))
+    return lambda: agent.gradient_steps(*next(batches))
 
 
 def sb3_sac(device: str) -> SB3SAC:

@@ -18,7 +18,7 @@ from orl.agents import IQL, SAC, SPEQ, SPEQ_PRESET, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
 from orl.device import Precision, pick_device, set_precision
 from orl.environment import Spaces
-from orl.execution import Execution
+from orl.execution import Execution, GraphRunner
 from orl.scripts.benchmarks import benchmark_cases
 from orl.scripts.benchmarks.baselines import Baselines
 from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, sb3_sac, updates
@@ -34,7 +34,6 @@ from orl.scripts.main import check_least
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256
-FIRST_CALLS = 8  # after which an update is recorded
 COMPILED = range(4)  # of `PRICED`, by `--compiled`
 TOGETHER = 20  # learners, one for each context
 DROPOUT_RATE = 0.01
@@ -183,14 +182,12 @@ class Speed:
                 name = f"orl, {execution}, {_learners(population)}"
                 try:
                     agent = self._agent(agent_class, config, population, execution, **overrides)
-                    if agent.config.execution != execution:  # it can't be had here, and was warned of
-                        continue
                     work = make_work(agent)
                 except MemoryError:
                     cases[name] = None
                     continue
                 # Graphs are recorded before the clock starts; there are two kinds of updates at most.
-                for _ in range(FIRST_CALLS if execution == "graph" else 0):
+                for _ in range(0 if execution == "eager" else 2 * (GraphRunner.FIRST_UPDATES + 1)):
                     work()
                 cases[name] = BenchmarkCase(work, population)
         return cases

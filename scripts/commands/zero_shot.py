@@ -74,7 +74,7 @@ class ZeroShot:
     """Number of seeds of everything, one after the other."""
     first_seed: int = 0
     """The first of them; the others follow."""
-    execution: Execution = "eager"
+    execution: Execution = "auto"
     """Of all updates: eager, compile, or on CUDA graph."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:1."""

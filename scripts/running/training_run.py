@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -69,10 +70,10 @@ class Spent(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A piece of training that is done: an update on data, a step in all copies, or a piece of a phase."""
+    """A piece of training that is done: updates on data, a step in all copies, or a piece of a phase."""
 
     part: Part
-    metrics: Metrics  # of its last update, (P,) each; empty where there was none
+    metrics: Metrics  # of its last updates, (P,) each; empty where there was none
     in_phase: bool  # a piece of a stabilization phase, where steps stand still
     ends_part: bool
     spent: Spent
@@ -87,6 +88,7 @@ def train(
     steps: int = 0,
     environment: Environment | None = None,
     report: Callable[[Piece], None] | None = None,
+    report_every: int = 0,
 ) -> None:
     """Train an agent from where it stands: on its data first, then in an environment.
 
@@ -98,9 +100,10 @@ def train(
         steps: environment steps of each learner, in its life.
         environment: to act in; None: a copy for each learner of the one that the agent was made for.
         report: gets every piece before it is saved, to log it and to evaluate.
+        report_every: updates on data after which there is something to report; they come in pieces that divide it.
     """
     saved = agent.progress_count
-    for piece in _pieces(agent, updates, steps, environment):
+    for piece in _pieces(agent, updates, steps, environment, math.gcd(checkpoint_every, report_every)):
         if report is not None:
             report(piece)
         if piece.ends_part or agent.progress_count - saved >= _work_between(agent, piece, checkpoint_every):
@@ -108,10 +111,10 @@ def train(
             save()
 
 
-def _pieces(agent: Agent, updates: int, steps: int, environment: Environment | None) -> Iterator[Piece]:
+def _pieces(agent: Agent, updates: int, steps: int, environment: Environment | None, every: int) -> Iterator[Piece]:
     if not agent.steps and agent.updates < updates:
         started = Spent.now()
-        for count, metrics in training.offline(agent, updates - agent.updates, progress_bar=True):
+        for count, metrics in training.offline(agent, updates - agent.updates, every=every, progress_bar=True):
             yield Piece("offline", metrics, False, count >= updates, Spent.now().since(started))
             started = Spent.now()
     if agent.steps < steps:
@@ -390,6 +393,7 @@ class _Run:
                 steps=options.num_steps,
                 environment=options.environment(self.env) if options.num_steps else None,
                 report=functools.partial(self._report, agent, logger),
+                report_every=math.gcd(options.eval_every, options.log_every),
             )
         if options.save_replay:
             for k, name in enumerate(self.names):

@@ -68,7 +68,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
         for target, online in zip(targets, critics, strict=True):
             for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                 slow.data = 0.9 * slow.data + 0.1 * fast.data
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert metrics["actor_loss"].item() == pytest.approx(loss.item(), abs=1e-8)
         assert metrics["advantage"].item() == pytest.approx(advantages.mean().item(), abs=1e-10)
         assert metrics["largest_weight"].item() == pytest.approx(weights.max().item(), abs=1e-10)
@@ -87,7 +87,7 @@ def test_truncation_bootstraps_and_termination_does_not(terminated: int, truncat
     two = np.ones((2, 1))
     data = Dataset.from_arrays(0 * two, 0 * two, two, 0 * two, terminated * two, truncated * two)
     agent = AWAC(data, **QUICK | {"hidden_sizes": (16,), "batch_size": 8}, discount=0.8).fit(500)
-    assert agent.gradient_step(*next(agent.batches(1)))["q_mean"].item() == pytest.approx(value, rel=0.1)
+    assert agent.gradient_steps(*next(agent.batches(1)))["q_mean"].item() == pytest.approx(value, rel=0.1)
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -101,7 +101,7 @@ def test_it_beats_the_data_on_a_bandit(bandit: Dataset, normalize: bool) -> None
 def test_at_a_high_temperature_it_clones(bandit: Dataset) -> None:
     """All weights are 1, and the best guess of uniform actions is their mean."""
     agent = AWAC(bandit, temperature=1e4, **QUICK).fit(500)
-    assert agent.gradient_step(*next(agent.batches(1)))["largest_weight"].item() == pytest.approx(1.0, abs=1e-3)
+    assert agent.gradient_steps(*next(agent.batches(1)))["largest_weight"].item() == pytest.approx(1.0, abs=1e-3)
     assert np.abs(agent.predict(bandit.observations, deterministic=True)[0]).mean() < 0.1
 
 

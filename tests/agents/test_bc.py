@@ -26,7 +26,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         torch.testing.assert_close(metrics["actor_loss"][0], loss.detach(), rtol=0, atol=1e-10)
     naive.check(actor, agent.actor.network)
 

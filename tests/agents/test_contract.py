@@ -146,7 +146,7 @@ def test_metrics_are_finite_with_one_value_per_learner(kind: type[Agent], small:
     agent = kind(make_data(), seed=[0, 1, 2], **small)
     seen: set[str] = set()
     for _ in range(4):
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         seen |= metrics.keys()
         for name, values in metrics.items():
             assert values.shape == (3,), name
@@ -301,7 +301,7 @@ def test_every_switch_runs_both_ways(kind: type[Agent], small: Settings, make_da
     assert switches
     for switch in switches:
         agent = kind(make_data(), **small | switch).fit(4)
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert all(torch.isfinite(values).all() for values in metrics.values()), switch
 
 

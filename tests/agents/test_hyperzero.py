@@ -213,7 +213,7 @@ def test_standardised_values_do_not_depend_on_the_unit_of_rewards(make_tasks: Ma
     assert data.values is not None
     scaled = dataclasses.replace(data, rewards=128 * data.rewards, values=128 * data.values)  # exact in float32
     agents = [HyperZero(each, **SMALL).fit(10) for each in (data, scaled)]
-    losses = [agent.gradient_step(*next(agent.batches(1))) for agent in agents]
+    losses = [agent.gradient_steps(*next(agent.batches(1))) for agent in agents]
     for name in ("actor_loss", "value_loss", "td_loss"):
         torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-2, atol=0)  # std + 1e-3
 
@@ -270,10 +270,10 @@ def test_every_switch_runs_both_ways(make_tasks: MakeData) -> None:
     switches += [{"initialisation": "paper"}, {"td_weight": 0.0}, {"value_weight": 0.0}, {"hidden_sizes": (8, 8)}]
     for switch in switches:
         agent = HyperZero(data, **SMALL | switch).fit(2)
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert all(torch.isfinite(values).all() for values in metrics.values()), switch
     agent = HyperZero(without, **SMALL, value_weight=0.0, td_weight=0.0).fit(2)
-    cloned = agent.gradient_step(*next(agent.batches(1)))
+    cloned = agent.gradient_steps(*next(agent.batches(1)))
     assert cloned.keys() == {"actor_loss"}
 
 

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from orl.agents import IQL
 from orl.dataset import Dataset
+from orl.noise import of_updates
 
 MakeData = Callable[..., Dataset]
 SMALL: dict[str, Any] = {"hidden_sizes": (8, 8), "batch_size": 16}
@@ -62,7 +63,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
         for target, online in zip(targets, critics, strict=True):
             for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                 slow.data = 0.9 * slow.data + 0.1 * fast.data
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert metrics["advantage_weight"].item() == pytest.approx(weights_seen[-1], abs=1e-10)
     assert min(weights_seen) < 2.0  # the clip is not all that is tested
     for c in range(2):
@@ -76,7 +77,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
 def test_weights_of_actions_are_clipped_from_above_and_do_not_overflow(make_data: MakeData, float64: None) -> None:
     """exp(2 A), at most 100, with advantages of 0, log 2, 10, -100 and 1e6."""
     agent = IQL(make_data(), advantage_temperature=2.0, **SMALL)
-    batch, _ = next(agent.batches(1))
+    batch, _ = of_updates(*next(agent.batches(1)), 0)
     values = agent.value(batch.observations).squeeze(-1).detach()
     for advantage, weight in ((0.0, 1.0), (math.log(2), 4.0), (10.0, 100.0), (-100.0, 0.0), (1e6, 100.0)):
         _, metrics = agent.actor_gradients(batch, values + advantage)
@@ -91,7 +92,7 @@ def test_only_the_values_of_untruncated_ends_are_cut() -> None:
         data = Dataset.from_arrays(0 * two, 0 * two, two, 0 * two, terminated * two, (1 - terminated) * two)
         agent = IQL(data, hidden_sizes=(16,), batch_size=8, discount=0.8, tau=0.1, critic_learning_rate=1e-2)
         agent.fit(700)
-        values.append(agent.gradient_step(*next(agent.batches(1)))["value_mean"].item())
+        values.append(agent.gradient_steps(*next(agent.batches(1)))["value_mean"].item())
     assert values == pytest.approx([1.0, 5.0], rel=0.1)
 
 
@@ -112,7 +113,7 @@ def test_a_higher_expectile_values_states_higher(bandit: Dataset) -> None:
         )
         for expectile in (0.1, 0.9)
     )
-    low_mean, high_mean = (agent.gradient_step(*next(agent.batches(1)))["value_mean"].item() for agent in (low, high))
+    low_mean, high_mean = (agent.gradient_steps(*next(agent.batches(1)))["value_mean"].item() for agent in (low, high))
     assert high_mean > low_mean + 0.1
 
 

@@ -417,7 +417,7 @@ def test_a_phase_that_was_left_ends_where_its_transitions_or_its_actor_change(
         with pytest.warns(UserWarning, match="give way to the data"):
             agent.attach(make_data(rows=20, action_size=1, action_low=-2, action_high=2))
     else:
-        agent.gradient_step(*next(agent.batches(1)))
+        agent.gradient_steps(*next(agent.batches(1)))
     agent.learn(2)
     assert agent.phases.running is None
     assert agent.total_phase_updates == done == agent.buffers["stabilization_updates"][0]

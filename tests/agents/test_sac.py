@@ -138,7 +138,7 @@ def test_updates_equal_a_naive_implementation(
     naive = PlainSAC(agent, data, twin)
     for number in range(1, 13):
         naive.update(number)
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert ("actor_loss" in metrics) == (number % agent.config.policy_delay == 0)
     soft = agent
     for networks, stacked in (

@@ -49,7 +49,7 @@ def test_updates_equal_a_naive_implementation(make_data: MakeData, twin: Any, fl
             for target, online in zip([*critic_targets, actor_target], [*critics, actor], strict=True):
                 for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
                     slow.data = 0.9 * slow.data + 0.1 * fast.data
-        metrics = agent.gradient_step(*next(agent.batches(1)))
+        metrics = agent.gradient_steps(*next(agent.batches(1)))
         assert ("actor_loss" in metrics) == (update % 2 == 0)
         if update % 2 == 0:
             torch.testing.assert_close(metrics["actor_loss"][0], loss.detach(), rtol=0, atol=1e-10)
@@ -82,7 +82,7 @@ def test_truncation_bootstraps_and_termination_does_not(terminated: int, truncat
     agent = TD3BC(
         data, hidden_sizes=(16,), batch_size=8, discount=0.8, tau=0.1, critic_learning_rate=1e-2, target_noise=0.0,
     ).fit(700)  # fmt: skip
-    assert agent.gradient_step(*next(agent.batches(1)))["q_mean"].item() == pytest.approx(value, rel=0.1)
+    assert agent.gradient_steps(*next(agent.batches(1)))["q_mean"].item() == pytest.approx(value, rel=0.1)
 
 
 def test_it_beats_the_data_on_a_bandit(bandit: Dataset) -> None:
@@ -104,7 +104,7 @@ def test_without_value_it_clones_and_with_little_cloning_it_maximises(bandit: Da
 
 def test_the_delay_counts_from_the_first_update(make_data: MakeData) -> None:
     agent = TD3BC(make_data(), policy_delay=3, **SMALL)
-    assert ["cloning_error" in agent.gradient_step(*next(agent.batches(1))) for _ in range(7)] == [
+    assert ["cloning_error" in agent.gradient_steps(*next(agent.batches(1))) for _ in range(7)] == [
         False,
         False,
         True,

@@ -34,14 +34,20 @@ class Counter:
             yield {"piece": torch.tensor([2.0])}
 
     def batches(self, updates: int) -> Iterator[tuple[Batch, Noise]]:
-        for _ in range(updates):
-            yield Batch(*[torch.zeros(1)] * 5), {"number": torch.tensor(self.updates)}
+        while updates:
+            count = min(updates, 4)
+            yield Batch(*[torch.zeros(count, 1)] * 5), {"number": torch.arange(self.updates, self.updates + count)}
+            updates -= count
 
-    def gradient_step(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        assert noise["number"] == self.updates
-        self.updates += 1
-        actors = {"actor": torch.tensor([float(self.updates)])} if self.updates % 3 == 0 else {}
-        return {"count": torch.tensor([float(self.updates)])} | actors
+    def gradient_steps(self, batches: Batch, noise: Noise) -> dict[str, Tensor]:
+        metrics = {}
+        for number in noise["number"]:
+            assert number == self.updates
+            self.updates += 1
+            metrics["count"] = torch.tensor([float(self.updates)])
+            if self.updates % 3 == 0:
+                metrics["actor"] = torch.tensor([float(self.updates)])
+        return metrics
 
 
 def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> None:
@@ -51,6 +57,13 @@ def test_it_yields_after_every_update_and_does_no_more_than_it_is_asked() -> Non
         assert learner.updates == updates  # the consumer acts between updates
         seen.append((updates, metrics["count"].item()))
     assert seen == [(6, 6.0), (7, 7.0), (8, 8.0)]
+
+
+def test_it_yields_at_multiples_and_at_the_end() -> None:
+    learner = Counter()
+    assert [updates for updates, _ in training.offline(learner, 8, every=6)] == [6, 12, 13]
+    assert [updates for updates, _ in training.offline(learner, 2, every=100)] == [15]
+    assert learner.updates == 15
 
 
 @pytest.mark.parametrize("number", [0, -3, 2.5, float("nan"), float("inf")])

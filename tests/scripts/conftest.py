@@ -18,6 +18,8 @@ import pytest
 import torch
 
 from orl.agents import SAC
+from orl.buffer import Batch
+from orl.noise import Noise
 from orl.scripts.main import main
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -143,15 +145,15 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """Interrupt SAC in its n-th update from now on; returns a list that grows by one with every update."""
 
     def at(update: int) -> list[int]:
-        step, begun = SAC.gradient_step, []
+        steps, begun = SAC.gradient_steps, []
 
-        def stops(agent: SAC, *inputs: Any) -> Any:
-            begun.append(len(begun))
-            if len(begun) == update:
+        def stops(agent: SAC, batches: Batch, noise: Noise) -> Any:
+            begun.extend(range(len(begun), len(begun) + len(batches.rewards)))
+            if len(begun) >= update:
                 raise KeyboardInterrupt
-            return step(agent, *inputs)
+            return steps(agent, batches, noise)
 
-        monkeypatch.setattr(SAC, "gradient_step", stops)
+        monkeypatch.setattr(SAC, "gradient_steps", stops)
         return begun
 
     return at

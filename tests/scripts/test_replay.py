@@ -93,7 +93,7 @@ def test_a_replay_trains_an_offline_agent_after_a_round_trip(stroll: str, tmp_pa
     np.testing.assert_array_equal(again.truncated, data.truncated)
     np.testing.assert_allclose(again.actions, data.actions, atol=1e-6)
     agent = IQL(again, hidden_sizes=(4,), batch_size=4).fit(3)
-    metrics = agent.gradient_step(*next(agent.batches(1)))
+    metrics = agent.gradient_steps(*next(agent.batches(1)))
     assert all(values.isfinite().all() for values in metrics.values())
 
 
