@@ -132,6 +132,7 @@ class Program(ABC):
         inputs = [values[None].clone() for values in tensors_of(batch, noise)]
         with Recorder(tensors_of(batch, noise)) as recorder:
             self.metrics = update(batch, noise)
+        self.metric_names = list(self.metrics)
         self.error: BaseException | None = None
         try:
             if recorder.refusal:
@@ -144,7 +145,7 @@ class Program(ABC):
     def __call__(self, inputs: Sequence[Tensor]) -> Metrics:
         """Do n updates with inputs (n, P, ...), one after the other; the metrics of the last."""
         with torch.no_grad():
-            return dict(zip(self.metrics, self._run(inputs, self.arguments), strict=True))
+            return dict(zip(self.metric_names, self._run(inputs, self.arguments), strict=True))
 
     def _write(self, recorder: Recorder) -> None:
         self.state = recorder.state
