@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from stable_baselines3.common.logger import configure
 from orl.agent import Agent
 from orl.agents import SPEQ
 from orl.agents.phases import Phase
+from orl.buffer import Batch
 from orl.context import ContextSpace, ContextVariable
 from orl.dataset import Dataset
 from orl.environment import Spaces
+from orl.noise import Noise, of_updates
 from orl.scripts.benchmarks.timing import Work
 
 ENVIRONMENT = "Hopper-v5"
@@ -45,8 +48,8 @@ def random_data() -> Dataset:
 def phase_updates(agent: SPEQ) -> Work:
     """One update of a stabilization phase: random numbers, batch, critics and targets."""
     phase = Phase(agent, agent.steps, torch.ones(agent.population, dtype=torch.bool, device=agent.device))
-    batches = phase.batches(agent, sys.maxsize)
-    return lambda: agent.run(agent.update_critic, *next(batches))
+    inputs = _one_by_one(phase.batches(agent, sys.maxsize))
+    return lambda: agent.run(agent.update_critic, *next(inputs))
 
 
 def updates(agent: Agent, count: int = 1) -> Work:
@@ -61,8 +64,14 @@ def updates(agent: Agent, count: int = 1) -> Work:
 
 def offline_updates(agent: Agent) -> Work:
     """One update after the other on recorded data, with their batches and random numbers."""
-    batches = agent.batches(sys.maxsize)
-    return lambda: agent.gradient_steps(*next(batches))
+    inputs = _one_by_one(agent.batches(sys.maxsize))
+    return lambda: agent.gradient_steps(*next(inputs))
+
+
+def _one_by_one(blocks: Iterator[tuple[Batch, Noise]]) -> Iterator[tuple[Batch, Noise]]:
+    for batches, noise in blocks:
+        for i in range(len(batches.rewards)):
+            yield of_updates(batches, noise, slice(i, i + 1))
 
 
 def sb3_sac(device: str) -> SB3SAC:

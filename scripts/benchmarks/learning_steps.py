@@ -23,7 +23,7 @@ PARTS = {  # a method of the agent or of what it holds, by what it does
     "collector.step": "environment",
     "replay_buffer.add": "buffer",
     "batches": "drawing and gathering",
-    "gradient_step": "update",
+    "gradient_steps": "update",
 }
 
 

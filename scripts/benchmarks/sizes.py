@@ -29,7 +29,7 @@ from orl.execution import Execution
 from orl.scripts.benchmarks.benchmark_cases import ENVIRONMENT, random_data, updates
 from orl.scripts.benchmarks.hardware_bounds import MatrixProducts
 from orl.scripts.benchmarks.prices import Kind, Price
-from orl.scripts.benchmarks.timing import BenchmarkCase, Work, not_timed, time_interleaved
+from orl.scripts.benchmarks.timing import BenchmarkCase, Work, time_interleaved
 from orl.scripts.running.run_directory import JsonObject
 
 STEPS_IN = ("Pendulum-v1", "Hopper-v5", "HalfCheetah-v5", "Walker2d-v5")  # environments whose steps have a price
@@ -133,12 +133,9 @@ def time_updates(
     """Rows of all executions of an update at one size; the products alone stand beside that of a phase."""
     what, on_cpu = f"{each.name}, {size}", device.type == "cpu"
     count = 16 if size.work <= 10 * 128**3 else 4  # updates of one repetition
-    cases, executed, notes = {}, {}, []
+    cases, executed = {}, {}
     for execution in executions:
         agent, name = _agent(each, size, execution, device), f"orl, {execution}"
-        if agent.config.execution != execution:
-            notes.append(not_timed(what, name, f"not on {device.type}"))
-            continue
         cases[name], executed[name] = BenchmarkCase(each.work(agent, count), size.learners, count), execution
     if each.kind == "phase_update":
         sizes = Spaces.of(ENVIRONMENT).observation_size, Spaces.of(ENVIRONMENT).action_size, size.learners, device
@@ -148,7 +145,7 @@ def time_updates(
     for row in rows:
         if row["case"] in executed:
             row |= {"agent": each.agent, "kind": each.kind, "execution": executed[row["case"]], **size._asdict()}
-    return rows + notes
+    return rows
 
 
 def _agent(each: Priced, size: Size, execution: Execution, device: torch.device) -> Any:
