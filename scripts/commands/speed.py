@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
+from orl import checkpoint
 from orl.agent import Agent
 from orl.agents import IQL, SAC, SPEQ, SPEQ_PRESET, TD3BC, HyperZero
 from orl.agents.sac import DROQ_PRESET
@@ -31,6 +31,7 @@ from orl.scripts.benchmarks.sizes import PRICED, prices_of, read_sizes, time_col
 from orl.scripts.benchmarks.timing import BenchmarkCase, Work, machine, not_timed, time_interleaved
 from orl.scripts.figures.speed import speed_figure
 from orl.scripts.main import check_least
+from orl.scripts.running import tables
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256
@@ -82,7 +83,7 @@ class Speed:
     jobs: int = 1
     """Trainings of the part pendulum at a time, each with threads of its own."""
     out: Path | None = None
-    """Folder for results.json and the figure."""
+    """Folder for results.json, prices.json, tables.md and the figure."""
 
     def run(self) -> None:
         """Measure and print."""
@@ -108,10 +109,12 @@ class Speed:
             results = self._measure(device)
             if folder is not None:
                 results = folder.finish(**results)
+        laid_out = lay_out(results)
         if self.out is not None:
             speed_figure(results["rows"], self.out / "speed.png")
-        show(results["rows"], results["machine"])
-        show_pendulum(results.get("pendulum", []))
+            checkpoint.write_text(self.out / "tables.md", "\n".join(each.markdown() for each in laid_out))
+        for each in laid_out:
+            Console().print(each.table())
 
     def _measure(self, device: torch.device) -> JsonObject:
         results: JsonObject = {"rows": [], "machine": machine(device)}
@@ -282,36 +285,69 @@ def _learners(population: int) -> str:
     return f"{population} learner{'s' if population > 1 else ''}"
 
 
-def show(rows: list[JsonObject], about: JsonObject) -> None:
-    """Print the measurements."""
+def lay_out(results: JsonObject) -> list[tables.Layout]:
+    """The measurements as tables: whatever was timed, updates by their size, and what a task took."""
+    about, sizes = results["machine"], [row for row in results["rows"] if row["what"] in _of_sizes(results["rows"])]
     on_cpu = f"{about['cores']} cores ({about['processor']}), {about['threads']} threads, CUDA not measured here"
-    table = Table(title=f"medians on {about['cuda'] or on_cpu}", title_justify="left")
-    for column in ("what", "case", "ms", "processor ms", "per second", "ratio"):
-        table.add_column(column, justify="left" if column in ("what", "case") else "right")
-    last = None
+    others = [row for row in results["rows"] if row not in sizes]
+    laid_out = [_lay_out_cases(others, f"medians on {about['cuda'] or on_cpu}")] if others else []
+    laid_out += [_lay_out_sizes(sizes)] if sizes else []
+    return laid_out + ([_lay_out_pendulum(results["pendulum"])] if "pendulum" in results else [])
+
+
+def _of_sizes(rows: list[JsonObject]) -> set[str]:
+    return {row["what"] for row in rows if "execution" in row}
+
+
+def _lay_out_cases(rows: list[JsonObject], title: str) -> tables.Layout:
+    cells, last = [], None
     for row in rows:
         what, last = (row["what"] if row["what"] != last else ""), row["what"]
-        if row["milliseconds"] is None:
-            table.add_row(what, row["case"], row["note"])
-            continue
-        ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
-        processor = f"{row['processor_milliseconds']:.3f}" if "processor_milliseconds" in row else ""
-        table.add_row(what, row["case"], f"{row['milliseconds']:.3f}", processor, f"{row['per_second']:,.0f}", ratio)
-    Console().print(table)
+        numbers = [row["note"], "", "", ""] if row["milliseconds"] is None else [
+            f"{row['milliseconds']:.3f}",
+            f"{row['processor_milliseconds']:.3f}" if "processor_milliseconds" in row else "",
+            f"{row['per_second']:,.0f}",
+            f"{row['ratio']:.2f}" if "ratio" in row else "",
+        ]  # fmt: skip
+        cells.append([what, row["case"], *numbers])
+    numbers = [(name, False) for name in ("ms", "processor ms", "per second", "ratio")]
+    return tables.Layout(title, [("what", True), ("case", True), *numbers], cells)
 
 
-def show_pendulum(rows: list[JsonObject]) -> None:
-    """Print what the task took."""
-    if not rows:
-        return
-    table = Table(title="SAC on Pendulum-v1 until an evaluation reaches -200: medians over seeds", title_justify="left")
-    for column in ("case", "processor seconds", "of them a compiler's", "steps", "ms a step", "solved"):
-        table.add_column(column, justify="left" if column == "case" else "right")
+def _lay_out_sizes(rows: list[JsonObject]) -> tables.Layout:
+    """A row for each update and size, all executions side by side."""
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    groups: dict[str, dict[str, JsonObject]] = {}
     for row in rows:
-        if row["seconds"] is None:
-            table.add_row(row["case"], row["note"])
-            continue
-        numbers = f"{row['seconds']:.1f}", f"{row['compiler_seconds']:.1f}", f"{row['steps']:,.0f}"
-        solved = f"{row['solved']} of {len(row['seeds'])}"
-        table.add_row(row["case"], *numbers, f"{row['milliseconds_per_step']:.2f}", solved)
-    Console().print(table)
+        groups.setdefault(row["what"], {})[row["case"]] = row
+    cells = []
+    for what, group in groups.items():
+        update, size, learners = what.split(", ")
+        texts = [update, size, learners.split()[0]]
+        for case in cases:
+            row = group.get(case, {})
+            milliseconds = row.get("processor_milliseconds", row.get("milliseconds"))
+            texts += [
+                "" if milliseconds is None else f"{milliseconds:.2f}",
+                f"{row['ratio']:.2f}" if "ratio" in row else "",
+            ]
+        cells.append(texts)
+    columns = [(text, False) for case in cases for text in (f"{case.removeprefix('orl, ')}, ms", "ratio")]
+    title = "updates of all learners: milliseconds of processor time, and speed against the first execution"
+    return tables.Layout(title, [("update", True), ("units/batch", True), ("learners", False), *columns], cells)
+
+
+def _lay_out_pendulum(rows: list[JsonObject]) -> tables.Layout:
+    cells = []
+    for row in rows:
+        numbers = [row.get("note", ""), "", "", "", ""] if row["seconds"] is None else [
+            f"{row['seconds']:.1f}",
+            f"{row['compiler_seconds']:.1f}",
+            f"{row['steps']:,.0f}",
+            f"{row['milliseconds_per_step']:.2f}",
+            f"{row['solved']} of {len(row['seeds'])}",
+        ]  # fmt: skip
+        cells.append([row["case"], *numbers])
+    names = "processor seconds", "of them a compiler's", "steps", "ms a step", "solved"
+    title = "SAC on Pendulum-v1 until an evaluation reaches -200, medians over seeds"
+    return tables.Layout(title, [("case", True), *((name, False) for name in names)], cells)

@@ -13,18 +13,23 @@ def speed_figure(rows: Sequence[JsonObject], path: Path) -> None:
     """A panel for each thing that was timed; the dashed line is what the speeds are ratios to.
 
     Args:
-        rows: of its results, with `what`, `case`, `ratio` and `against`; those without a ratio are left out.
+        rows: of its results, with `what`, `case` (`contender` in older ones), `ratio` and `against`; those without a
+            ratio are left out, and those of the many sizes.
         path: PNG file.
     """
     timed: dict[str, list[JsonObject]] = {}
+    of_sizes = {row["what"] for row in rows if "execution" in row}
     for row in rows:
-        if "ratio" in row:
+        if "ratio" in row and row["what"] not in of_sizes:
             timed.setdefault(row["what"], []).append(row)
+    if not timed:
+        return
     heights = [len(group) for group in timed.values()]
     height = 0.24 * sum(heights) + 0.75 * len(timed)
     figure, grid = panels(len(timed), 1, 8.0, height, grid="none", heights=heights)
     for axes, (what, group) in zip(grid, timed.items(), strict=True):
-        names, ratios = [row["case"] for row in group], [row["ratio"] for row in group]
+        names = [row.get("case") or row["contender"] for row in group]
+        ratios = [row["ratio"] for row in group]
         colours = [BLUE if name.startswith("orl") else "#999999" for name in names]
         axes.axvline(1.0, color="black", linewidth=0.8, linestyle="--")
         white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}

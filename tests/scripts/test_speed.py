@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from orl.scripts.benchmarks.plain_agents import PlainIQL, PlainTD3BC
 from orl.scripts.benchmarks.prices import Price, read_prices
 from orl.scripts.benchmarks.sizes import STEPS_IN
 from orl.scripts.benchmarks.timing import BenchmarkCase, machine
-from orl.scripts.commands.speed import Speed, show_pendulum
+from orl.scripts.commands.speed import Speed, lay_out
+from orl.scripts.figures.speed import speed_figure
 
 
 def test_speed(orl: Any, tmp_path: Path) -> None:
@@ -75,7 +77,10 @@ def test_speed(orl: Any, tmp_path: Path) -> None:
 def test_small_updates_steps_and_prices(here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--parts", "sizes", "learn", "--populations", 1, "--repeats", 1, "--sizes", "8/8", "4/8/2")
     here("speed", *words, "--executions", "eager", "--other-version", sys.executable, "--device", "cpu", "--out", "run")
-    assert "sac update, 8/8, 1 learner" in capsys.readouterr().out
+    assert "sac update" in capsys.readouterr().out
+    table = (tmp_path / "run" / "tables.md").read_text()
+    assert "| update | units/batch | learners | eager, ms | ratio | matrix products alone, ms | ratio |" in table
+    assert re.search(r"\| speq phase update \| 4/8 \| 2 \| [\d.]+ \| 1.00 \| [\d.]+ \| [\d.]+ \|", table)
     rows = json.loads((tmp_path / "run" / "results.json").read_text())["rows"]
     of_phase = {row["case"]: row for row in rows if row["what"] == "speq phase update, 4/8, 2 learners"}
     assert set(of_phase) == {"orl, eager", "matrix products alone"}
@@ -130,7 +135,10 @@ def test_each_seed_is_charged_with_the_compiler_that_worked_for_the_first(tmp_pa
         ("RLtools", "not installed"),
         ("RLtools with MKL", "not installed"),
     ]
-    show_pendulum([row, *missing])
+    machine = {"cores": 2, "processor": "x86_64", "threads": 1, "cuda": None}
+    (layout,) = lay_out({"rows": [], "machine": machine, "pendulum": [row, *missing]})
+    assert layout.cells[0] == ["sbx", "12.5", "10.0", "200", "12.50", "2 of 2"]
+    assert layout.cells[1][:2] == ["RLtools", "not installed"]
 
 
 def test_a_task_that_half_the_seeds_do_not_solve_has_no_median(tmp_path: Path) -> None:
@@ -141,6 +149,12 @@ def test_a_task_that_half_the_seeds_do_not_solve_has_no_median(tmp_path: Path) -
 def test_a_training_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sbx: its process failed; run `.*baseline_worker.py sbx solve 1 1` to see"):
         pendulum(tmp_path, fails=1)
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "results" / "speed").glob("cpu*.json")), ids=str)
+def test_stored_results_can_be_drawn(file: Path, tmp_path: Path) -> None:
+    speed_figure(json.loads(file.read_text())["rows"], tmp_path / "speed.png")
+    assert (tmp_path / "speed.png").stat().st_size > 10_000
 
 
 def test_sizes_that_are_none_are_refused(refused: Any, tmp_path: Path) -> None:
