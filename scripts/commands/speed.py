@@ -287,16 +287,13 @@ def _learners(population: int) -> str:
 
 def lay_out(results: JsonObject) -> list[tables.Layout]:
     """The measurements as tables: whatever was timed, updates by their size, and what a task took."""
-    about, sizes = results["machine"], [row for row in results["rows"] if row["what"] in _of_sizes(results["rows"])]
+    rows, about = results["rows"], results["machine"]
+    of_sizes = {row["what"] for row in rows if "execution" in row}
+    sizes, others = ([row for row in rows if (row["what"] in of_sizes) == among] for among in (True, False))
     on_cpu = f"{about['cores']} cores ({about['processor']}), {about['threads']} threads, CUDA not measured here"
-    others = [row for row in results["rows"] if row not in sizes]
     laid_out = [_lay_out_cases(others, f"medians on {about['cuda'] or on_cpu}")] if others else []
     laid_out += [_lay_out_sizes(sizes)] if sizes else []
     return laid_out + ([_lay_out_pendulum(results["pendulum"])] if "pendulum" in results else [])
-
-
-def _of_sizes(rows: list[JsonObject]) -> set[str]:
-    return {row["what"] for row in rows if "execution" in row}
 
 
 def _lay_out_cases(rows: list[JsonObject], title: str) -> tables.Layout:
@@ -310,8 +307,8 @@ def _lay_out_cases(rows: list[JsonObject], title: str) -> tables.Layout:
             f"{row['ratio']:.2f}" if "ratio" in row else "",
         ]  # fmt: skip
         cells.append([what, row["case"], *numbers])
-    numbers = [(name, False) for name in ("ms", "processor ms", "per second", "ratio")]
-    return tables.Layout(title, [("what", True), ("case", True), *numbers], cells)
+    columns = [(name, False) for name in ("ms", "processor ms", "per second", "ratio")]
+    return tables.Layout(title, [("what", True), ("case", True), *columns], cells)
 
 
 def _lay_out_sizes(rows: list[JsonObject]) -> tables.Layout:
