@@ -134,7 +134,7 @@ class AWAC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The mean, or a sample clipped to [-1, 1]."""
-        return self.actor.sample(observations, noise)
+        return self.actor.act(observations, noise)
 
 
 class BoundedGaussianActor(GaussianActor):
@@ -143,7 +143,7 @@ class BoundedGaussianActor(GaussianActor):
     Source: the policy of the official code's MuJoCo and hand scripts.
     """
 
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (P, B, A) and standard deviation (P, 1, A)."""
+    def std(self) -> Tensor:
+        """Standard deviation (P, 1, A)."""
         low, high = LOG_STD_BOUNDS
-        return torch.tanh(self.network(observations)), (low + (high - low) * self.log_std.sigmoid()).exp()
+        return (low + (high - low) * self.log_std.sigmoid()).exp()

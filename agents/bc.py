@@ -69,4 +69,4 @@ class BC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""
-        return self.actor(observations)
+        return self.actor.act(observations, noise)

@@ -59,7 +59,8 @@ def critic_bias(
         inputs = agent.normalizer(inputs.view(population, episodes, -1))
         noise = torch.randn(episodes, agent.spaces.action_size, generator=generator, device=agent.device)
         with torch.no_grad():
-            actions, log_prob = agent.actor.sample(inputs, noise.expand(population, -1, -1))
+            noise = noise.expand(population, -1, -1)
+            actions, log_prob = agent.actions(inputs, noise), agent.actor.sample(inputs, noise)[1]
             values.append(_flat(agent.q_values(inputs, actions).mean(1)))
         log_probs.append(_flat(coefficient * log_prob))
         in_unit = agent.spaces.to_environment(actions.cpu().numpy().astype(np.float32))

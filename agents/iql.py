@@ -152,4 +152,4 @@ class IQL(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The mean, or a sample clipped to [-1, 1]."""
-        return self.actor.sample(observations, noise)
+        return self.actor.act(observations, noise)

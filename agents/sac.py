@@ -212,8 +212,7 @@ class SAC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """tanh of the mean, or a sample."""
-        mean, std = self.actor(observations)
-        return torch.tanh(mean if noise is None else mean + std * noise)
+        return self.actor.act(observations, noise)
 
     # Phases.
 

@@ -118,4 +118,4 @@ class TD3BC(Agent):
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The policy's action; it has no noise of its own."""
-        return self.actor(observations)
+        return self.actor.act(observations, noise)

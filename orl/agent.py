@@ -36,7 +36,7 @@ from orl.environment import (
     recorded_id,
 )
 from orl.execution import run_updates
-from orl.networks import Normalizer, StackedMLP
+from orl.networks import Normalizer
 from orl.noise import Noise, NoiseBlocks, NoiseSpec, of_updates
 from orl.rollout import Collector
 from orl.updates import Adam
@@ -131,6 +131,7 @@ class Agent(ABC):
         self.run = run_updates(config.execution, device)
         self.updates = self.steps = self.total_phase_updates = 0
         self.first_update = 0  # the environment step after which updates begin, online
+        self.checked_at = -1  # the progress of which `predict` saw finite parameters
         self.fitted = False  # whether statistics were taken from data
         self.environment = spaces.environment_id
         self.collector: Collector | None = None  # None before the agent learns online
@@ -225,25 +226,13 @@ class Agent(ABC):
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
         size = self.spaces.observation_size
         array = check_observations(observation, (size,), (-1, size))
-        if deterministic and array.size == size and self.single_policy is not None:
-            action = self.spaces.to_environment(self.single_policy(array.ravel()))
-            if not np.isfinite(action).all():
-                raise self._diverged(np.ones(1, bool), "actions")
-            return (action[None] if array.ndim == 2 else action), None
-        actions = self.act(np.atleast_2d(array)[None], deterministic=deterministic)[0]
-        return (actions if array.ndim == 2 else actions[0]), None
-
-    @cached_property
-    def single_policy(self) -> SinglePolicy | None:
-        """A faster way to the deterministic action of a single learner on the CPU, where its actor has one."""
-        self.check_finite()
-        network = getattr(self.networks.get("actor"), "network", None)
-        if not isinstance(network, StackedMLP) or self.population > 1 or self.device.type != "cpu":
-            return None
-        return SinglePolicy(network, self.normalizer, self.spaces.action_size)
-
-    def __getstate__(self) -> dict[str, Any]:  # for copies: `single_policy` computes on the memory of this agent
-        return {name: value for name, value in self.__dict__.items() if name != "single_policy"}
+        if (
+            self.checked_at != self.progress_count
+        ):  # once for what was trained: an infinite weight may hide from one row
+            self.check_finite()
+            self.checked_at = self.progress_count
+        actions = self._actions(array.reshape(1, -1, size), None if deterministic else self.action_generators)[0]
+        return self.spaces.to_environment(actions if array.ndim == 2 else actions[0]), None
 
     def _actions(self, observations: Float32Array, generators: Sequence[torch.Generator] | None) -> Float32Array:
         """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
@@ -253,7 +242,7 @@ class Agent(ABC):
             shape = (inputs.shape[1], self.spaces.action_size)
             noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
         with torch.no_grad():
-            actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32)
+            actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32, copy=False)
         if not np.isfinite(actions).all():
             raise self._diverged(np.atleast_1d(~np.isfinite(actions).all((1, 2))), "actions")
         return actions
@@ -347,7 +336,7 @@ class Agent(ABC):
         return self.noise.with_batches(updates, self.sample)
 
     def sample(self, noise: Noise) -> Batch:
-        """The batches (n, P, B, ...) that the random numbers of n updates point at; or that of one, (P, B, ...)."""
+        """The batches (n, P, B, ...) that the random numbers of n updates point at."""
         assert self.replay_buffer is not None
         return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
 
@@ -549,35 +538,6 @@ class Agent(ABC):
         if env is not None:
             agent.environment = env
         return agent
-
-
-class SinglePolicy:
-    """tanh of a network's first A outputs in NumPy: the mode of every actor that has a `StackedMLP`.
-
-    Torch's modules cost several times the arithmetic of one observation. It computes on the very memory of parameters
-    and statistics: what changes them in place, as optimizers, checkpoints and normalizers do, changes the next action.
-
-    Args:
-        network: of one learner, on the CPU.
-        normalizer: of its observations, on the CPU.
-        action_size: A.
-    """
-
-    def __init__(self, network: StackedMLP, normalizer: Normalizer, action_size: int) -> None:
-        self.mean, self.std = normalizer.mean.numpy()[0, 0], normalizer.std.numpy()[0, 0]
-        layers: Any = network.layers
-        self.layers = [(layer.weight.detach().numpy()[0], layer.bias.detach().numpy()[0, 0]) for layer in layers]
-        self.action_size = action_size
-
-    def __call__(self, observation: Array) -> Float32Array:
-        """The action (A,) in [-1, 1] of an observation (O,) as the environment gives it."""
-        *hidden_layers, (weight, bias) = self.layers
-        hidden = (observation.astype(weight.dtype) - self.mean) / self.std
-        for hidden_weight, hidden_bias in hidden_layers:
-            hidden = np.maximum(hidden @ hidden_weight + hidden_bias, 0.0)
-        outputs = hidden @ weight + bias
-        action: Float32Array = np.tanh(outputs[: self.action_size]).astype(np.float32)
-        return action
 
 
 def check_observations(observations: ArrayLike, *shapes: tuple[int, ...]) -> Array:

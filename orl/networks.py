@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -126,6 +126,9 @@ class StackedMLP(nn.Module):
         )
         leading = (len(generators), *members)
         self.norms = nn.ModuleList(StackedLayerNorm(leading, size) for size in sizes[1:-1] if normalized)
+        layers: list[Any] = list(self.layers)
+        self.in_order = [p for layer in layers for p in (layer.weight, layer.bias)]  # torch looks into no list
+        self.views: tuple[list[int], list[Array]] = [], []  # addresses of these parameters, and arrays there
 
     def forward(self, inputs: Tensor, noise: Noise | None = None, dropped: str = "dropped") -> Tensor:
         """(*L, B, sizes[0]) to (*L, B, sizes[-1]).
@@ -145,6 +148,34 @@ class StackedMLP(nn.Module):
         outputs: Tensor = last(hidden)
         return outputs
 
+    def in_numpy(self, inputs: Array) -> Array:
+        """As `forward`, on a CPU and without layer normalisation and gradient, up to rounding.
+
+        It computes on the very memory of the parameters, so that it has whatever was written there.
+        """
+        addresses = [parameter.data_ptr() for parameter in self.in_order]
+        if addresses != self.views[0]:
+            assert not self.norms
+            self.views = addresses, [parameter.detach().numpy() for parameter in self.in_order]
+        arrays, hidden = self.views[1], inputs
+        for i in range(0, len(arrays), 2):
+            if i:
+                np.maximum(hidden, 0.0, out=hidden)
+            hidden = np.matmul(hidden, arrays[i])
+            hidden += arrays[i + 1]
+        return hidden
+
+    def __getstate__(self) -> dict[str, Any]:  # for copies, which have memory of their own
+        return {**self.__dict__, "views": ([], [])}
+
+
+V = TypeVar("V", Tensor, Array)  # numbers to compute with, by torch or by NumPy
+
+
+def functions_of(values: Tensor | Array) -> Any:
+    """The module whose functions take these values, torch or NumPy."""
+    return torch if isinstance(values, Tensor) else np
+
 
 LOG_STD_RANGE = (-20.0, 2.0)
 
@@ -152,7 +183,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class Actor(nn.Module):
-    """A policy of an MLP with `outputs` numbers for each action dimension."""
+    """A policy of an MLP with `outputs` numbers for each action dimension; `actions` says what they mean."""
 
     outputs = 1
 
@@ -166,6 +197,26 @@ class Actor(nn.Module):
         super().__init__()
         self.network = StackedMLP(generators, (observation_size, *hidden_sizes, self.outputs * action_size))
 
+    def actions(self, outputs: V, noise: V | None) -> V:
+        """Actions (P, B, A) of the MLP's outputs: the mode, or with standard normal noise (P, B, A) a sample."""
+        raise NotImplementedError
+
+    def act(self, observations: Tensor, noise: Tensor | None) -> Tensor:
+        """Actions (P, B, A) in [-1, 1], without gradient.
+
+        On a CPU NumPy computes them: for a few rows a call of torch takes many times as long as the arithmetic.
+
+        Args:
+            observations: (P, B, O), normalised.
+            noise: standard normal (P, B, A) for a sample; None for the mode.
+        """
+        if observations.is_cpu:
+            with np.errstate(all="ignore"):  # whoever acts looks for what is not finite
+                outputs = self.network.in_numpy(observations.numpy())
+                return torch.from_numpy(self.actions(outputs, None if noise is None else noise.numpy()))
+        with torch.no_grad():
+            return self.actions(self.network(observations), noise)
+
 
 class DeterministicActor(Actor):
     """tanh(network(observation))."""
@@ -174,7 +225,12 @@ class DeterministicActor(Actor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """Actions (P, B, A) of observations (P, B, O)."""
-        return torch.tanh(self.network(observations))
+        return self.actions(self.network(observations), None)
+
+    def actions(self, outputs: V, noise: V | None) -> V:
+        """tanh of the outputs; there is no noise."""
+        actions: V = functions_of(outputs).tanh(outputs)
+        return actions
 
 
 class GaussianActor(Actor):
@@ -198,7 +254,11 @@ class GaussianActor(Actor):
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (P, B, A) and standard deviation (P, 1, A)."""
-        return torch.tanh(self.network(observations)), self.log_std.clamp(*LOG_STD_RANGE).exp()
+        return torch.tanh(self.network(observations)), self.std()
+
+    def std(self) -> Tensor:
+        """Standard deviation (P, 1, A)."""
+        return self.log_std.clamp(*LOG_STD_RANGE).exp()
 
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Log-density (P, B) of actions (P, B, A)."""
@@ -206,10 +266,18 @@ class GaussianActor(Actor):
         standardised = (actions - mean) / std
         return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
-    def sample(self, observations: Tensor, noise: Tensor | None) -> Tensor:
-        """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A); without it the mean."""
-        mean, std = self(observations)
-        return mean if noise is None else (mean + std * noise).clamp(-1.0, 1.0)
+    def sample(self, observations: Tensor, noise: Tensor) -> Tensor:
+        """Actions (P, B, A) clipped to [-1, 1], from standard normal noise (P, B, A)."""
+        return self.actions(self.network(observations), noise)
+
+    def actions(self, outputs: V, noise: V | None) -> V:
+        """tanh of the outputs, and with noise times the standard deviation, clipped to [-1, 1]."""
+        mean: V = functions_of(outputs).tanh(outputs)
+        if noise is None:
+            return mean
+        std: Any = self.std() if isinstance(outputs, Tensor) else self.std().detach().numpy()
+        actions: V = (mean + std * noise).clip(-1.0, 1.0)
+        return actions
 
 
 class SquashedGaussianActor(Actor):
@@ -225,6 +293,15 @@ class SquashedGaussianActor(Actor):
         mean, log_std = self.network(observations).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_RANGE).exp()
 
+    def actions(self, outputs: V, noise: V | None) -> V:
+        """tanh of the mean, or of the mean and noise times the standard deviation."""
+        functions, size = functions_of(outputs), outputs.shape[-1] // 2
+        raw = outputs[..., :size]
+        if noise is not None:
+            raw = raw + functions.exp(outputs[..., size:].clip(*LOG_STD_RANGE)) * noise
+        actions: V = functions.tanh(raw)
+        return actions
+
     def sample(self, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Reparameterised actions (P, B, A) and their log-density (P, B), from standard normal noise (P, B, A)."""
         mean, std = self(observations)
@@ -232,7 +309,7 @@ class SquashedGaussianActor(Actor):
 
     def mode(self, observations: Tensor) -> Tensor:
         """tanh of the mean, (P, B, A)."""
-        return torch.tanh(self(observations)[0])
+        return self.actions(self.network(observations), None)
 
 
 class EntropyCoefficient(nn.Module):

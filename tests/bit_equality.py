@@ -11,6 +11,9 @@ state tensor, return and score, by case and name, in a JSON file. Both versions 
 `--execution compile` records what compiled updates learn (minutes the first time), `--thorough` adds the long commands,
 `--only TEXT` takes the cases that have the text in their names. The exit status is 1 where anything differs.
 
+On a CPU NumPy acts, and rounds otherwise than torch, which acted at the start: here torch acts (`let_torch_act`), so
+that all else can be compared.
+
 What another version calls otherwise is translated in two lists: `RENAMED` (names of what was recorded, by prefix), and
 the alternatives that `find`, `first` and `option` are given (names in the code and on the command line).
 """
@@ -353,8 +356,31 @@ def acted(record: Record, agent: Any, name: str = "act") -> None:
             f"{name}/{'modes' if deterministic else 'samples'}", agent.act(observations, deterministic=deterministic)
         )
     if len(agent.seeds) == 1:
-        record(f"{name}/single", agent.predict(observations[0, 0], deterministic=True)[0])
+        with let_numpy_act():  # as it predicted single actions at the start, too
+            record(f"{name}/single", agent.predict(observations[0, 0], deterministic=True)[0])
 
+
+def let_torch_act() -> None:
+    """Compute actions by torch, of all actors that NumPy computes with."""
+    from orl import networks
+
+    if hasattr(networks, "Actor"):
+        NUMPY_ACTS.setdefault("act", networks.Actor.act)
+        networks.Actor.act = lambda self, observations, noise: self.actions(self.network(observations), noise)
+
+
+@contextlib.contextmanager
+def let_numpy_act() -> Iterator[None]:
+    """Undo `let_torch_act` for a while."""
+    from orl import networks
+
+    if "act" in NUMPY_ACTS:
+        networks.Actor.act = NUMPY_ACTS["act"]
+    yield
+    let_torch_act()
+
+
+NUMPY_ACTS: dict[str, Any] = {}  # the method that `let_torch_act` replaced
 
 # No powers of two: dividing by one is exact, and hides the order of sums and divisions.
 NETWORKS: dict[str, Any] = {"hidden_sizes": (9, 7), "batch_size": 11}
@@ -1054,5 +1080,7 @@ def main() -> None:
     sys.exit(bool(found))
 
 
+if __name__ in ("__main__", "__mp_main__"):  # also in the processes that a command starts
+    let_torch_act()
 if __name__ == "__main__":
     main()

@@ -117,11 +117,14 @@ def test_what_numbers_point_at_is_that_of_every_update_and_asked_for_many_at_a_t
 def test_updates_one_by_one_get_what_they_get_in_one_go() -> None:
     """As between steps in an environment; across the end of a block, and from a state in its middle."""
     one_by_one, at_once, resumed = (NoiseBlocks([0, 1], DRAWS, CPU) for _ in range(3))
-    for i, (expected, numbers) in enumerate(at_once.with_batches(70, point_at([]))):
+    blocks = at_once.with_batches(70, point_at([]))
+    inputs = [of_updates(*block, i) for block in blocks for i in range(len(block[0].rewards))]
+    for i, (expected, numbers) in enumerate(inputs):
         if i == 37:
             resumed.load(*one_by_one.state())
-        for blocks in (one_by_one, resumed) if i >= 37 else (one_by_one,):
-            ((batch, noise),) = blocks.with_batches(1, point_at([]))
+        for each in (one_by_one, resumed) if i >= 37 else (one_by_one,):
+            (block,) = each.with_batches(1, point_at([]))
+            batch, noise = of_updates(*block, 0)
             assert all(torch.equal(noise[name], values) for name, values in numbers.items())
             for mine, values in zip(batch[:5], expected[:5], strict=True):
                 assert torch.equal(mine, values)
