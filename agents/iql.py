@@ -119,7 +119,12 @@ class IQL(Agent):
         self.optimizers["value"].step(value_step)
         actor_step, actor_metrics = self.actor_gradients(batch, target_values)
         self.optimizers["actor"].step(actor_step)
-        critic_step, critic_metrics = self.critic_gradients(batch)
+        # Eq. 6: Q(s, a) towards r + gamma V(s')
+        with torch.no_grad():
+            next_values = self.value(batch.next_observations).squeeze(-1)
+        rewards = batch.rewards * self.reward_scale
+        targets = losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
+        critic_step, critic_metrics = critic_gradients(self.critic, batch.observations, batch.actions, targets)
         self.optimizers["critic"].step(critic_step)
         self.critic_average.update(self.config.tau)
         return metrics | actor_metrics | critic_metrics
@@ -141,14 +146,6 @@ class IQL(Agent):
         log_probs = self.actor.log_prob(batch.observations, batch.actions)
         metrics = {"actor_loss": (-weights * log_probs.detach()).mean(-1), "advantage_weight": weights.mean(-1)}
         return gradients(-weights * log_probs, self.actor), metrics
-
-    def critic_gradients(self, batch: Batch) -> tuple[Gradients, Metrics]:
-        """Eq. 6: Q(s, a) towards r + gamma V(s')."""
-        with torch.no_grad():
-            next_values = self.value(batch.next_observations).squeeze(-1)
-            rewards = batch.rewards * self.reward_scale
-            targets = losses.td_target(rewards, batch.terminated, next_values, self.config.discount)
-        return critic_gradients(self.critic, batch.observations, batch.actions, targets)
 
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:
         """The mean, or a sample clipped to [-1, 1]."""

@@ -164,14 +164,12 @@ class SAC(Agent):
 
     def update_critic(self, batch: Batch, noise: Noise) -> Metrics:
         """REDQ, Algorithm 1, lines 6 to 9; DroQ, Algorithm 2, lines 6 to 9. Online and in stabilization phases."""
-        critic_step, metrics = self.critic_gradients(batch, noise)
-        self.optimizers["critic"].step(critic_step)
+        targets = self.targets(batch, noise)
+        # Minimise (Q_i(s, a) - y)^2 for every critic i
+        step, metrics = critic_gradients(self.critic, batch.observations, batch.actions, targets, noise)
+        self.optimizers["critic"].step(step)
         self.critic_average.update(self.config.tau)
         return metrics
-
-    def critic_gradients(self, batch: Batch, noise: Noise) -> tuple[Gradients, Metrics]:
-        """Minimise (Q_i(s, a) - y)^2 for every critic i."""
-        return critic_gradients(self.critic, batch.observations, batch.actions, self.targets(batch, noise), noise)
 
     def targets(self, batch: Batch, noise: Noise) -> Tensor:
         """y = r + gamma (1 - terminated) (min_M Q'(s', a') - alpha log pi(a'|s')), a' ~ pi: (P, B), no gradient.

@@ -338,7 +338,8 @@ class Agent(ABC):
     def sample(self, noise: Noise) -> Batch:
         """The batches (n, P, B, ...) that the random numbers of n updates point at."""
         assert self.replay_buffer is not None
-        return self.normalizer.batch(self.replay_buffer.sample(noise["indices"]))
+        indices = (noise["indices"] * self.replay_buffer.sizes).long()
+        return self.normalizer.batch(self.replay_buffer.gather(indices))
 
     def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
         """Do the updates of what `batches` gave; metrics (P,) of the last of each kind stay on the device."""

@@ -81,17 +81,20 @@ def normalised(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch_private.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
 
 
-def dropout_scale(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
-    """What dropout multiplies its inputs by: 0 where a unit is dropped, 1 / (1 - rate) elsewhere.
+def drop_units_(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
+    """Dropout in place: units become 0 where they are dropped, and 1 / (1 - rate) of what they were elsewhere.
+
+    Only what is dropped is touched twice: a mask would cost more time than the layer after it.
 
     Args:
-        inputs: (P, *units).
-        dropped: (P, K) positions in each learner's flattened units; the number of units stands for none.
+        inputs: (P, *units), contiguous.
+        dropped: (P, K) positions in each learner's flattened units; the number of units, behind all others, is none.
         rate: probability of a unit to be dropped, in [0, 1).
     """
-    units = inputs[0].numel()
-    scale = inputs.new_full((len(inputs), units + 1), 1.0 / (1.0 - rate)).scatter_(1, dropped, 0.0)
-    return scale[:, :units].view(inputs.shape)
+    units = inputs.mul_(1.0 / (1.0 - rate)).view(len(inputs), -1)
+    last = units.shape[1] - 1
+    units.scatter_reduce_(1, dropped.clamp(max=last), (dropped > last).to(units), "prod")  # by 0, where none by 1
+    return inputs
 
 
 class StackedMLP(nn.Module):
@@ -133,14 +136,16 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: Tensor, noise: Noise | None = None, dropped: str = "dropped") -> Tensor:
         """(*L, B, sizes[0]) to (*L, B, sizes[-1]).
 
-        Hidden layer i drops the units that `noise` has under `dropped/i`, as `dropout_scale` takes them; none without.
+        Hidden layer i drops the units that `noise` has under `dropped/i`, as `drop_units_` takes them; none without.
         """
         hidden = inputs
         *hidden_layers, last = self.layers
         for i, layer in enumerate(hidden_layers):
             hidden = layer(hidden)
             if noise and f"{dropped}/{i}" in noise:
-                hidden = hidden * dropout_scale(hidden, noise[f"{dropped}/{i}"], self.dropout_rate)
+                units = noise[f"{dropped}/{i}"], self.dropout_rate
+                scale = drop_units_(torch.ones_like(hidden) if hidden.requires_grad else hidden, *units)
+                hidden = hidden * scale if hidden.requires_grad else scale
             if self.norms:
                 hidden = self.norms[i](hidden)
             # `hidden` may be a view, of which autograd would copy the whole base for a step in place
@@ -418,7 +423,8 @@ class Normalizer:
 
     def batch(self, batch: Batch) -> Batch:
         """With the observations that networks take."""
-        observations, next_observations = self(batch.observations), self(batch.next_observations)
+        observations = (batch.observations - self.mean) / self.std
+        next_observations = (batch.next_observations - self.mean) / self.std
         return batch._replace(observations=observations, next_observations=next_observations)
 
     def tensors(self) -> dict[str, Tensor]:

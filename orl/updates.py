@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from orl import torch_private
 from orl.buffer import Metrics
-from orl.networks import CriticEnsemble, StackedLayerNorm, StackedLinear, dropout_scale, normalised
+from orl.networks import CriticEnsemble, StackedLayerNorm, StackedLinear, drop_units_, normalised
 from orl.noise import Noise
 
 Gradients = tuple[Tensor, ...]  # one of each parameter of a network, in their order
@@ -132,14 +132,13 @@ def critic_gradients(
     norms = cast("list[StackedLayerNorm]", list(network.norms))
     # Forwards, layer by layer: h = relu(n scale + shift), n = layer_norm(z), z = dropout (x W + b)
     hidden = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, critic.num_critics, -1, -1)
-    dropped = noise is not None and "dropped/0" in noise
-    inputs, dropouts, normalisations, outputs = [], [], [], []
+    dropped = [] if noise is None else [noise[name] for name in sorted(noise) if name.startswith("dropped/")]
+    inputs, normalisations, outputs = [], [], []
     for i, layer in enumerate(hidden_layers):
         inputs.append(hidden)
         hidden = layer(hidden)
-        if noise is not None and dropped:
-            dropouts.append(dropout_scale(hidden, noise[f"dropped/{i}"], network.dropout_rate))
-            hidden.mul_(dropouts[i])
+        if dropped:
+            drop_units_(hidden, dropped[i], network.dropout_rate)
         if norms:
             normalisations.append((hidden, *normalised(hidden)))  # z, n, mean and 1 / std of z
             hidden = torch.addcmul(norms[i].bias, normalisations[i][1], norms[i].weight)
@@ -164,7 +163,7 @@ def critic_gradients(
             wanted = [True, False, False]  # of input, scale and shift, of which it has none
             d_hidden = torch_private.native_layer_norm_backward(d_normal, *statistics, None, None, wanted)[0]
         if dropped:
-            d_hidden = d_hidden.mul_(dropouts[i])
+            drop_units_(d_hidden, dropped[i], network.dropout_rate)
         of_layers.append((inputs[i].mT @ d_hidden, d_hidden.sum(-2, keepdim=True)))
         if i:
             d_hidden = d_hidden @ hidden_layers[i].weight.mT

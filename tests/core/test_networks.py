@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orl.networks import StackedLayerNorm, StackedLinear, StackedMLP, dropout_scale
+from orl.networks import StackedLayerNorm, StackedLinear, StackedMLP, drop_units_
 
 Generators = Callable[..., list[torch.Generator]]
 
@@ -89,8 +89,8 @@ def test_dropout_by_hand() -> None:
     """Units are counted in each learner's own (critics, batch, features); their number stands for none."""
     inputs = torch.arange(1.0, 13.0).view(2, 1, 2, 3)
     dropped = torch.tensor([[0, 4, 4, 6], [6, 6, 6, 6]])
-    outputs = inputs * dropout_scale(inputs, dropped, 0.25)
     scaled = inputs / 0.75
+    outputs = drop_units_(inputs.clone(), dropped, 0.25)
     scaled[0, 0, 0, 0] = scaled[0, 0, 1, 1] = 0.0
     torch.testing.assert_close(outputs, scaled)
 
@@ -127,7 +127,7 @@ def places_of(keep: Tensor) -> Tensor:
 
 def test_dropout_keeps_the_mean_and_passes_no_gradient_to_dropped_units() -> None:
     inputs = torch.ones(1, 4, 50, requires_grad=True)
-    outputs = inputs * dropout_scale(inputs, torch.tensor([[3, 199, 200]]), 0.01)
+    outputs = inputs * drop_units_(torch.ones(1, 4, 50), torch.tensor([[3, 199, 200]]), 0.01)
     outputs.sum().backward()
     assert inputs.grad is not None
     assert (inputs.grad.flatten()[[3, 199]] == 0).all()
