@@ -21,6 +21,7 @@ from orl.checkpoint import CheckpointError
 from orl.config import OnlineConfig
 from orl.dataset import Dataset
 from orl.evaluation import evaluate
+from orl.execution import run_updates
 from orl.networks import StackedMLP
 
 MakeData = Callable[..., Dataset]
@@ -530,6 +531,37 @@ def test_evaluation_between_changes_nothing(acting_case: Any, stroll: str) -> No
             evaluate(watched, stroll, episodes=1)
     assert_same(plain, watched)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+# Executions: graphs learn what eager updates learn, bit for bit on a CPU.
+
+
+@pytest.mark.parametrize("execution", ["graph", "auto"])
+def test_graphs_learn_what_eager_updates_learn(preset_case: Any, execution: str) -> None:
+    """Of a population, in blocks of several sizes, and on other data."""
+    first, second = (preset_case.make_data(rows=rows, seed=rows) for rows in (60, 80))
+    eager, graph = (
+        preset_case(first, seed=[5, 6], execution=way, device="cpu").fit(21).fit(1).fit(9, second)
+        for way in ("eager", execution)
+    )
+    assert graph.run.makes_graphs
+    assert graph.run.graphs
+    mine, other = eager.state()[0], graph.state()[0]
+    assert mine.keys() == other.keys()
+    assert [name for name, values in mine.items() if not values.equal(other[name])] == []
+
+
+def test_training_goes_on_from_eager_updates_to_graphs_and_back(acting_case: Any, stroll: str, tmp_path: Path) -> None:
+    """Through checkpoints, with the phases that are due on the way."""
+    whole = acting_case(stroll, seed=[3, 4], execution="eager", device="cpu").learn(STEPS)
+    agent = acting_case(stroll, seed=[3, 4], execution="eager", device="cpu").learn(16)
+    for steps, execution in ((13, "graph"), (STEPS - 29, "eager")):
+        agent.save(tmp_path)
+        agent = acting_case.kind.load(tmp_path, device="cpu")
+        agent.run = run_updates(execution, agent.device)  # type: ignore[arg-type]
+        agent.learn(steps)
+        assert execution == "eager" or agent.run.graphs
+    assert_same(whole, agent)
 
 
 def test_agents_of_recorded_data_alone_do_not_act(kind: type[Agent], small: Settings, make_data: MakeData) -> None:
