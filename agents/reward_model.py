@@ -29,13 +29,14 @@ from torch import Tensor, nn
 
 from orl import checkpoint, losses, seeding
 from orl.arrays import Float64Array, IntArray
-from orl.buffer import Batch, ReplayBuffer, per_learner
+from orl.buffer import Batch, Metrics, ReplayBuffer, per_learner
 from orl.checkpoint import flatten_state, restore_state
 from orl.config import check_positive, make_config
 from orl.dataset import Dataset, content_hashes
 from orl.device import pick_device
+from orl.execution import run_updates
 from orl.networks import StackedMLP, mean_and_std
-from orl.noise import NoiseBlocks, NoiseSpec
+from orl.noise import Noise, NoiseBlocks, NoiseSpec
 from orl.training import NO_PROGRESS, progress
 from orl.updates import Adam, gradients
 
@@ -158,14 +159,23 @@ class RewardModel:
         c = self.config
         optimizer = Adam(self.network.parameters(), c.learning_rate)
         specs = {"indices": NoiseSpec("uniform", (c.num_members * c.batch_size,))}
-        noise = NoiseBlocks(self.seeds, specs, self.device)
+        blocks = NoiseBlocks(self.seeds, specs, self.device)
         early_stopping = EarlyStopping(self.network, c.patience)
+        run = run_updates("auto", self.device)
+
+        def sample(noise: Noise) -> Batch:
+            return self.replay_buffer.sample(noise["indices"])
+
+        def update(batch: Batch, noise: Noise) -> Metrics:
+            self.update(batch, optimizer)
+            return {}
+
         with progress("reward model", c.max_updates) if progress_bar else NO_PROGRESS as advance:
-            for update in range(1, c.max_updates + 1):
-                self.update(self.replay_buffer.sample(noise.next()["indices"]), optimizer)
-                advance(1)
-                is_check = update % c.check_period == 0 or update == c.max_updates
-                if is_check and early_stopping.step(self.validation_loss()):
+            for done in range(0, c.max_updates, c.check_period):
+                for batches, noise in blocks.with_batches(min(c.check_period, c.max_updates - done), sample):
+                    run(update, batches, noise)
+                    advance(len(batches.rewards))
+                if early_stopping.step(self.validation_loss()):
                     break
         early_stopping.restore_best()
         self.calibrate()

@@ -4,7 +4,7 @@
 """
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef as StorageWeakRef
+import torch.multiprocessing.reductions
 
 # The kernel of Adam. `torch.optim.Adam(fused=True)` calls it behind 0.2 ms of bookkeeping a step (decision 0014).
 fused_adam = torch._fused_adam_
@@ -19,13 +19,11 @@ foreach_copy = torch._foreach_copy_
 native_layer_norm = torch.native_layer_norm
 native_layer_norm_backward = torch.ops.aten.native_layer_norm_backward
 
+# A reference that does not own a tensor's memory: programs tell by it which tensors share some.
+StorageWeakRef = torch.multiprocessing.reductions.StorageWeakRef
+
 # The gradient of ReLU in one pass, without a mask in memory.
 threshold_backward = torch.ops.aten.threshold_backward
-
-
-def let_compile_trace_gradients() -> None:
-    """Let `torch.compile` trace `torch.autograd.grad`, which it otherwise refuses in a whole graph."""
-    torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined]
 
 
 def times_written(tensor: torch.Tensor) -> int:
