@@ -35,7 +35,7 @@ from orl.scripts.running import tables
 from orl.scripts.running.run_directory import JsonObject, RunDirectory
 
 CARS = 256
-COMPILED = range(4)  # of `PRICED`, by `--compiled`
+COMPILED = range(2)  # of `PRICED`, by `--compiled`
 TOGETHER = 20  # learners, one for each context
 DROPOUT_RATE = 0.01
 
@@ -62,7 +62,7 @@ class Speed:
     sizes: tuple[str, ...] = ("64/64", "128/128", "256/256")
     """Of the part sizes: UNITS/BATCH for each population, or UNITS/BATCH/LEARNERS."""
     compiled: tuple[str, ...] = ()
-    """Those that are also compiled, UNITS/BATCH/LEARNERS; only updates of SAC, of a phase, of TD3+BC and of IQL."""
+    """Those that are also compiled, UNITS/BATCH/LEARNERS; only updates of SAC and of a phase."""
     repeats: int = 7
     """Turns of each case; the table shows medians."""
     updates: int = 20
