@@ -129,6 +129,7 @@ class Agent(ABC):
     def _create(self, spaces: Spaces, config: AgentConfig, seeds: list[int], device: torch.device) -> None:
         self.config, self.spaces, self.seeds, self.device = config, spaces, seeds, device
         self.run = run_updates(config.execution, device)
+        self.dtype = torch.empty(0).numpy().dtype  # torch's default, as NumPy has it
         self.updates = self.steps = self.total_phase_updates = 0
         self.first_update = 0  # the environment step after which updates begin, online
         self.checked_at = -1  # the progress of which `predict` saw finite parameters
@@ -236,11 +237,12 @@ class Agent(ABC):
 
     def _actions(self, observations: Float32Array, generators: Sequence[torch.Generator] | None) -> Float32Array:
         """Actions (P, B, A) in [-1, 1], with noise from one generator per learner or without."""
-        inputs = torch.as_tensor(np.asarray(observations), dtype=torch.get_default_dtype(), device=self.device)
+        inputs = torch.from_numpy(np.asarray(observations, self.dtype)).to(self.device)
         noise = None
         if generators is not None:
             shape = (inputs.shape[1], self.spaces.action_size)
-            noise = torch.stack([torch.randn(shape, generator=g, device=self.device) for g in generators])
+            drawn = [torch.randn(shape, generator=g, device=self.device) for g in generators]
+            noise = torch.stack(drawn) if len(drawn) > 1 else drawn[0].unsqueeze(0)
         with torch.no_grad():
             actions = self.actions(self.normalizer(inputs), noise).cpu().numpy().astype(np.float32, copy=False)
         if not np.isfinite(actions).all():
