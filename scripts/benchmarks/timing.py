@@ -16,7 +16,7 @@ from orl.scripts.running.run_directory import JsonObject
 from orl.training import progress
 
 Work = Callable[[], object]  # another process says how many seconds of processor time it took
-WARM_UP = 4  # repetitions before it is counted how many fit into a turn
+WARM_UP = 2  # repetitions before it is counted how many fit into a turn
 
 
 @dataclass(frozen=True)
