@@ -81,19 +81,18 @@ def normalised(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch_private.native_layer_norm(inputs, shape, inputs.new_ones(shape), None, 1e-5)
 
 
-def drop_units_(inputs: Tensor, dropped: Tensor, rate: float) -> Tensor:
+def drop_units_(inputs: Tensor, positions: Tensor, factors: Tensor, rate: float) -> Tensor:
     """Dropout in place: units become 0 where they are dropped, and 1 / (1 - rate) of what they were elsewhere.
 
     Only what is dropped is touched twice: a mask would cost more time than the layer after it.
 
     Args:
         inputs: (P, *units), contiguous.
-        dropped: (P, K) positions in each learner's flattened units; the number of units, behind all others, is none.
+        positions: (P, K) in each learner's flattened units.
+        factors: (P, K), 0 where the unit is dropped and 1 where it is not.
         rate: probability of a unit to be dropped, in [0, 1).
     """
-    units = inputs.mul_(1.0 / (1.0 - rate)).view(len(inputs), -1)
-    last = units.shape[1] - 1
-    units.scatter_reduce_(1, dropped.clamp(max=last), (dropped > last).to(units), "prod")  # by 0, where none by 1
+    inputs.mul_(1.0 / (1.0 - rate)).view(len(inputs), -1).scatter_reduce_(1, positions, factors, "prod")
     return inputs
 
 
@@ -136,14 +135,14 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: Tensor, noise: Noise | None = None, dropped: str = "dropped") -> Tensor:
         """(*L, B, sizes[0]) to (*L, B, sizes[-1]).
 
-        Hidden layer i drops the units that `noise` has under `dropped/i`, as `drop_units_` takes them; none without.
+        Hidden layer i drops the units that `noise` has under `dropped/i`, none without.
         """
         hidden = inputs
         *hidden_layers, last = self.layers
         for i, layer in enumerate(hidden_layers):
             hidden = layer(hidden)
             if noise and f"{dropped}/{i}" in noise:
-                units = noise[f"{dropped}/{i}"], self.dropout_rate
+                units = noise[f"{dropped}/{i}"], noise[f"{dropped}/{i}/factors"], self.dropout_rate
                 scale = drop_units_(torch.ones_like(hidden) if hidden.requires_grad else hidden, *units)
                 hidden = hidden * scale if hidden.requires_grad else scale
             if self.norms:

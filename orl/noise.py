@@ -59,7 +59,8 @@ class NoiseBlocks:
     """Random numbers for updates, drawn many updates ahead from one generator per learner.
 
     They enter an update as tensors of shape (population, *shape), so that an update is a function of its inputs and
-    learner k of a population sees the numbers that it would see alone.
+    learner k of a population sees the numbers that it would see alone. Dropout has two of them: positions, and under
+    `NAME/factors` 0 for each of them whose unit is dropped, 1 for those that are no throws.
 
     Args:
         seeds: one per learner.
@@ -124,6 +125,11 @@ class NoiseBlocks:
             for name, spec in self.specs.items():
                 columns[name].append(spec.sample(self.BLOCK, generator, self.device))
         self.block = {name: torch.stack(values, dim=1) for name, values in columns.items()}
+        for name, spec in self.specs.items():
+            if spec.kind == "dropout":
+                units, positions = math.prod(spec.shape), self.block[name]
+                self.block[f"{name}/factors"] = (positions == units).to(torch.get_default_dtype())
+                positions.clamp_(max=units - 1)
 
     def state(self) -> tuple[Tensor, int]:
         """Generator states at the start of the current block (population, bytes), and the position in it.

@@ -236,8 +236,11 @@ class Program(ABC):
 class ReplayedProgram(Program):
     """Done without Python by TorchScript's interpreter, many updates a call, bit for bit.
 
-    Views are made where they are needed, from the memory that they look at, and those of the state only once.
+    Views are made where they are needed, from the memory that they look at, and those of the state only once. Numbers
+    that tensors are multiplied by, or that are added, are tensors already, which the interpreter would make of them.
     """
+
+    TAKE_NUMBERS = ("add.Tensor", "add_.Tensor", "sub.Tensor", "rsub.Scalar", "mul.Tensor", "mul_.Tensor")
 
     def _read(self, num_inputs: int, results: str) -> None:
         arguments = [f"inputs{i}: Tensor" for i in range(num_inputs)]
@@ -265,7 +268,10 @@ class ReplayedProgram(Program):
         # Lists of tensors of the state are arguments: what only writes to a list that is made in a program, as Adam
         # does, counts as never read, and TorchScript drops it.
         self.lists: dict[tuple[Value, ...], str] = {}
+        self.constants: dict[tuple[float, torch.dtype], Value] = {}
+        self.recorder = recorder
         super()._write(recorder)
+        del self.recorder
 
     def _bind(self, state: Mapping[int, Tensor]) -> list[Any]:
         tensors = super()._bind(state)
@@ -273,8 +279,20 @@ class ReplayedProgram(Program):
         return [*tensors, *([by_value[value] for value in values] for values in self.lists)]
 
     def _write_operation(self, operation: Operation) -> None:
-        if not operation.is_view:
-            super()._write_operation(operation)
+        if operation.is_view:
+            return
+        if str(operation.function).removeprefix("aten.") in self.TAKE_NUMBERS:
+            tensor, number, *others = operation.arguments
+            if isinstance(number, int | float) and tensor.dtype.is_floating_point and tensor.shape:
+                operation = operation._replace(arguments=(tensor, self._constant(number, tensor.dtype), *others))
+        super()._write_operation(operation)
+
+    def _constant(self, number: float, dtype: torch.dtype) -> Value:
+        if (number, dtype) not in self.constants:
+            tensor, memory = torch.full((1,), number, dtype=dtype), -1 - len(self.constants)
+            self.recorder.state[memory] = self.recorder.before[memory] = tensor
+            self.constants[number, dtype] = Value(memory, dtype, (), (), 0)
+        return self.constants[number, dtype]
 
     def _function(self, operation: Operation) -> str:
         return f"torch.ops.{operation.function._schema.name.replace('::', '.')}"

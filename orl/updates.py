@@ -132,13 +132,13 @@ def critic_gradients(
     norms = cast("list[StackedLayerNorm]", list(network.norms))
     # Forwards, layer by layer: h = relu(n scale + shift), n = layer_norm(z), z = dropout (x W + b)
     hidden = torch.cat([observations, actions], dim=-1).unsqueeze(1).expand(-1, critic.num_critics, -1, -1)
-    dropped = [] if noise is None else [noise[name] for name in sorted(noise) if name.startswith("dropped/")]
+    dropped = noise is not None and "dropped/0" in noise
     inputs, normalisations, outputs = [], [], []
     for i, layer in enumerate(hidden_layers):
         inputs.append(hidden)
         hidden = layer(hidden)
-        if dropped:
-            drop_units_(hidden, dropped[i], network.dropout_rate)
+        if noise is not None and dropped:
+            drop_units_(hidden, noise[f"dropped/{i}"], noise[f"dropped/{i}/factors"], network.dropout_rate)
         if norms:
             normalisations.append((hidden, *normalised(hidden)))  # z, n, mean and 1 / std of z
             hidden = torch.addcmul(norms[i].bias, normalisations[i][1], norms[i].weight)
@@ -162,8 +162,8 @@ def critic_gradients(
             d_normal = d_hidden.mul_(norms[i].weight)
             wanted = [True, False, False]  # of input, scale and shift, of which it has none
             d_hidden = torch_private.native_layer_norm_backward(d_normal, *statistics, None, None, wanted)[0]
-        if dropped:
-            drop_units_(d_hidden, dropped[i], network.dropout_rate)
+        if noise is not None and dropped:
+            drop_units_(d_hidden, noise[f"dropped/{i}"], noise[f"dropped/{i}/factors"], network.dropout_rate)
         of_layers.append((inputs[i].mT @ d_hidden, d_hidden.sum(-2, keepdim=True)))
         if i:
             d_hidden = d_hidden @ hidden_layers[i].weight.mT

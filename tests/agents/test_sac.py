@@ -90,7 +90,7 @@ class PlainSAC:
         for i, size in enumerate(self.config.hidden_sizes if self.config.dropout_rate else ()):
             units = self.config.num_critics * self.config.batch_size * size
             keep = torch.ones(units + 1)
-            keep[numbers[f"{name}/{i}"]] = 0.0
+            keep[numbers[f"{name}/{i}"][numbers[f"{name}/{i}/factors"] == 0]] = 0.0
             found.append(keep[:units].view(self.config.num_critics, self.config.batch_size, size)[member])
         return found
 

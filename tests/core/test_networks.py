@@ -86,11 +86,11 @@ def test_stacked_layer_normalisation_equals_separate_ones(members: tuple[int, ..
 
 
 def test_dropout_by_hand() -> None:
-    """Units are counted in each learner's own (critics, batch, features); their number stands for none."""
+    """Units are counted in each learner's own (critics, batch, features); a factor of 1 stands for none."""
     inputs = torch.arange(1.0, 13.0).view(2, 1, 2, 3)
-    dropped = torch.tensor([[0, 4, 4, 6], [6, 6, 6, 6]])
+    positions, factors = torch.tensor([[0, 4, 4, 5], [5, 5, 5, 5]]), torch.tensor([[0.0, 0, 0, 1], [1, 1, 1, 1]])
     scaled = inputs / 0.75
-    outputs = drop_units_(inputs.clone(), dropped, 0.25)
+    outputs = drop_units_(inputs.clone(), positions, factors, 0.25)
     scaled[0, 0, 0, 0] = scaled[0, 0, 1, 1] = 0.0
     torch.testing.assert_close(outputs, scaled)
 
@@ -102,7 +102,8 @@ def test_hidden_layers_are_linear_dropout_normalisation_relu(generators: Generat
         parameter.data.normal_(generator=noise)
     inputs = torch.randn(2, 2, 9, 4, generator=noise)
     keeps = [(torch.rand(2, 2, 9, size, generator=noise) > 0.3) for size in (8, 6)]
-    outputs = stacked(inputs, {f"dropped/{i}": places_of(keep) for i, keep in enumerate(keeps)})
+    noise = {name: values for i, keep in enumerate(keeps) for name, values in dropped_by(f"dropped/{i}", keep).items()}
+    outputs = stacked(inputs, noise)
     without = stacked(inputs)
     for p in range(2):
         for c in range(2):
@@ -118,16 +119,16 @@ def test_hidden_layers_are_linear_dropout_normalisation_relu(generators: Generat
                 torch.testing.assert_close(given[p, c], expected, rtol=0, atol=1e-12)
 
 
-def places_of(keep: Tensor) -> Tensor:
-    """Masks (P, *units) as places of the units to drop, padded with the place that is none."""
-    rows = [(~learner).flatten().nonzero()[:, 0].tolist() for learner in keep]
-    longest = max(map(len, rows))
-    return torch.tensor([row + [keep[0].numel()] * (longest - len(row)) for row in rows])
+def dropped_by(name: str, keep: Tensor) -> dict[str, Tensor]:
+    """Masks (P, *units) as positions of units and their factors: of all, also of those that stay."""
+    factors = keep.flatten(1).double()
+    return {name: torch.arange(factors.shape[1]).expand(len(keep), -1), f"{name}/factors": factors}
 
 
 def test_dropout_keeps_the_mean_and_passes_no_gradient_to_dropped_units() -> None:
     inputs = torch.ones(1, 4, 50, requires_grad=True)
-    outputs = inputs * drop_units_(torch.ones(1, 4, 50), torch.tensor([[3, 199, 200]]), 0.01)
+    positions, factors = torch.tensor([[3, 199, 199]]), torch.tensor([[0.0, 0.0, 1.0]])
+    outputs = inputs * drop_units_(torch.ones(1, 4, 50), positions, factors, 0.01)
     outputs.sum().backward()
     assert inputs.grad is not None
     assert (inputs.grad.flatten()[[3, 199]] == 0).all()
