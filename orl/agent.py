@@ -100,7 +100,11 @@ class Agent(ABC):
 
     @abstractmethod
     def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
-        """One update of every learner, on normalised observations."""
+        """One update of every learner, on normalised observations.
+
+        It changes tensors in place, and Python decides nothing in it by their values or by counts such as `updates`
+        (docs/decisions/0019-programs.md); what it may decide by comes in `is_actor_update`.
+        """
 
     @abstractmethod
     def actions(self, observations: Tensor, noise: Tensor | None) -> Tensor:

@@ -62,17 +62,22 @@ class Graph(Protocol):
     metrics: Metrics
     error: BaseException | None
 
-    def __init__(self, update: Update, batch: Batch, noise: Noise) -> None: ...
+    def __init__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> None: ...
 
     def __call__(self, inputs: Sequence[Tensor]) -> Metrics:
         """Do n updates with inputs (n, P, ...); the metrics of the last."""
+        ...
+
+    def is_current(self, owner: Any) -> bool:
+        """Whether the update's object still has what the graph works on."""
         ...
 
 
 class GraphRunner:
     """Does updates as graphs, one of each kind and shape, after a few that run eagerly.
 
-    What can't be had is said once, unless the execution is "auto"; from then on updates run eagerly.
+    A graph whose tensors or settings were replaced is made anew, after twice as many eager updates each time. What
+    cannot be had is said once, unless the execution is "auto"; from then on updates run eagerly.
 
     Args:
         execution: "auto", "graph" or "compile".
@@ -83,7 +88,8 @@ class GraphRunner:
 
     def __init__(self, execution: Execution, device: torch.device) -> None:
         self.execution, self.device, self.makes_graphs = execution, device, True
-        self.counts: dict[tuple[Hashable, ...], int] = {}  # of eager updates, by name, decisions and shapes
+        self.counts: dict[tuple[Hashable, ...], int] = {}  # of eager updates, by name, decisions and inputs
+        self.first: dict[tuple[Hashable, ...], int] = {}  # how many there are before a graph, where one was replaced
         self.graphs: dict[tuple[Hashable, ...], Graph] = {}
 
     def __call__(self, update: Update, batches: Batch, noise: Noise, *decisions: Hashable) -> Metrics:
@@ -91,25 +97,30 @@ class GraphRunner:
         if not self.makes_graphs:
             return run_eagerly(update, batches, noise, *decisions)
         inputs = tensors_of(batches, noise)
-        kind = update.__name__, decisions, *(values.shape[1:] for values in inputs)
+        kind = update.__name__, decisions, *((values.dtype, values.shape[1:], values.stride()[1:]) for values in inputs)
         if kind in self.graphs:
-            return self.graphs[kind](inputs)
+            if self.graphs[kind].is_current(getattr(update, "__self__", None)):
+                return self.graphs[kind](inputs)
+            del self.graphs[kind]
+            self.counts[kind], self.first[kind] = 0, 2 * self.first.get(kind, self.FIRST_UPDATES)
         first, rest = of_updates(batches, noise, 0), of_updates(batches, noise, slice(1, None))
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        if self.counts[kind] > self.FIRST_UPDATES:
-            metrics = self._make_graph(kind, lambda batch, noise: update(batch, noise, *decisions), *first)
+        if self.counts[kind] > self.first.get(kind, self.FIRST_UPDATES):
+            metrics = self._make_graph(kind, update, *first, *decisions)
         elif is_captured(self.execution, self.device):
             metrics = CudaGraph(self.device).warm_up(lambda: update(*first, *decisions))
         else:
             metrics = update(*first, *decisions)
         return self(update, *rest, *decisions) if len(rest[0].rewards) else metrics
 
-    def _make_graph(self, kind: tuple[Hashable, ...], update: Update, batch: Batch, noise: Noise) -> Metrics:
+    def _make_graph(
+        self, kind: tuple[Hashable, ...], update: Update, batch: Batch, noise: Noise, *decisions: Hashable
+    ) -> Metrics:
         """Do an update and make its graph."""
         make: type[Graph] = CompiledProgram if self.execution == "compile" else ReplayedProgram
         if is_captured(self.execution, self.device):
             make = CapturedUpdate
-        graph = make(update, batch, noise)
+        graph = make(update, batch, noise, *decisions)
         if graph.error is None:
             self.graphs[kind] = graph
             return graph.metrics
@@ -131,7 +142,7 @@ def is_captured(execution: Execution, device: torch.device) -> bool:
 class CapturedUpdate:
     """An update whose kernels were captured."""
 
-    def __init__(self, update: Update, batch: Batch, noise: Noise) -> None:
+    def __init__(self, update: Update, batch: Batch, noise: Noise, *decisions: Hashable) -> None:
         self.graph = CudaGraph(batch.rewards.device)
         self.error: BaseException | None = None
         fields = (None if values is None else values.clone() for values in batch)
@@ -139,10 +150,12 @@ class CapturedUpdate:
         self.inputs = tensors_of(*copies)  # where the graph reads
         self.names: list[str] = []  # of the metrics
         try:
-            self.values = self.graph.capture(lambda: self._stacked(update(*copies)))  # where it leaves the metrics
+            self.values = self.graph.capture(
+                lambda: self._stacked(update(*copies, *decisions))
+            )  # where it leaves the metrics
         except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
             self.error = error.__context__ or error
-            self.metrics = update(batch, noise)
+            self.metrics = update(batch, noise, *decisions)
         else:
             self.metrics = self([values[None] for values in self.inputs])
 
@@ -152,6 +165,10 @@ class CapturedUpdate:
             torch_private.foreach_copy(self.inputs, list(of_update))
             self.graph.replay()
         return dict(zip(self.names, self.values.clone().unbind(), strict=True))
+
+    def is_current(self, owner: Any) -> bool:
+        """Taken for granted: nobody knows what kernels work on (decision 0013)."""
+        return True
 
     def _stacked(self, metrics: Metrics) -> Tensor:
         self.names = list(metrics)

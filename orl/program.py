@@ -9,13 +9,19 @@ What an update may do is what a CUDA graph may: change tensors in place, and dec
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import chain, repeat
+from operator import getitem, is_
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import gymnasium
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orl import torch_private
@@ -76,7 +82,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         keywords = dict(keywords or {})
         if torch.Tag.nondeterministic_seeded in function.tags:
             self.refusal = f"{function} draws random numbers"
-        if torch.Tag.data_dependent_output in function.tags:
+        if torch.Tag.data_dependent_output in function.tags or _has_shape_of_values(function, arguments):
             self.refusal = f"{function} asks for numbers"
         taken = self._values(arguments), self._values(keywords)
         before = len(self.numbers)
@@ -90,6 +96,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def value(self, tensor: Tensor) -> Value:
         """What the program calls a tensor."""
         return self._value(tensor, is_new=False)
+
+    def number_of(self, value: Any) -> int | None:
+        """The number of a tensor's memory, if the update used any."""
+        if not isinstance(value, Tensor) or value.layout is not torch.strided:
+            return None
+        return self.numbers.get(torch_private.StorageWeakRef(value.untyped_storage()))  # type: ignore[no-untyped-call]
 
     def _value(self, tensor: Tensor, *, is_new: bool) -> Value:
         reference = torch_private.StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
@@ -109,6 +121,111 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return [self._values(item) for item in argument] if isinstance(argument, list | tuple) else argument
 
 
+def _has_shape_of_values(function: Any, arguments: Sequence[Any]) -> bool:
+    """Whether the values of tensors decide how long a result is; of indices only where they are a mask."""
+    if function is torch.ops.aten.index.Tensor:
+        return any(index.dtype in (torch.bool, torch.uint8) for index in arguments[1] if index is not None)
+    return torch.Tag.dynamic_output_shape in function.tags
+
+
+class PythonWatch(TorchFunctionMode):
+    """Notes where Python takes the numbers of tensors, which no operation of torch does.
+
+    Args:
+        recorder: gets to know it.
+    """
+
+    TAKE = (Tensor.numpy, Tensor.tolist, Tensor.__array__)
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call the function."""
+        if function in self.TAKE:
+            self.recorder.refusal = f"{function.__name__} asks for numbers"
+        return function(*arguments, **(keywords or {}))
+
+
+class Reference(NamedTuple):
+    """An entry of a dictionary, also of an object's attributes, or an item of a list."""
+
+    container: Any
+    key: Any
+    value: Any
+
+
+def references(thing: Any, is_wanted: Callable[[Any], bool], seen: dict[int, bool] | None = None) -> list[Reference]:
+    """What leads from an object through attributes, entries and items to the values that are wanted.
+
+    Args:
+        thing: to look into; environments, classes and modules are not.
+        is_wanted: of a value.
+        seen: by id, whether an object leads to such a value.
+    """
+    seen = {} if seen is None else seen
+    container = thing if isinstance(thing, dict | list | tuple) else getattr(thing, "__dict__", None)
+    is_closed = isinstance(thing, type | ModuleType | gymnasium.Env | gymnasium.vector.VectorEnv)
+    if container is None or is_closed or id(thing) in seen:
+        return []
+    seen[id(thing)], found = False, []
+    for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+        found += references(value, is_wanted, seen)
+        if is_wanted(value) or seen.get(id(value)):
+            found.append(Reference(container, key, value))
+            seen[id(thing)] = True
+    return found
+
+
+class Bindings:
+    """What an update's object has of what its program works on, to see whether it has so still.
+
+    Args:
+        owner: of the update.
+        recorder: of the update, just now.
+
+    Raises:
+        ValueError: the update left a tensor of its own there, where the program would leave none.
+    """
+
+    def __init__(self, owner: Any, recorder: Recorder) -> None:
+        inputs = {value.memory for value in recorder.inputs}
+        number_of = recorder.number_of
+        found = references(owner, lambda value: number_of(value) not in {None, *inputs})
+        for _, key, value in found:
+            if number_of(value) not in {None, *recorder.state}:
+                raise ValueError(f"it makes {key!r} anew, which can only be changed in place")
+        of_owner = getattr(owner, "__dict__", None)
+        own = [(each.key, each.value) for each in found if each.container is of_owner]
+        own += [(key, value) for key, value in (of_owner or {}).items() if _is_setting(value)]
+        others = [each for each in found if each.container is not of_owner]  # without a reference to the owner
+        self.num_own, self.containers = len(own), [each.container for each in others]
+        self.keys = [key for key, _ in own] + [each.key for each in others]
+        self.values = [value for _, value in own] + [each.value for each in others]
+        self.tensors = list({id(value): value for value in self.values if isinstance(value, Tensor)}.values())
+        self.addresses = self._addresses()
+
+    def hold(self, owner: Any) -> bool:
+        """Whether nothing was replaced by something else, nor its memory; takes 10 microseconds."""
+        containers = chain(repeat(getattr(owner, "__dict__", None), self.num_own), self.containers)
+        try:
+            is_same = all(map(is_, map(getitem, containers, self.keys), self.values))
+        except (LookupError, TypeError):  # what is no more
+            return False
+        return is_same and self._addresses() == self.addresses
+
+    def _addresses(self) -> list[int]:
+        return [tensor.data_ptr() for tensor in self.tensors]
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether an update may have taken a number from a value, which is none that counts."""
+    return isinstance(value, float) or dataclasses.is_dataclass(value)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor's memory, (N,)."""
     return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())  # type: ignore[arg-type]
@@ -118,9 +235,10 @@ class Program(ABC):
     """An update that was recorded while it was done, on the memory of its agent.
 
     Args:
-        update: to be done.
+        update: to be done; of a method, the program is one of its object.
         batch: of one update.
         noise: its random numbers.
+        decisions: further arguments.
 
     Attributes:
         metrics: of the update that was done.
@@ -128,15 +246,20 @@ class Program(ABC):
         source: the text.
     """
 
-    def __init__(self, update: Callable[[Batch, Noise], Metrics], batch: Batch, noise: Noise) -> None:
+    def __init__(self, update: Callable[..., Metrics], batch: Batch, noise: Noise, *decisions: Hashable) -> None:
+        owner = getattr(update, "__self__", None)
+        numbers = references(owner, lambda value: isinstance(value, int | float))
         inputs = [values[None].clone() for values in tensors_of(batch, noise)]
-        with Recorder(tensors_of(batch, noise)) as recorder:
-            self.metrics = update(batch, noise)
+        with Recorder(tensors_of(batch, noise)) as recorder, PythonWatch(recorder):
+            self.metrics = update(batch, noise, *decisions)
         self.metric_names = list(self.metrics)
         self.error: BaseException | None = None
         try:
             if recorder.refusal:
                 raise ValueError(recorder.refusal)
+            if counted := [key for container, key, value in numbers if container[key] is not value]:
+                raise ValueError(f"Python changes {counted[0]!r}")
+            self.bindings = Bindings(owner, recorder)
             self._write(recorder)
             self._check(recorder, inputs)
         except Exception as error:  # whatever the reader of the text can fail with
@@ -146,6 +269,10 @@ class Program(ABC):
         """Do n updates with inputs (n, P, ...), one after the other; the metrics of the last."""
         with torch.no_grad():
             return dict(zip(self.metric_names, self._run(inputs, self.arguments), strict=True))
+
+    def is_current(self, owner: Any) -> bool:
+        """Whether the update's object still has what the program works on."""
+        return self.bindings.hold(owner)
 
     def _write(self, recorder: Recorder) -> None:
         self.state = recorder.state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,11 +22,20 @@ class Counter:
     """A sum of rewards, and how often Python was asked for it."""
 
     def __init__(self) -> None:
-        self.total, self.calls = torch.zeros(2), 0
+        self.total, self.counted = torch.zeros(2), np.zeros((), int)  # NumPy counts where nobody looks
+        self.number = 0
+
+    @property
+    def calls(self) -> int:
+        return int(self.counted)
 
     def update(self, batch: Batch, noise: Noise, scale: float = 1.0) -> Metrics:
-        self.calls += 1
+        self.counted += 1
         self.total.add_(batch.rewards.sum(-1) * scale + noise["drift"])
+        return {"total": self.total.clone()}
+
+    def views(self, batch: Batch, noise: Noise) -> Metrics:
+        self.total.add_(batch.rewards[:, 1:].sum(-1))
         return {"total": self.total.clone()}
 
     def draws(self, batch: Batch, noise: Noise) -> Metrics:
@@ -38,8 +48,25 @@ class Counter:
         return {"total": self.total.clone()}
 
     def alternates(self, batch: Batch, noise: Noise) -> Metrics:
-        self.calls += 1
+        self.counted += 1
         return {"total": self.total.mul_(self.calls).clone()}
+
+    def counts(self, batch: Batch, noise: Noise) -> Metrics:
+        self.number += 1
+        return {"total": self.total.add_(self.number).clone()}
+
+    def replaces(self, batch: Batch, noise: Noise) -> Metrics:
+        self.total = self.total + batch.rewards.sum(-1)
+        return {"total": self.total.clone()}
+
+    def takes(self, batch: Batch, noise: Noise) -> Metrics:
+        return {"total": self.total.add_(torch.from_numpy(batch.rewards.numpy().max(-1))).clone()}
+
+    def lists(self, batch: Batch, noise: Noise) -> Metrics:
+        return {"total": self.total.add_(torch.tensor(batch.rewards.tolist()).sum(-1)).clone()}
+
+    def measures(self, batch: Batch, noise: Noise) -> Metrics:
+        return {"total": self.total.add_(len(batch.rewards[batch.rewards > 9.0])).clone()}
 
 
 def inputs(updates: int, batch_size: int = 3) -> tuple[Batch, Noise]:
@@ -73,6 +100,21 @@ def test_other_shapes_are_recorded_anew() -> None:
     assert graph[1].calls == 6 * (GraphRunner.FIRST_UPDATES + 1)
 
 
+def test_inputs_of_another_layout_or_kind_are_recorded_anew() -> None:
+    """A view of a graph's input is made from the memory that it had when it was recorded."""
+    eager, graph, run = Counter(), Counter(), run_updates("graph", CPU)
+    batches, noise = inputs(6)
+    for change in (
+        lambda values: values,
+        lambda values: values.mT.contiguous().mT if values.dim() > 2 else values,
+        lambda values: values.double(),
+    ):
+        laid_out = Batch(*map(change, batches[:5])), noise
+        run_eagerly(eager.views, *laid_out)
+        run(graph.views, *laid_out)
+    assert torch.equal(eager.total, graph.total)
+
+
 def test_eager_execution_calls_the_update_alone() -> None:
     assert run_updates("eager", CPU) is run_eagerly
     assert run_updates("auto", torch.device("cuda")) is run_eagerly  # no graph was ever run there
@@ -83,6 +125,11 @@ def test_eager_execution_calls_the_update_alone() -> None:
     [
         ("draws", "aten.rand.default draws random numbers"),
         ("asks", "aten._local_scalar_dense.default asks for numbers"),
+        ("takes", "numpy asks for numbers"),
+        ("lists", "tolist asks for numbers"),
+        ("measures", "aten.index.Tensor asks for numbers"),
+        ("counts", "Python changes 'number'"),
+        ("replaces", "it makes 'total' anew, which can only be changed in place"),
     ],
 )
 @pytest.mark.parametrize("execution", ["graph", "compile"])
