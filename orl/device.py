@@ -62,7 +62,7 @@ def set_precision(precision: Precision, device: torch.device) -> None:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Free bytes on a device; None where the system does not say."""
+    """Free bytes on a device, once this process has given unused ones back; None where the system does not say."""
     if device.type == "cuda":
         import torch
 
@@ -70,7 +70,8 @@ def available_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + kept_by_torch
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
-        give_back_memory()
+        if IS_GLIBC:
+            ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in fields:
             return int(fields["MemAvailable"].split()[0]) * 1024
@@ -98,9 +99,3 @@ def keep_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, -1)
-
-
-def give_back_memory() -> None:
-    """Give back what was kept and is not in use, once."""
-    if IS_GLIBC:
-        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))

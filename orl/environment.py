@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -13,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Space
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from orl.arrays import Array, Float32Array
+from orl.arrays import Float32Array
 from orl.dataset import Dataset
 from orl.spelling import did_you_mean
 
@@ -205,16 +204,10 @@ class Spaces:
                 f"the agent's in [{self.action_low.tolist()}, {self.action_high.tolist()}]"
             )
 
-    @cached_property
-    def _scale(self) -> tuple[Array, Array]:
-        low, high = self.action_low, self.action_high
-        return (high - low) / 2, (high + low) / 2
-
     def to_environment(self, actions: Float32Array) -> Float32Array:
         """Actions (..., A) from [-1, 1] to the environment's unit, never beyond its bounds."""
         low, high = self.action_low, self.action_high
-        half_range, middle = self._scale
-        scaled = actions * half_range + middle
+        scaled = actions * ((high - low) / 2) + (high + low) / 2
         return np.asarray(np.maximum(np.minimum(scaled, high), low), np.float32)  # np.clip takes twice as long
 
     def to_json(self) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def run_eagerly(update: Update, batches: Batch, noise: Noise, *decisions: Hashab
     """
     metrics: Metrics = {}
     for i in range(len(batches.rewards)):
-        metrics = update(*of_updates(batches, noise, i), *decisions)
+        batch = Batch(*(values if values is None else values[i] for values in batches))  # type: ignore[arg-type]
+        metrics = update(batch, {name: values[i] for name, values in noise.items()}, *decisions)
     return metrics
 
 

@@ -176,11 +176,6 @@ class StackedMLP(nn.Module):
 V = TypeVar("V", Tensor, Array)  # numbers to compute with, by torch or by NumPy
 
 
-def functions_of(values: Tensor | Array) -> Any:
-    """The module whose functions take these values, torch or NumPy."""
-    return torch if isinstance(values, Tensor) else np
-
-
 LOG_STD_RANGE = (-20.0, 2.0)
 
 N = TypeVar("N", bound=nn.Module)
@@ -233,7 +228,8 @@ class DeterministicActor(Actor):
 
     def actions(self, outputs: V, noise: V | None) -> V:
         """tanh of the outputs; there is no noise."""
-        actions: V = functions_of(outputs).tanh(outputs)
+        functions: Any = torch if isinstance(outputs, Tensor) else np
+        actions: V = functions.tanh(outputs)
         return actions
 
 
@@ -258,11 +254,7 @@ class GaussianActor(Actor):
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (P, B, A) and standard deviation (P, 1, A)."""
-        return torch.tanh(self.network(observations)), self.std()
-
-    def std(self) -> Tensor:
-        """Standard deviation (P, 1, A)."""
-        return self.log_std.clamp(*LOG_STD_RANGE).exp()
+        return torch.tanh(self.network(observations)), self.log_std.clamp(*LOG_STD_RANGE).exp()
 
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Log-density (P, B) of actions (P, B, A)."""
@@ -276,11 +268,12 @@ class GaussianActor(Actor):
 
     def actions(self, outputs: V, noise: V | None) -> V:
         """tanh of the outputs, and with noise times the standard deviation, clipped to [-1, 1]."""
-        mean: V = functions_of(outputs).tanh(outputs)
+        functions: Any = torch if isinstance(outputs, Tensor) else np
+        mean: V = functions.tanh(outputs)
         if noise is None:
             return mean
-        std: Any = self.std() if isinstance(outputs, Tensor) else self.std().detach().numpy()
-        actions: V = (mean + std * noise).clip(-1.0, 1.0)
+        std: Any = self.log_std.clamp(*LOG_STD_RANGE).exp()
+        actions: V = (mean + (std if functions is torch else std.detach().numpy()) * noise).clip(-1.0, 1.0)
         return actions
 
 
@@ -299,7 +292,8 @@ class SquashedGaussianActor(Actor):
 
     def actions(self, outputs: V, noise: V | None) -> V:
         """tanh of the mean, or of the mean and noise times the standard deviation."""
-        functions, size = functions_of(outputs), outputs.shape[-1] // 2
+        functions: Any = torch if isinstance(outputs, Tensor) else np
+        size = outputs.shape[-1] // 2
         raw = outputs[..., :size]
         if noise is not None:
             raw = raw + functions.exp(outputs[..., size:].clip(*LOG_STD_RANGE)) * noise

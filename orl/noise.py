@@ -84,7 +84,6 @@ class NoiseBlocks:
         self.specs = dict(specs)
         self.device = device
         self.generators = [seeding.torch_generator(seed, stream, device, key) for seed in seeds]
-        self.block_start = self._generator_states()
         self.position = self.BLOCK  # updates of the block that were handed out
         self.block: dict[str, Tensor] = {}  # (BLOCK, population, *shape) each
 
@@ -113,13 +112,9 @@ class NoiseBlocks:
             updates -= count
             yield Batch(*(None if values is None else values.contiguous() for values in sample(noise))), noise  # type: ignore[arg-type]
 
-    def _begin_block(self) -> None:
+    def _begin_block(self, position: int = 0) -> None:
         """Draw another block."""
-        self.block_start = self._generator_states()
-        self._draw()
-        self.position = 0
-
-    def _draw(self) -> None:
+        self.block_start, self.position = torch.stack([g.get_state() for g in self.generators]), position
         columns: dict[str, list[Tensor]] = {name: [] for name in self.specs}
         for generator in self.generators:
             for name, spec in self.specs.items():
@@ -137,14 +132,10 @@ class NoiseBlocks:
         A block that was used up counts as the start of the next one.
         """
         if self.position == self.BLOCK:
-            return self._generator_states(), 0
+            return torch.stack([generator.get_state() for generator in self.generators]), 0
         return self.block_start, self.position
-
-    def _generator_states(self) -> Tensor:
-        return torch.stack([generator.get_state() for generator in self.generators])
 
     def load(self, block_start: Tensor, position: int) -> None:
         """Continue exactly where `state` was taken."""
         seeding.set_states(self.generators, block_start)
-        self.block_start, self.position = self._generator_states(), position
-        self._draw()
+        self._begin_block(position)

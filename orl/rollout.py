@@ -16,7 +16,7 @@ from gymnasium.wrappers import TransformObservation
 from numpy.typing import ArrayLike, NDArray
 
 from orl.arrays import Array, Float32Array, Float64Array
-from orl.environment import Environment, SingleEnvironment, Spaces, VectorEnvironment, spec_of, vector_environment
+from orl.environment import Environment, Spaces, VectorEnvironment, spec_of, vector_environment
 from orl.environment_state import environment_state, restore_environment
 
 RECENT = 100  # episodes that the reported mean return is taken over, as in Stable-Baselines3
@@ -73,17 +73,16 @@ def take_step(environment: VectorEnvironment, observations: Array, actions: Arra
         successors[ended] = np.stack(infos["final_obs"][ended])
         final = {key: values for key, values in infos.get("final_info", {}).items() if np.shape(values) == ended.shape}
         infos = infos | {key: np.where(ended, values, infos.get(key, values)) for key, values in final.items()}
-    _check_step(environment, actions, rewards, successors)
+    if not (np.isfinite(rewards).all() and np.isfinite(successors).all()):
+        raise _not_finite(environment, actions)
     return Step(observations, actions, rewards, successors, terminated, truncated, infos), following
 
 
-def _check_step(environment: VectorEnvironment, actions: Array, rewards: Array, next_observations: Array) -> None:
-    """Blame what is not finite: the policy, where it began, or the environment."""
-    if np.isfinite(rewards).all() and np.isfinite(next_observations).all():
-        return
+def _not_finite(environment: VectorEnvironment, actions: Array) -> ValueError:
+    """Blame for what is not finite: the policy, where it began, or the environment."""
     if not np.isfinite(actions).all():
-        raise ValueError("the policy's actions are not finite: training has diverged; try a lower learning rate")
-    raise ValueError(f"{_name(environment)}: gave a reward or an observation that is not finite")
+        return ValueError("the policy's actions are not finite: training has diverged; try a lower learning rate")
+    return ValueError(f"{_name(environment)}: gave a reward or an observation that is not finite")
 
 
 def play(
@@ -165,7 +164,7 @@ class Collector:
     def __init__(self, environment: Environment, seeds: Sequence[np.random.SeedSequence], spaces: Spaces) -> None:
         self.vector, self.spaces = vector_environment(environment, len(seeds)), spaces
         inner = self.vector.unwrapped
-        self.copies: list[SingleEnvironment] = []  # that are stepped one by one
+        self.copies: list[Any] = []  # the environments in a vector of them, as they were given
         if isinstance(inner, SyncVectorEnv):  # it reads an episode's last observation after the reset
             inner.envs = [
                 copy
@@ -173,8 +172,9 @@ class Collector:
                 else TransformObservation(copy, np.array, copy.observation_space)
                 for copy in inner.envs
             ]
-            if type(self.vector).step is SyncVectorEnv.step:
-                self.copies = self._copies()
+            if isinstance(self.vector, SyncVectorEnv):
+                self.copies = [cast(TransformObservation, copy).env for copy in inner.envs]
+        self.steps_copies = type(self.vector).step is SyncVectorEnv.step  # one by one
         theirs = Spaces.of(self.vector)
         spaces.check(theirs, str(theirs.environment_id))
         self.num_envs = self.vector.num_envs // len(seeds)  # per learner, n
@@ -196,7 +196,7 @@ class Collector:
         """
         in_unit, shape = self.spaces.to_environment(actions).reshape(self.vector.num_envs, -1), self.shape
         step, following = (
-            self._step_copies(in_unit) if self.copies else take_step(self.vector, self.observations, in_unit)
+            self._step_copies(in_unit) if self.steps_copies else take_step(self.vector, self.observations, in_unit)
         )
         _, _, rewards, next_observations, terminated, truncated, infos = step
         rewards, terminated, truncated = rewards.reshape(shape), terminated.reshape(shape), truncated.reshape(shape)
@@ -227,7 +227,8 @@ class Collector:
         following = successors.copy() if begun else successors
         for i, observation in begun.items():
             following[i] = observation
-        _check_step(self.vector, actions, rewards, successors)
+        if not (np.isfinite(rewards).all() and np.isfinite(successors).all()):
+            raise _not_finite(self.vector, actions)
         return Step(observations, actions, rewards, successors, terminated, truncated, {}), following
 
     def metrics(self) -> dict[str, Float64Array]:
@@ -248,8 +249,8 @@ class Collector:
     def state(self) -> dict[str, Array]:
         """Arrays by name; the environments' own states are JSON in bytes, one text per learner."""
         texts = [""] * self.shape[0]
-        if isinstance(self.vector, SyncVectorEnv):
-            states = [environment_state(copy) for copy in self._copies()]
+        if self.copies:
+            states = [environment_state(copy) for copy in self.copies]
             if all(states):
                 texts = ["\n".join(states[k * self.num_envs : (k + 1) * self.num_envs]) for k in range(self.shape[0])]
         elif hasattr(self.vector.unwrapped, "get_state"):
@@ -268,14 +269,10 @@ class Collector:
         fits = arrays["returns"].shape == self.shape and all(texts)
         if fits and isinstance(self.vector, SyncVectorEnv):
             states = [state for text in texts for state in text.split("\n")]
-            for copy, state in zip(self._copies(), states, strict=True):
+            for copy, state in zip(self.copies, states, strict=True):
                 restore_environment(copy, state)
         elif fits:
             restore_environment(self.vector, texts[0])
         for name in (*(self._EPISODES if fits else ()), *self._RECENT):
             setattr(self, name, arrays[name].copy())
         return fits
-
-    def _copies(self) -> list[Any]:
-        """The environments in a vector of them, as they were given."""
-        return [cast(TransformObservation, copy).env for copy in cast(SyncVectorEnv, self.vector).envs]

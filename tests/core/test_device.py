@@ -10,7 +10,8 @@ FREED = """
 import numpy as np
 import resource
 from pathlib import Path
-from orl.device import give_back_memory, keep_memory
+import torch
+from orl.device import available_memory, keep_memory
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -20,7 +21,7 @@ before = resident()
 block, above = np.ones(64 << 17), np.ones(1)  # 64 MiB, and what keeps the heap from shrinking
 del block
 kept = resident() - before
-give_back_memory()
+available_memory(torch.device("cpu"))  # which gives back what is unused
 print(kept >> 20, (resident() - before) >> 20)
 """
 
