@@ -107,8 +107,9 @@ class Cell:
         differing = next(_differences(checkpoint.read_json(file), wanted, dataclasses.asdict(self._plain())), None)
         if differing is not None:
             key, was, now = differing
+            remedy = "change the cell" if self.history() else "delete the folder, which holds no evaluation"
             raise ValueError(
-                f"{self.folder} holds a run with {key} = {was!r}, not {now!r}; change the cell, or give another --out"
+                f"{self.folder} holds a run with {key} = {was!r}, not {now!r}; {remedy}, or give another --out"
             )
 
     def _plain(self) -> Train[Any]:
@@ -268,7 +269,8 @@ def read_cells(path: Path, folder: Path, prices: Path) -> list[Cell]:
         raise ValueError(f"{path}: not TOML: {error}") from error
     _refuse_unknown(content, ("defaults", "cells"), str(path))
     defaults, entries = content.get("defaults", {}), content.get("cells", [])
-    if not isinstance(defaults, dict) or not isinstance(entries, list) or not entries:
+    are_tables = isinstance(entries, list) and all(isinstance(entry, dict) for entry in [defaults, *entries])
+    if not are_tables or not entries:
         raise ValueError(f"{path}: write one [defaults] and at least one [[cells]]")
     costs, cells = read_prices(prices), []
     for number, entry in enumerate(entries, 1):
@@ -280,6 +282,14 @@ def read_cells(path: Path, folder: Path, prices: Path) -> list[Cell]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{path}: two cells are called {twice[0]!r}; give each a name of its own")
+    for one, other in itertools.combinations(cells, 2):
+        same = dataclasses.replace(other.training, out=one.training.out, first_seed=one.training.first_seed)
+        both = sorted({*one.training.seed_numbers} & {*other.training.seed_numbers})
+        if both and dataclasses.replace(same, seeds=one.training.seeds) == one.training:
+            raise ValueError(
+                f"{path}: {one.name} and {other.name} both train seed {both[0]}; give one another first_seed, or "
+                "fewer seeds"
+            )
     return cells
 
 
@@ -306,6 +316,9 @@ def _refuse_unknown(given: Mapping[str, object], names: Sequence[str], where: st
 
 def _merged(defaults: JsonObject, entry: JsonObject) -> JsonObject:
     """An entry with what it leaves open; tables of hyperparameters are merged key by key."""
+    for keys, name in itertools.product((defaults, entry), ("config", "reward_model")):
+        if not isinstance(keys.get(name, {}), dict):
+            raise ValueError(f"{name} = {keys[name]!r}: give a table, such as {{ batch_size = 64 }}")
     tables = {name: defaults.get(name, {}) | entry.get(name, {}) for name in ("config", "reward_model")}
     return {**defaults, **entry, **{name: table for name, table in tables.items() if table}}
 
@@ -313,6 +326,8 @@ def _merged(defaults: JsonObject, entry: JsonObject) -> JsonObject:
 def _combinations(entry: JsonObject) -> list[JsonObject]:
     """One entry for each combination of what is a list."""
     lists = {name: entry[name] for name in LISTS if isinstance(entry.get(name), list)}
+    if empty := [name for name, values in lists.items() if not values]:
+        raise ValueError(f"{empty[0]} = []: give at least one")
     if lists and "name" in entry:
         raise ValueError(f"name {entry['name']!r} for several cells; leave it out, or give no lists")
     return [{**entry, **dict(zip(lists, values, strict=True))} for values in itertools.product(*lists.values())]
@@ -344,9 +359,11 @@ def _cell(entry: JsonObject, folder: Path, costs: Sequence[Any]) -> Cell:
     if name is None:
         what = training.env or Path(str(training.dataset)).stem
         name = f"{what}-{agent}-{training.first_seed}".replace("/", "-")
-    training = dataclasses.replace(training, out=folder / str(name))
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise ValueError(f"name = {name!r}: give a name in quotes that a folder can have")
+    training = dataclasses.replace(training, out=folder / name)
     env = training.env or str(training.dataset)
-    return Cell(str(name), training, predict(training, env, costs, pick_device(training.device).type))
+    return Cell(name, training, predict(training, env, costs, pick_device(training.device).type))
 
 
 def _differences(before: JsonObject, now: JsonObject, defaults: JsonObject) -> Iterator[tuple[str, object, object]]:

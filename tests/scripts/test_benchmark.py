@@ -159,6 +159,14 @@ def test_another_configuration_in_its_folder_is_refused(here: Any, write: Any, r
     assert "holds a run with discount = 0.9, not 0.99; change the cell, or give another --out" in said
 
 
+def test_a_folder_without_an_evaluation_is_to_be_deleted(here: Any, write: Any, refused: Any, tmp_path: Path) -> None:
+    """A cell that diverged says that its learning rate has to be lowered: then the folder is in the way."""
+    config, words = "config = { hidden_sizes", ("--out", tmp_path / "out", "--launcher", "serial")
+    refused("benchmark", write(**{config: "config = { learning_rate = 1e30, hidden_sizes"}), *words)
+    said = refused("benchmark", write(), *words)
+    assert "delete the folder, which holds no evaluation, or give another --out" in said
+
+
 def test_the_example_of_the_repository_holds_the_cell_that_was_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     sac, droq, speq = read_cells(EXAMPLE, EXAMPLE.parent, Path("none"))
     assert (sac.is_finished, sac.training.seed_numbers) == (True, list(range(100, 110)))
@@ -184,6 +192,15 @@ def test_the_example_of_the_repository_holds_the_cell_that_was_trained(monkeypat
         ({'name = "other"': 'name = "one"'}, "two cells are called 'one'; give each a name"),
         ({'agent = "droq"': 'agent = ["droq", "sac"]'}, "name 'other' for several cells"),
         ({"steps = 40": "steps = 40,"}, "not TOML"),
+        ({CELLS: "cells = [3]"}, "write one [defaults] and at least one [[cells]]"),
+        (
+            {"config = { utd_ratio = 2, policy_delay = 2, dropout_rate = 0.1 }": "config = 3"},
+            "config = 3: give a table",
+        ),
+        ({'name = "other"\nagent = "droq"': "agent = []"}, "agent = []: give at least one"),
+        ({'name = "other"': 'name = "../other"'}, "name = '../other': give a name in quotes that a folder can have"),
+        ({'name = "other"': 'name = ""'}, "name = '': give a name in quotes that a folder can have"),
+        ({'name = "one"': "first_seed = [6, 7]"}, "Pendulum-v1-sac-6 and Pendulum-v1-sac-7 both train seed 7; give"),
         ({'[defaults]\nenv = "Pendulum-v1"': "[defaults]"}, "orl train sac acts: give --env"),
     ],
 )
