@@ -109,9 +109,12 @@ class Compare:
         for name, least in (("last", 1), ("auc_from", 0), ("until", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: give {least} or more")
-        cells = self._cells(_labelled([_read(*named) for word in self.runs for named in _folders(word)]))
+        named = [run for word in self.runs for run in _folders(word)]
+        without = [folder for _, folder in named if not (folder / "history.json").exists()]
+        cells = self._cells(_labelled([_read(*run) for run in named if run[1] not in without]))
         against = self._reference(cells)
-        notes = list(dict.fromkeys(note for cell in cells for note in cell.notes))
+        notes = [f"{folder}: no evaluation, so it is left out" for folder in without]
+        notes += dict.fromkeys(note for cell in cells for note in cell.notes)
         comparison = Comparison(self, cells, against)
         layouts = [tables.lay_out(comparison.summary, "mean over seeds")]
         if comparison.pooled:
@@ -138,12 +141,13 @@ class Compare:
         for task in dict.fromkeys(run.task for run in runs):
             there = [self._cut(run) for run in runs if run.task == task]
             ends = {run.folder: run.x[-1] for run in there}
+            common = sorted(set.intersection(*(set(run.x) for run in there)))
             if len(set(ends.values())) > 1:
                 listed = ", ".join(f"{folder} {end:,}" for folder, end in ends.items())
-                raise ValueError(f"runs in {task} end at different counts: {listed}; give --until {min(ends.values())}")
+                remedy = f"give --until {common[-1]}" if common else "no evaluation is one of all: leave some out"
+                raise ValueError(f"runs in {task} end at different counts: {listed}; {remedy}")
             if len({run.clock for run in there}) > 1:
                 raise ValueError(f"runs in {task} count steps and updates; compare runs that act, or runs on data")
-            common = sorted(set.intersection(*(set(run.x) for run in there)))
             most = max(len(run.x) for run in there)
             note = f"{task}: {len(common)} evaluations that all runs have, of {most}" if len(common) < most else None
             for agent in dict.fromkeys(run.agent for run in there):
@@ -358,8 +362,8 @@ def _folders(word: str) -> list[tuple[str, Path]]:
     if not folder.is_dir():
         beside = [str(other) for other in folder.parent.glob("*") if other.is_dir()] if folder.parent.is_dir() else []
         raise ValueError(f"{folder}: no such folder; {did_you_mean(str(folder), beside, 'name folders of runs')}")
-    inside = [folder] if (folder / "history.json").exists() else sorted(p.parent for p in folder.glob("*/history.json"))
-    if not inside:
+    inside = [folder] if (folder / "history.json").exists() else sorted(p.parent for p in folder.glob("*/config.json"))
+    if not any((run / "history.json").exists() for run in inside):
         raise ValueError(f"{folder}: no history.json; give a folder that `orl train` or `orl benchmark` wrote")
     return [(label, run) for run in inside]
 

@@ -175,6 +175,16 @@ def test_a_seed_without_finite_returns_is_left_out(
     assert table(tmp_path / "out", "summary.csv")[0]["seeds"] == "0"
 
 
+def test_a_run_without_an_evaluation_is_named(
+    here: Any, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as a cell that failed, in the folder of a benchmark."""
+    make("a", [6.0, 12.0])
+    (make("b", [6.0, 12.0]) / "history.json").unlink()
+    here("compare", tmp_path, "--out", tmp_path / "out")
+    assert f"{tmp_path / 'b'}: no evaluation, so it is left out" in capsys.readouterr().out
+
+
 def test_one_seed_has_no_test(here: Any, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here("compare", make("a", [1.0]), make("b", [2.0], agent="droq"), "--out", tmp_path / "out")
     assert "one seed, so no interval and no test; train more" in capsys.readouterr().out
@@ -189,6 +199,11 @@ def test_one_seed_has_no_test(here: Any, make: Make, tmp_path: Path, capsys: pyt
         ((".",), "runs in Hopper-v5 end at different counts: again 60, sac 60, short 30; give --until 30"),
         (("empty",), "empty: no history.json; give a folder that `orl train`"),
         (("sac", "short"), "runs in Hopper-v5 end at different counts: sac 60, short 30; give --until 30"),
+        (("sac", "x/odd"), "end at different counts: sac 60, x/odd 24; give --until 20"),
+        (
+            ("sac", "x/odder"),
+            "end at different counts: sac 60, x/odder 18; no evaluation is one of all: leave some out",
+        ),
         (("sac", "short", "--until", 25), "--until 25: sac has no evaluation there; it has 10, 20, 30, ..., 60"),
         (("sac", "cheetah"), "no task in which both ran: droq in HalfCheetah-v5, sac in Hopper-v5; name runs"),
         (("sac", "again"), "seed 0 of sac in Hopper-v5 is in sac and again; leave one out, or name them apart"),
@@ -205,6 +220,9 @@ def test_what_a_new_user_gets_wrong(
     make("sac", [1.0, 2.0])
     make("again", [1.0, 2.0])
     make("short", [1.0, 2.0], steps=30, agent="droq")
+    (tmp_path / "x").mkdir()
+    make("x/odd", [1.0, 2.0], steps=24, agent="droq")
+    make("x/odder", [1.0, 2.0], steps=18, agent="droq")
     make("cheetah", [1.0, 2.0], env="HalfCheetah-v5", agent="droq")
     (tmp_path / "empty").mkdir()
     assert said in refused("compare", *words)
