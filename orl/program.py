@@ -158,22 +158,25 @@ class Reference(NamedTuple):
     value: Any
 
 
-def references(thing: Any, is_wanted: Callable[[Any], bool], seen: dict[int, bool] | None = None) -> list[Reference]:
+def references(
+    thing: Any, is_wanted: Callable[[Any], bool], seen: dict[int, bool] | None = None, depth: int = 0
+) -> list[Reference]:
     """What leads from an object through attributes, entries and items to the values that are wanted.
 
     Args:
         thing: to look into; environments, classes and modules are not.
         is_wanted: of a value.
         seen: by id, whether an object leads to such a value.
+        depth: of what was looked into on the way; a layer's parameter is eight deep, and beyond 50 nobody looks.
     """
     seen = {} if seen is None else seen
     container = thing if isinstance(thing, dict | list | tuple) else getattr(thing, "__dict__", None)
     is_closed = isinstance(thing, type | ModuleType | gymnasium.Env | gymnasium.vector.VectorEnv)
-    if container is None or is_closed or id(thing) in seen:
+    if container is None or is_closed or id(thing) in seen or depth > 50:
         return []
     seen[id(thing)], found = False, []
     for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
-        found += references(value, is_wanted, seen)
+        found += references(value, is_wanted, seen, depth + 1)
         if is_wanted(value) or seen.get(id(value)):
             found.append(Reference(container, key, value))
             seen[id(thing)] = True

@@ -21,6 +21,12 @@ def assigns_learning_rate(agent: SAC) -> None:
     agent.optimizers["critic"].learning_rate = torch.tensor(1e-5, dtype=torch.float64)
 
 
+def sets_a_learning_rate(agent: SAC) -> None:
+    before = agent.optimizers["critic"].learning_rate
+    agent.optimizers["critic"].learning_rate = 1e-5  # type: ignore[assignment]
+    assert agent.optimizers["critic"].learning_rate is before  # so that even CUDA graphs go on with it
+
+
 def makes_an_optimizer(agent: SAC) -> None:
     agent.optimizers["critic"] = Adam(agent.critic.parameters(), 1e-3)
 
@@ -61,8 +67,8 @@ def sets_a_number(agent: SAC) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        assigns_learning_rate, makes_an_optimizer, forgets_moments, makes_a_target, gives_parameters_other_memory,
-        assigns_parameters, loads_parameters, makes_a_configuration, sets_a_number,
+        assigns_learning_rate, sets_a_learning_rate, makes_an_optimizer, forgets_moments, makes_a_target,
+        gives_parameters_other_memory, assigns_parameters, loads_parameters, makes_a_configuration, sets_a_number,
     ],
 )  # fmt: skip
 def test_what_a_user_replaces_is_replaced(change: Callable[[SAC], None], make_data: Callable[..., Dataset]) -> None:
@@ -76,6 +82,16 @@ def test_what_a_user_replaces_is_replaced(change: Callable[[SAC], None], make_da
     assert agent.run.graphs  # type: ignore[attr-defined]
     for name, values in states[0].items():
         assert torch.equal(values, states[1][name]), name
+
+
+@pytest.mark.filterwarnings("ignore:no published")
+def test_an_agent_may_hold_what_is_nested_deeply(make_data: Callable[..., Dataset]) -> None:
+    agent = SAC(make_data(), hidden_sizes=(8, 8), batch_size=4, device="cpu")
+    agent.history = chain = []  # type: ignore[attr-defined]
+    for _ in range(3_000):
+        chain.append([])
+        chain = chain[0]
+    assert agent.fit(6).run.graphs  # type: ignore[attr-defined]
 
 
 @pytest.mark.filterwarnings("ignore:no published")
