@@ -229,6 +229,11 @@ def _is_setting(value: Any) -> bool:
     return isinstance(value, float) or dataclasses.is_dataclass(value)
 
 
+def view_of(state: Mapping[int, Tensor], value: Value) -> Tensor:
+    """A tensor of the state."""
+    return state[value.memory].as_strided(value.shape, value.strides, value.offset)
+
+
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor's memory, (N,)."""
     return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())  # type: ignore[arg-type]
@@ -299,7 +304,7 @@ class Program(ABC):
 
     def _bind(self, state: Mapping[int, Tensor]) -> list[Any]:
         """What the function takes of a state."""
-        return [state[memory].as_strided(shape, strides, offset) for memory, _, shape, strides, offset in self.views]
+        return [view_of(state, value) for value in self.views]
 
     def _check(self, recorder: Recorder, inputs: Sequence[Tensor]) -> None:
         """Do the update again on copies of what was there before, and compare.
@@ -404,9 +409,7 @@ class ReplayedProgram(Program):
         del self.recorder
 
     def _bind(self, state: Mapping[int, Tensor]) -> list[Any]:
-        tensors = super()._bind(state)
-        by_value = dict(zip(self.views, tensors, strict=True))
-        return [*tensors, *([by_value[value] for value in values] for values in self.lists)]
+        return super()._bind(state) + [[view_of(state, value) for value in values] for values in self.lists]
 
     def _write_operation(self, operation: Operation) -> None:
         if operation.is_view:
@@ -428,13 +431,10 @@ class ReplayedProgram(Program):
         return f"torch.ops.{operation.function._schema.name.replace('::', '.')}"
 
     def _word(self, argument: Any) -> str:
-        words = super()._word(argument)
-        if isinstance(argument, list) and argument and all(self._is_state(item) for item in argument):
+        memories = {getattr(item, "memory", None) for item in argument} if isinstance(argument, list) else set()
+        if memories and memories <= self.state.keys():
             return self.lists.setdefault(tuple(argument), f"list{len(self.lists)}")
-        return words
-
-    def _is_state(self, item: Any) -> bool:
-        return isinstance(item, Value) and item.memory in self.state
+        return super()._word(argument)
 
 
 class CompiledProgram(Program):
