@@ -359,6 +359,8 @@ def _folders(word: str) -> list[tuple[str, Path]]:
     """
     label, _, path = word.rpartition("=") if not Path(word).exists() else ("", "", word)
     folder = Path(path)
+    if folder.is_file():
+        raise ValueError(f"{folder}: a file; name the folder of its run, such as {folder.parent}")
     if not folder.is_dir():
         beside = [str(other) for other in folder.parent.glob("*") if other.is_dir()] if folder.parent.is_dir() else []
         raise ValueError(f"{folder}: no such folder; {did_you_mean(str(folder), beside, 'name folders of runs')}")
@@ -372,12 +374,13 @@ def _read(label: str, folder: Path) -> Run:
     """A run's evaluations; of one that trained on data and then acted, those while acting.
 
     Raises:
-        ValueError: there is none yet.
+        ValueError: there is none yet, or what is there is no run's.
     """
-    rows = checkpoint.read_json(folder / "history.json")
+    rows, (config, _) = checkpoint.read_json(folder / "history.json"), config_of(folder)
     if not rows:
         raise ValueError(f"{folder}: no evaluation yet; wait for the first")
-    config, _ = config_of(folder)
+    if "env" not in config or not isinstance(rows, list):
+        raise ValueError(f"{folder}: its config.json and history.json are no run's; copy the whole folder of a run")
     part, dataset = rows[-1].get("part"), config.get("dataset")
     rows = [row for row in rows if row.get("part") == part]
     first = config.get("first_seed", 0)

@@ -197,6 +197,8 @@ def test_one_seed_has_no_test(here: Any, make: Make, tmp_path: Path, capsys: pyt
         (("sacc",), "sacc: no such folder; did you mean sac?"),
         (("nowhere/else",), "nowhere/else: no such folder; name folders of runs"),
         ((".",), "runs in Hopper-v5 end at different counts: again 60, sac 60, short 30; give --until 30"),
+        (("sac/history.json",), "sac/history.json: a file; name the folder of its run, such as sac"),
+        (("x/bare",), "x/bare: its config.json and history.json are no run's; copy the whole folder of a run"),
         (("empty",), "empty: no history.json; give a folder that `orl train`"),
         (("sac", "short"), "runs in Hopper-v5 end at different counts: sac 60, short 30; give --until 30"),
         (("sac", "x/odd"), "end at different counts: sac 60, x/odd 24; give --until 20"),
@@ -221,6 +223,7 @@ def test_what_a_new_user_gets_wrong(
     make("again", [1.0, 2.0])
     make("short", [1.0, 2.0], steps=30, agent="droq")
     (tmp_path / "x").mkdir()
+    (make("x/bare", [1.0, 2.0]) / "config.json").unlink()
     make("x/odd", [1.0, 2.0], steps=24, agent="droq")
     make("x/odder", [1.0, 2.0], steps=18, agent="droq")
     make("cheetah", [1.0, 2.0], env="HalfCheetah-v5", agent="droq")
