@@ -28,12 +28,15 @@ def run_updates(execution: Execution, device: torch.device) -> Callable[..., Met
     """What does an agent's updates.
 
     Args:
-        execution: "auto" is "graph" on a CPU, without a word where it can't be had, and "eager" elsewhere.
+        execution: one of four; where a graph can't be had, "auto" says nothing.
         device: of the agent.
     """
-    if execution == "eager" or (execution == "auto" and device.type != "cpu"):
-        return run_eagerly
-    return GraphRunner(execution, device)
+    return run_eagerly if chosen_execution(execution, device) == "eager" else GraphRunner(execution, device)
+
+
+def chosen_execution(execution: Execution, device: torch.device) -> Execution:
+    """What "auto" stands for: "graph" on a CPU, "eager" elsewhere."""
+    return execution if execution != "auto" else "graph" if device.type == "cpu" else "eager"
 
 
 def run_eagerly(update: Update, batches: Batch, noise: Noise, *decisions: Hashable) -> Metrics:

@@ -138,11 +138,7 @@ def _asked_for(preset: Preset, words: Sequence[str]) -> Preset:
     for option in ("--preset", "--env"):
         parser.add_argument(option, nargs="?")
     asked = parser.parse_known_args(words)[0]
-    if asked.preset != "small":
-        return preset
-    from orl.agents import small_preset
-
-    return preset._replace(given=small_preset(preset.config, asked.env))
+    return preset.small(asked.env) if asked.preset == "small" else preset
 
 
 def _parse(options: Any, words: Sequence[str], **how: Any) -> Verb:

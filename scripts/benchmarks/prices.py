@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+
 from orl import checkpoint
+from orl.execution import chosen_execution
 from orl.scripts.running.registry import presets
 from orl.scripts.running.run_directory import JsonObject
 from orl.scripts.running.training_run import Training
@@ -24,7 +27,6 @@ from orl.spelling import did_you_mean
 from orl.training import updates_due
 
 Kind = Literal["update", "critic_update", "phase_update", "step"]
-EXECUTION_OF_AUTO = {"cpu": "graph", "cuda": "graph"}
 HOUR = 3.6e6  # milliseconds
 
 
@@ -67,12 +69,17 @@ def read_prices(path: Path) -> list[Price]:
     """
     if not path.exists():
         return []
+    content = checkpoint.read_json(path)
     names = [field.name for field in dataclasses.fields(Price)]
+    if not isinstance(content, dict) or "prices" not in content:
+        raise ValueError(f"{path}: no prices; give what `orl speed` wrote")
     prices = []
-    for entry in checkpoint.read_json(path)["prices"]:
+    for entry in content["prices"]:
         for name in entry:
             if name not in names:
                 raise ValueError(f"{path}: {name!r} is no entry of a price; {did_you_mean(name, names)}")
+        if missing := [name for name in names if name not in entry and name != "env"]:
+            raise ValueError(f"{path}: a price without {', '.join(missing)}; let `orl speed` write the file anew")
         if entry["kind"] not in get_args(Kind):
             raise ValueError(f"{path}: kind {entry['kind']!r}; {did_you_mean(entry['kind'], get_args(Kind))}")
         prices.append(Price(**entry | {"hidden_sizes": tuple(entry["hidden_sizes"])}))
@@ -147,7 +154,7 @@ def _price(
 def _wanted(training: Training[Any], kind: Kind, env: str, device: str) -> Price:
     config = training.config
     sizes = getattr(config, "hidden_sizes", None) or (getattr(config, "critic_width", 256),) * 2
-    execution = config.execution if config.execution != "auto" else EXECUTION_OF_AUTO.get(device, "eager")
+    execution = chosen_execution(config.execution, torch.device(device))
     return Price(
         training.agent, kind, device, execution, tuple(sizes), config.batch_size,
         training.launching.side_by_side(training.seeds), 0.0, env if kind == "step" else None,

@@ -28,13 +28,13 @@ import tyro
 from rich.console import Console
 
 from orl import checkpoint
-from orl.agents import small_preset
 from orl.config import make_config
 from orl.device import pick_device
 from orl.launcher import Job, JobError, Launcher
 from orl.scripts.benchmarks.prices import Prediction, predict, read_prices
 from orl.scripts.commands.train import Train, options
-from orl.scripts.running.registry import presets
+from orl.scripts.main import check_least
+from orl.scripts.running.registry import Preset, presets
 from orl.scripts.running.run_directory import JsonObject
 from orl.scripts.running.tables import Layout
 from orl.spelling import did_you_mean
@@ -42,9 +42,10 @@ from orl.training import progress
 
 OVER = 1.5  # times its prediction: a cell that says so
 POLL = 20.0  # seconds between looks at what cells have spent
-LISTS = ("agent", "env", "dataset", "first_seed")
+LISTS = ("agent", "env", "dataset", "first_seed")  # keys that may be lists
+TABLES = ("config", "reward_model")  # keys that are tables of hyperparameters
 HOUR = 3600.0
-FACTS = ("agent", "environment or data", "length", "seeds")  # go into the title where all cells share them
+FACTS = ("agent", "environment or data", "length", "seeds")  # what all cells share goes into the title
 HOURS = ("predicted", "took")
 COLUMNS = ("cell", *FACTS, *HOURS, "state")
 
@@ -121,9 +122,8 @@ class Cell:
     def command(self) -> str:
         """The `orl train` that does the same."""
         training = self.training
-        given = options(training.agent, training.agent_preset)
-        words = ["orl train", training.agent, *_words(training, given, "")]
-        return " ".join(words)
+        default = options(training.agent, _preset(training.agent, training.preset, training.env))
+        return " ".join(["orl train", training.agent, *_words(training, default, "")])
 
     def row(self, state: str) -> JsonObject:
         """For the table of all cells."""
@@ -166,6 +166,7 @@ class Benchmark:
         """Check all cells, then train those that are not finished."""
         import orl.envs  # noqa: F401  registers the environments of ours
 
+        check_least(self, 1, "workers")
         cells = read_cells(self.cells, self.folder, self.prices)
         for cell in cells:
             with _named(self.cells, cell.name):
@@ -182,7 +183,8 @@ class Benchmark:
         print(f"table: {self.folder / self.cells.stem}.json, .md")
         failed = [f"{row['cell']}: {row['state']}" for row in rows if row["state"].startswith("failed")]
         if failed:
-            raise JobError(f"{len(failed)} of {len(cells)} cells failed, the others are done: {'; '.join(failed)}")
+            others = ", the others are done" if len(failed) < len(cells) else ""
+            raise JobError(f"{len(failed)} of {len(cells)} cells failed{others}: {'; '.join(failed)}")
 
     def _train(self, cells: Sequence[Cell]) -> Iterator[JsonObject]:
         if not cells:
@@ -262,7 +264,7 @@ def read_cells(path: Path, folder: Path, prices: Path) -> list[Cell]:
         ValueError: no such file, no cell, an unknown key or a value that does not suit, two cells of one name.
     """
     if not path.exists():
-        raise ValueError(f"{path}: no such file; give a TOML file of cells, such as results/online/hopper-100.toml")
+        raise ValueError(f"{path}: no such file; give a TOML file of cells, with [defaults] and [[cells]]")
     try:
         content = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -316,10 +318,10 @@ def _refuse_unknown(given: Mapping[str, object], names: Sequence[str], where: st
 
 def _merged(defaults: JsonObject, entry: JsonObject) -> JsonObject:
     """An entry with what it leaves open; tables of hyperparameters are merged key by key."""
-    for keys, name in itertools.product((defaults, entry), ("config", "reward_model")):
+    for keys, name in itertools.product((defaults, entry), TABLES):
         if not isinstance(keys.get(name, {}), dict):
             raise ValueError(f"{name} = {keys[name]!r}: give a table, such as {{ batch_size = 64 }}")
-    tables = {name: defaults.get(name, {}) | entry.get(name, {}) for name in ("config", "reward_model")}
+    tables = {name: defaults.get(name, {}) | entry.get(name, {}) for name in TABLES}
     return {**defaults, **entry, **{name: table for name, table in tables.items() if table}}
 
 
@@ -337,15 +339,12 @@ def _cell(entry: JsonObject, folder: Path, costs: Sequence[Any]) -> Cell:
     entry = dict(entry)
     name, agent = entry.pop("name", None), entry.pop("agent", None)
     hyperparameters, of_model = entry.pop("config", {}), entry.pop("reward_model", {})
-    agents = presets()
-    if agent not in agents:
-        raise ValueError(f"no agent {agent!r}; {did_you_mean(str(agent), agents)}")
+    if agent not in presets():
+        raise ValueError(f"no agent {agent!r}; {did_you_mean(str(agent), presets())}")
     for key in ("env", "dataset"):
         if not isinstance(entry.get(key, ""), str):
             raise ValueError(f"{key} = {entry[key]!r}: give a name in quotes")
-    preset = agents[agent]
-    if entry.get("preset") == "small":
-        preset = preset._replace(given=small_preset(preset.config, entry.get("env")))
+    preset = _preset(agent, entry.get("preset", "paper"), entry.get("env"))
     given = options(agent, preset)
     training: Train[Any] = make_config(
         Train,
@@ -359,11 +358,16 @@ def _cell(entry: JsonObject, folder: Path, costs: Sequence[Any]) -> Cell:
     if name is None:
         what = training.env or Path(str(training.dataset)).stem
         name = f"{what}-{agent}-{training.first_seed}".replace("/", "-")
-    if not isinstance(name, str) or not name or Path(name).name != name:
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise ValueError(f"name = {name!r}: give a name in quotes that a folder can have")
     training = dataclasses.replace(training, out=folder / name)
     env = training.env or str(training.dataset)
     return Cell(name, training, predict(training, env, costs, pick_device(training.device).type))
+
+
+def _preset(agent: str, which: str, env: str | None) -> Preset:
+    """An agent's preset, small where that was asked for."""
+    return presets()[agent].small(env) if which == "small" else presets()[agent]
 
 
 def _differences(before: JsonObject, now: JsonObject, defaults: JsonObject) -> Iterator[tuple[str, object, object]]:
@@ -399,7 +403,7 @@ def _words(given: Any, defaults: Any, prefix: str) -> Iterator[str]:
 def show(rows: Sequence[JsonObject]) -> None:
     """Print the table, and below it what the predictions rest on."""
     texts = [dict(zip(COLUMNS, _texts(row), strict=True)) for row in rows]
-    same = {name: texts[0][name] for name in FACTS if len(rows) > 1 and len({text[name] for text in texts}) == 1}
+    same = {name: texts[0][name] for name in FACTS if len({text[name] for text in texts}) == 1}
     facts = (f"seeds {text}" if name == "seeds" else text for name, text in same.items())
     headers = [(name, name not in HOURS) for name in COLUMNS if name not in same]
     layout = Layout(
@@ -413,6 +417,8 @@ def show(rows: Sequence[JsonObject]) -> None:
     hours = [row["predicted_core_hours"] for row in rows if row["predicted_core_hours"] is not None]
     if hours:
         console.print(f"predicted: {sum(hours):.3g} core-hours for {len(hours)} of {len(rows)} cells", highlight=False)
+    if len(hours) < len(rows):
+        print("prices come from `orl speed --parts sizes --out FOLDER`: give --prices FOLDER/prices.json")
 
 
 def _texts(row: JsonObject) -> tuple[str, ...]:

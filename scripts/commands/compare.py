@@ -122,7 +122,7 @@ class Compare:
         if comparison.tests:
             tests = len([row for row in comparison.tests if row["p_value"] is not None])
             what = self.title(self.measure, cells[0].clock)
-            family = f"Holm over the {tests} tests of this table"
+            family = f"Holm over {tests} test{'' if tests == 1 else 's'}"
             layouts.append(tables.lay_out(comparison.tests, f"{what}, against {against}; {family}"))
         console = Console()
         for layout in layouts:

@@ -108,8 +108,13 @@ def _has_bias(evaluation: Evaluation) -> bool:
 
 def _label_counts(axes: Axes, label: str) -> None:
     axes.set_xlabel(label)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(_count_text)
     axes.grid(alpha=0.3)
+
+
+def _count_text(value: float, position: float) -> str:
+    """10k for 10,000, but 0.5 for half a second, and not 500m."""
+    return EngFormatter(sep="").format_eng(value) if abs(value) >= 1 else f"{value:.3g}"
 
 
 def _draw_biases(row: Sequence[Axes], runs: Mapping[str, Sequence[Evaluation]]) -> None:

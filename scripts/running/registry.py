@@ -45,6 +45,10 @@ class Preset(NamedTuple):
         given = [f"{name}={value}" for name, value in fields.items() if value != own[name]]
         return f"{said} With {', '.join(given)}." if given else said
 
+    def small(self, env: str | None) -> Preset:
+        """With small settings, as they suit an environment."""
+        return self._replace(given=agents.small_preset(self.config, env))
+
     @property
     def can_train_online(self) -> bool:
         """Whether it trains in an environment, be it after training on data."""

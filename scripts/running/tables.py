@@ -50,6 +50,7 @@ COLUMNS = {  # by key, in their order: title and format; "s": words, to the left
     "seed_returns": ("of the seeds", ",.0f"),
     "seeds": ("seeds", "d"),
 }
+COUNTS = {"seeds": "seed", "tasks": "task"}  # numbers that a title can have, and one of what they count
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def show(rows: Sequence[JsonObject], title: str = "") -> None:
 
 
 def lay_out(rows: Sequence[JsonObject], title: str = "") -> Layout:
-    """Result rows as text; a column that no row fills is left out, one that never changes goes to the title."""
+    """Result rows as text; a column that no row fills is left out, words that never change go to the title."""
     rows = [row if _has_few(row) else row | {"seed_returns": None} for row in rows]
     columns = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     if "dataset" not in columns:
@@ -101,10 +102,13 @@ def lay_out(rows: Sequence[JsonObject], title: str = "") -> Layout:
         key: cell(key, rows[0].get(key))
         for key in columns
         if len({str(row.get(key)) for row in rows}) == 1
-        and (len(rows) > 1 or key in ("dataset", "env", "split", "seeds"))
+        and (key in COUNTS or COLUMNS[key][1] == "s")
+        and key != "not_inferior"  # a title that has no header for it would not say what it is
+        and (len(rows) > 1 or key in ("dataset", "env", "split", *COUNTS))
     }
-    if "seeds" in constant:
-        constant["seeds"] += " seed" if constant["seeds"] == "1" else " seeds"
+    for key, one in COUNTS.items():
+        if key in constant:
+            constant[key] += f" {one}" if constant[key] == "1" else f" {one}s"
     columns = [key for key in columns if key not in constant]
     title = ", ".join(text for text in (title, *constant.values()) if text)
     headers = [(COLUMNS[key][0], COLUMNS[key][1] == "s") for key in columns]

@@ -151,6 +151,16 @@ def test_the_command_of_a_cell_does_the_same(write: Any) -> None:
         assert parsed.described(None, "Pendulum-v1") == cell.training.described(None, "Pendulum-v1")
 
 
+def test_the_command_of_a_small_preset_names_it_and_nothing_that_it_sets(tmp_path: Path) -> None:
+    path = tmp_path / "cells.toml"
+    path.write_text('[[cells]]\nagent = "sac"\nenv = "Hopper-v5"\npreset = "small"\nconfig = { tau = 0.01 }\n')
+    (cell,) = cells(path)
+    assert cell.training.config.hidden_sizes == (128, 128)
+    assert cell.command == "orl train sac --tau 0.01 --preset small --env Hopper-v5 --threads 1"
+    parsed: Any = parse(cell.command.split()[1:])
+    assert parsed.described(None, "Hopper-v5") == cell.training.described(None, "Hopper-v5")
+
+
 def test_another_configuration_in_its_folder_is_refused(here: Any, write: Any, refused: Any, tmp_path: Path) -> None:
     (one, _) = cells(write())
     here(*one.command.replace("orl ", "").split(), "--out", tmp_path / "out" / "one", "--discount", 0.9)
@@ -201,6 +211,7 @@ def test_the_example_of_the_repository_holds_the_cell_that_was_trained(monkeypat
         ({'name = "other"': 'name = "../other"'}, "name = '../other': give a name in quotes that a folder can have"),
         ({'name = "other"': 'name = ""'}, "name = '': give a name in quotes that a folder can have"),
         ({'name = "one"': "first_seed = [6, 7]"}, "Pendulum-v1-sac-6 and Pendulum-v1-sac-7 both train seed 7; give"),
+        ({'name = "other"': 'name = ".."'}, "name = '..': give a name in quotes that a folder can have"),
         ({'[defaults]\nenv = "Pendulum-v1"': "[defaults]"}, "orl train sac acts: give --env"),
     ],
 )
@@ -210,6 +221,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
     said = refused("benchmark", write(**replaced), "--out", tmp_path / "out", "--launcher", "serial")
     assert words in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "cells = [1]", "[cells]", 'defaults = 1\n[[cells]]\nagent = "sac"'])
+def test_a_file_of_something_else(refused: Any, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "cells.toml"
+    path.write_text(text)
+    assert "write one [defaults] and at least one [[cells]]" in refused("benchmark", path)
+
+
+def test_no_workers_are_refused(write: Any, refused: Any) -> None:
+    assert "--workers 0: give 1 or more" in refused("benchmark", write(), "--workers", 0)
+
+
+def test_without_prices_the_dry_run_says_where_they_come_from(
+    here: Any, write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here("benchmark", write(), "--dry-run", "--prices", "nowhere.json")
+    assert "`orl speed --parts sizes --out FOLDER`" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there(refused: Any) -> None:

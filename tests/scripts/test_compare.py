@@ -55,7 +55,7 @@ def test_two_agents_by_hand(here: Any, make: Make, tmp_path: Path, capsys: pytes
     words = ("--measure", "final", "--against", "droq", "--margin", 0.1)
     here("compare", *runs, *words, "--out", tmp_path / "out")
     shown = capsys.readouterr().out
-    assert "last evaluation, against droq; Holm over the 1 tests" in shown
+    assert "last evaluation, against droq; Holm over 1 test, Hopper-v5" in shown
     summary = table(tmp_path / "out", "summary.csv")
     assert [(row["agent"], row["measure"]) for row in summary] == [
         (agent, measure)
@@ -125,6 +125,16 @@ def test_tasks_are_pooled_by_their_scores(here: Any, make: Make, tmp_path: Path)
     assert [row["env"] for row in tests] == [*envs, "all tasks (score)"]
     others = {env: datasets.normalized_score(env, returns["droq", env]) for env in envs}
     assert float(tests[-1]["difference"]) == pytest.approx(statistics.difference(others, scores).value)
+
+
+def test_a_title_has_words_and_no_number_without_its_name(
+    here: Any, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = make("one", [5.0, 7.0]), make("two", [3.0, 4.0], agent="droq"), make("three", [1.0, 2.0], agent="redq")
+    here("compare", *runs, "--out", tmp_path / "out")
+    assert {row["p_holm"] for row in table(tmp_path / "out", "comparisons.csv")} == {"0.6666666666666666"}
+    assert "against sac; Holm over 2 tests, Hopper-v5\n" in capsys.readouterr().out.replace(" \n", "\n")
+    assert "| p, Holm |" in (tmp_path / "out" / "tables.md").read_text()
 
 
 def test_stored_runs_of_three_seeds_are_read(here: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,3 +89,18 @@ def test_prices_are_written_and_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(wrong))
     with pytest.raises(ValueError, match=r"'hiden_sizes' is no entry of a price; did you mean hidden_sizes\?"):
         read_prices(path)
+    path.write_text(json.dumps({"prices": [{"agent": "sac"}]}))
+    with pytest.raises(ValueError, match="a price without kind, device, execution"):
+        read_prices(path)
+    path.write_text("[]")
+    with pytest.raises(ValueError, match="no prices; give what `orl speed` wrote"):
+        read_prices(path)
+
+
+def test_auto_is_priced_as_what_it_runs() -> None:
+    prices = [price("update", 1.0, agent="iql", device=device, execution="eager") for device in ("cpu", "cuda")]
+    prices += [dataclasses.replace(each, execution="graph", milliseconds=2.0) for each in prices]
+    iql = training("iql", IQLConfig(hidden_sizes=(128, 128), batch_size=128), dataset="hop.npz", updates=3_600_000)
+    iql = dataclasses.replace(iql, seeds=10, config=dataclasses.replace(iql.config, execution="auto"))
+    assert predict(iql, "Hopper-v5", prices, "cpu").core_hours == 2.0
+    assert predict(iql, "Hopper-v5", prices, "cuda").core_hours == 1.0
