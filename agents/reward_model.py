@@ -171,8 +171,8 @@ class RewardModel:
             return {}
 
         with progress("reward model", c.max_updates) if progress_bar else NO_PROGRESS as advance:
-            for done in range(0, c.max_updates, c.check_period):
-                for batches, noise in blocks.with_batches(min(c.check_period, c.max_updates - done), sample):
+            for first in range(0, c.max_updates, c.check_period):
+                for batches, noise in blocks.with_batches(min(c.check_period, c.max_updates - first), sample):
                     run(update, batches, noise)
                     advance(len(batches.rewards))
                 if early_stopping.step(self.validation_loss()):
