@@ -350,12 +350,12 @@ class Agent(ABC):
     def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
         """Do the updates of what `batches` gave; metrics (P,) of the last of each kind stay on the device."""
         metrics: Metrics = {}
-        count, done = len(batches.rewards), 0
-        while done < count:
-            first, is_actor_update = done, self.is_actor_update()
-            while done < count and self.is_actor_update() == is_actor_update:
-                self.updates, done = self.updates + 1, done + 1
-            inputs = (batches, noise) if done - first == count else of_updates(batches, noise, slice(first, done))
+        count, end = len(batches.rewards), 0
+        while end < count:
+            first, is_actor_update = end, self.is_actor_update()
+            while end < count and self.is_actor_update() == is_actor_update:
+                self.updates, end = self.updates + 1, end + 1
+            inputs = (batches, noise) if end - first == count else of_updates(batches, noise, slice(first, end))
             metrics |= self.run(self.update, *inputs, is_actor_update)
         return metrics
 
