@@ -36,7 +36,7 @@ class Adam:
         exp_avg: moving averages of the gradients, one per parameter.
         exp_avg_sq: and of their squares.
         steps: so far, ().
-        learning_rate: of the steps to come, (); what is assigned to it, a number or a tensor, is copied into it.
+        learning_rate: of the steps to come, ().
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float) -> None:
@@ -46,16 +46,7 @@ class Adam:
         device = self.parameters[0].device
         self.steps = torch.zeros((), dtype=torch.float32, device=device)
         dtype = torch.float32 if device.type == "cuda" else torch.float64  # as torch's kernels take it
-        self._learning_rate = torch.tensor(learning_rate, dtype=dtype, device=device)
-
-    @property
-    def learning_rate(self) -> Tensor:
-        """Of the steps to come, ()."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float | Tensor) -> None:
-        self._learning_rate.fill_(value)
+        self.learning_rate = torch.tensor(learning_rate, dtype=dtype, device=device)
 
     @torch.no_grad()
     def step(self, gradients: Gradients) -> None:
