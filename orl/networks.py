@@ -254,11 +254,15 @@ class GaussianActor(Actor):
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (P, B, A) and standard deviation (P, 1, A)."""
-        return torch.tanh(self.network(observations)), self.log_std.clamp(*LOG_STD_RANGE).exp()
+        return torch.tanh(self.network(observations)), self.std()
+
+    def std(self) -> Tensor:
+        """Standard deviation (P, 1, A)."""
+        return self.log_std.clamp(*LOG_STD_RANGE).exp()
 
     def log_prob(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Log-density (P, B) of actions (P, B, A)."""
-        mean, std = self(observations)
+        mean, std = torch.tanh(self.network(observations)), self.std()
         standardised = (actions - mean) / std
         return (-0.5 * standardised.square() - std.log() - 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
@@ -272,7 +276,7 @@ class GaussianActor(Actor):
         mean: V = functions.tanh(outputs)
         if noise is None:
             return mean
-        std: Any = self.log_std.clamp(*LOG_STD_RANGE).exp()
+        std: Any = self.std()
         actions: V = (mean + (std if functions is torch else std.detach().numpy()) * noise).clip(-1.0, 1.0)
         return actions
 

@@ -148,8 +148,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
         steps, begun = SAC.gradient_steps, []
 
         def stops(agent: SAC, batches: Batch, noise: Noise) -> Any:
-            begun.extend(range(len(begun), len(begun) + len(batches.rewards)))
-            if len(begun) >= update:
+            before = len(begun)
+            begun.extend(range(before, before + len(batches.rewards)))
+            if before < update <= len(begun):
                 raise KeyboardInterrupt
             return steps(agent, batches, noise)
 
