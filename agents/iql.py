@@ -29,7 +29,7 @@ from orl.buffer import Batch, Metrics
 from orl.config import OnlineConfig, check_fraction, check_positive
 from orl.dataset import Dataset
 from orl.networks import CriticEnsemble, GaussianActor, StackedMLP, frozen_copy
-from orl.noise import Noise, NoiseSpec, of_updates
+from orl.noise import Noise, NoiseSpec
 from orl.updates import Adam, Gradients, PolyakAverage, critic_gradients, gradients
 
 
@@ -102,22 +102,19 @@ class IQL(Agent):
         return {"indices": NoiseSpec("uniform", (self.config.batch_size,))}
 
     def gradient_steps(self, batches: Batch, noise: Noise) -> Metrics:
-        """One by one, each with the actor's learning rate of its update: a cosine to 0."""
-        c = self.config
-        metrics: Metrics = {}
-        for i in range(len(batches.rewards)):
-            learning_rate = c.actor_learning_rate
-            if c.cosine_horizon is not None:
-                learning_rate *= 0.5 * (1.0 + math.cos(math.pi * min(self.updates / c.cosine_horizon, 1.0)))
-            self.optimizers["actor"].learning_rate.fill_(learning_rate)
-            metrics |= super().gradient_steps(*of_updates(batches, noise, slice(i, i + 1)))
-        return metrics
+        """With the actor's learning rate of each update, a cosine to 0."""
+        rate, horizon = self.config.actor_learning_rate, self.config.cosine_horizon
+        counts = range(self.updates, self.updates + len(batches.rewards))
+        shares = [0.5 * (1.0 + math.cos(math.pi * min(i / horizon, 1.0))) if horizon else 1.0 for i in counts]
+        rates = torch.tensor([rate * share for share in shares], dtype=torch.float64, device=self.device)
+        return super().gradient_steps(batches, {**noise, "actor_learning_rate": rates})
 
     def update(self, batch: Batch, noise: Noise, is_actor_update: bool) -> Metrics:
         """Value, actor, critics, target (Algorithm 1, in the order of the official code)."""
         value_step, target_values, metrics = self.value_gradients(batch)
         self.optimizers["value"].step(value_step)
         actor_step, actor_metrics = self.actor_gradients(batch, target_values)
+        self.optimizers["actor"].learning_rate.copy_(noise["actor_learning_rate"])
         self.optimizers["actor"].step(actor_step)
         # Eq. 6: Q(s, a) towards r + gamma V(s')
         with torch.no_grad():
