@@ -231,9 +231,7 @@ class Agent(ABC):
             raise ValueError(f"this agent is a population of {self.population}; predict with agent.learner(k)")
         size = self.spaces.observation_size
         array = check_observations(observation, (size,), (-1, size))
-        if (
-            self.checked_at != self.progress_count
-        ):  # once for what was trained: an infinite weight may hide from one row
+        if self.checked_at != self.progress_count:  # an infinite weight may hide from one row
             self.check_finite()
             self.checked_at = self.progress_count
         actions = self._actions(array.reshape(1, -1, size), None if deterministic else self.action_generators)[0]

@@ -154,9 +154,7 @@ class CapturedUpdate:
         self.inputs = tensors_of(*copies)  # where the graph reads
         self.names: list[str] = []  # of the metrics
         try:
-            self.values = self.graph.capture(
-                lambda: self._stacked(update(*copies, *decisions))
-            )  # where it leaves the metrics
+            self.values = self.graph.capture(lambda: self._stacked(update(*copies, *decisions)))  # of the metrics
         except Exception as error:  # whatever a capture can fail with; what comes of it hides the cause
             self.error = error.__context__ or error
             self.metrics = update(batch, noise, *decisions)
