@@ -257,8 +257,9 @@ class Program(ABC):
     def __init__(self, update: Callable[..., Metrics], batch: Batch, noise: Noise, *decisions: Hashable) -> None:
         owner = getattr(update, "__self__", None)
         numbers = references(owner, lambda value: isinstance(value, int | float))
-        inputs = [values[None].clone() for values in tensors_of(batch, noise)]
-        with Recorder(tensors_of(batch, noise)) as recorder, PythonWatch(recorder):
+        tensors = tensors_of(batch, noise)
+        inputs = [values[None].clone() for values in tensors]
+        with Recorder(tensors) as recorder, PythonWatch(recorder):
             self.metrics = update(batch, noise, *decisions)
         self.metric_names = list(self.metrics)
         self.error: BaseException | None = None
